@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `i2z` command line: one table of commands, each a module loaded when asked for.
+
+A command module has a frozen dataclass `Config`, whose fields are the options and
+whose docstring is the help page, and a function `run(config) -> None`. The checkout's
+`launch/<name>.py` calls the same `main`: `python -m launch.convert` is `i2z convert`.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from i2z_jax import __version__
+from i2z_jax.errors import InputError
+
+
+class Command(NamedTuple):
+    """One line of `i2z --help`. `module` is None while a command is not built."""
+
+    summary: str
+    module: str | None = None
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": Command("the whole system on a synthetic capture, on a laptop CPU"),
+    "synth capture": Command("render a synthetic head into a multiview capture"),
+    "synth landmarks": Command("render many identities into a 300-W folder"),
+    "synth video": Command("render the captured head in the wild, as a video"),
+    "data build": Command("files on disk -> records that training reads"),
+    "data check": Command("say whether a dataset folder is usable, with a picture"),
+    "convert": Command("PyTorch checkpoint -> i2z_jax checkpoint, proved equal"),
+    "train landmarks": Command("train the landmark hourglass and the image stream"),
+    "train dam": Command("train the deep appearance model on a capture"),
+    "train regress": Command("train I2ZNet through the frozen decoder"),
+    "adapt": Command("adapt a trained I2ZNet to an unlabelled video"),
+    "evaluate ablation": Command("the paper's table: four variants, five scenarios"),
+    "evaluate capture": Command("vertex, texture and pose error on a capture"),
+    "evaluate landmarks": Command("landmark error (NME, AUC, failure rate)"),
+    "evaluate video": Command("errors, landmark residual and jitter on a video"),
+    "track": Command("track a face through a video; mesh, overlay and report"),
+    "inspect": Command("what is in a checkpoint: architecture, sizes, origin"),
+    "doctor": Command(
+        "python, jax, devices, memory and extras of this machine",
+        "i2z_jax.commands.doctor",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> None:
+    """Run a command and exit: 0 on success, 1 on bad input, 2 on bad usage.
+
+    Args:
+        argv: the arguments; `sys.argv[1:]` by default.
+        command: the first words of a command, for the modules in `launch/`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if command is not None:
+        arguments = [*command.split(), *arguments]
+    sys.exit(_dispatch(arguments))
+
+
+def _dispatch(arguments: list[str]) -> int:
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    name = _command_name(arguments)
+    if name is None:
+        return _overview(arguments)
+    command = COMMANDS[name]
+    if command.module is None:
+        print(f"i2z {name}: not built yet ({command.summary})", file=sys.stderr)
+        return 2
+    import tyro  # heavy beside `i2z --help`
+
+    module = importlib.import_module(command.module)
+    config = tyro.cli(
+        module.Config,
+        prog=f"i2z {name}",
+        args=arguments[len(name.split()) :],
+    )
+    try:
+        module.run(config)
+    except KeyboardInterrupt:
+        print(f"i2z {name}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; so is any reason to go on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (InputError, OSError) as error:
+        if debug:
+            raise
+        print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _command_name(arguments: list[str]) -> str | None:
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS and len(arguments) >= words:
+            return name
+    return None
+
+
+def _overview(arguments: list[str]) -> int:
+    """`i2z`, `i2z --help`, `i2z synth --help`, and words that are no command."""
+    words = [a for a in arguments if not a.startswith("-")]
+    options = [a for a in arguments if a.startswith("-")]
+    if not words and "--version" in options:
+        print(f"i2z_jax {__version__}")
+        return 0
+    group = {n: c for n, c in COMMANDS.items() if not words or n.split()[0] == words[0]}
+    if not group or len(words) > 1:
+        print(f"i2z: no command {' '.join(words)!r}; see `i2z --help`", file=sys.stderr)
+        return 2
+    print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help; --debug: traceback)\n")
+    for name, command in group.items():
+        built = "" if command.module else "  [not built yet]"
+        print(f"  {name:<20}{command.summary}{built}")
+    return 0 if not words or options else 2

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z doctor`: what this machine has, and what to install for what is missing."""
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+from rich.table import Table
+
+from i2z_jax import __version__, console
+
+LIBRARIES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "tensorflow-datasets",
+    "numpy",
+    "opencv-python-headless",
+    "av",
+)
+EXTRAS = {"torch": "torch", "viz": "matplotlib", "test": "pytest", "dev": "ruff"}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Report python, jax, devices, memory and extras of this machine."""
+
+
+def run(config: Config) -> None:
+    """Print the report. It never fails on a missing extra: it says what to install."""
+    import jax  # starts the backends: seconds, so not at import
+
+    table = Table.grid(padding=(0, 2))
+    table.add_row("i2z_jax", __version__)
+    table.add_row("python", f"{sys.version.split()[0]} ({platform.platform()})")
+    for name in LIBRARIES:
+        table.add_row(name, _version(name) or "missing: pip install i2z_jax")
+    table.add_row("backend", jax.default_backend())
+    for device in jax.devices():
+        table.add_row("device", f"{device} ({device.device_kind}){_memory(device)}")
+    if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
+        table.add_row("", "a GPU is here but jax does not use it: "
+                      "pip install 'i2z_jax[cuda]'")  # fmt: skip
+    table.add_row("processes", f"{jax.process_count()}")
+    table.add_row("host", f"{os.cpu_count()} cores, {_host_memory_gib():.1f} GiB")
+    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    table.add_row("compile cache", cache or "off (set JAX_COMPILATION_CACHE_DIR)")
+    for extra, package in EXTRAS.items():
+        found = _version(package)
+        table.add_row(
+            f"extra [{extra}]",
+            f"{package} {found}" if found else f"pip install 'i2z_jax[{extra}]'",
+        )
+    console.out.print(table, markup=False)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _memory(device) -> str:
+    stats = device.memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    return f", {limit / 2**30:.1f} GiB" if limit else ""
+
+
+def _host_memory_gib() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one exception for bad input: what, where, expected, got, how to fix."""
+
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Something the user gave is not usable.
+
+    Commands print it as one line and exit 1; library callers catch a ValueError.
+
+    Args:
+        what: what is wrong, in a few words ("no UV coordinates").
+        where: the file, option or array it is wrong in.
+        expected: what would have been right.
+        got: what was found instead.
+        fix: what the user can do about it.
+
+    >>> str(InputError("vertex count differs", where="a.bin", expected=4, got=3))
+    'a.bin: vertex count differs (expected 4, got 3)'
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        expected: object = None,
+        got: object = None,
+        fix: str | None = None,
+    ):
+        facts = [
+            f"{name} {value}"
+            for name, value in (("expected", expected), ("got", got))
+            if value is not None
+        ]
+        message = f"{where}: {what}" if where is not None else what
+        if facts:
+            message += f" ({', '.join(facts)})"
+        if fix:
+            message += f"; {fix}"
+        # One line whatever came in: an error is read in a terminal or a log.
+        super().__init__(" ".join(message.split()))

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Output that never looks whole before it is: write aside, then rename."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from i2z_jax.errors import InputError
+
+
+@contextmanager
+def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A place beside `path` to write to; renamed to `path` on success only.
+
+    The caller creates a file or a folder at the yielded path. On an exception
+    what was written is removed and `path` is as it was before.
+
+    Args:
+        path: the file or folder to create; its parents are made.
+        overwrite: replace what is there; otherwise an existing path is refused.
+
+    Raises:
+        InputError: `path` exists and `overwrite` is off, or it cannot be written.
+    """
+    path = Path(path)
+    if not overwrite and path.exists() and not _is_empty_folder(path):
+        raise InputError(
+            "already exists", where=path, fix="choose another path or --overwrite"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise InputError(f"cannot write here ({error.strerror})", where=path) from error
+    try:
+        yield holder / path.name
+        if path.is_dir() and (holder / path.name).is_dir():
+            # A folder cannot be renamed over a full one: move the old one out first.
+            os.rename(path, holder / f"{path.name}.old")
+        os.replace(holder / path.name, path)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

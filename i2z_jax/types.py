@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Axis glossary and array aliases (DESIGN section 2).
+
+Annotations name their axes, last axis last:
+
+| letter | axis |
+|---|---|
+| `*b` | any leading batch axes |
+| `b`  | one batch axis |
+| `h w`| image rows (downwards) and columns; pixel centres at +0.5 |
+| `c`  | channels; colours are RGB in [0, 1] |
+| `n`  | mesh vertices |
+| `f`  | triangles |
+| `t`  | texture rows and columns; row 0 is v = 0 |
+| `l`  | landmarks (68 where not said otherwise) |
+| `z`  | facial state |
+| `6`  | head pose H = f, rx, ry, rz, tx, ty |
+
+`Float[Array, ...]` is a JAX array (a tracer included), `Float[NDArray, ...]` a
+NumPy array, `Float[ArrayLike, ...]` either. The tests check every annotation at
+run time (`tests/conftest.py`).
+"""
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+Array = jax.Array
+NDArray = np.ndarray
+ArrayLike = jax.Array | np.ndarray
+
+__all__ = ["Array", "ArrayLike", "Bool", "Float", "Int", "NDArray", "UInt8"]

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a user meets it: in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+from i2z_jax.commands import COMMANDS
+
+
+def i2z(
+    *arguments: str, module: str = "i2z_jax.commands"
+) -> subprocess.CompletedProcess:
+    program = "from i2z_jax.commands import main; main()"
+    start = ["-c", program] if module == "i2z_jax.commands" else ["-m", module]
+    command = [sys.executable, *start, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def test_help_lists_every_command_without_starting_jax():
+    program = (
+        "import sys; from i2z_jax.commands import main\n"
+        "try: main(['--help'])\n"
+        "finally: assert 'jax' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for name, command in COMMANDS.items():
+        assert name in done.stdout
+        assert command.summary in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [n for n, c in COMMANDS.items() if c.module is None] or ["none"]
+)
+def test_unbuilt_command_says_so(words):
+    if words == "none":
+        assert all(c.module for c in COMMANDS.values())
+        return
+    done = i2z(*words.split())
+    assert done.returncode == 2
+    assert "not built yet" in done.stderr
+
+
+def test_unknown_command():
+    done = i2z("fly")
+    assert done.returncode == 2
+    assert "no command 'fly'" in done.stderr
+
+
+def test_doctor_and_its_launch_module_say_the_same():
+    ours, launched = i2z("doctor"), i2z(module="launch.doctor")
+    assert ours.returncode == 0, ours.stderr
+    assert ours.stdout == launched.stdout
+    assert "backend" in ours.stdout
+    assert "jax" in ours.stdout

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+
+
+def test_nothing_is_left_of_a_failed_write(tmp_path):
+    def write_half_and_fail():
+        with write_aside(tmp_path / "out") as aside:
+            aside.mkdir()
+            (aside / "half").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_half_and_fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_result_is_refused_and_kept(tmp_path):
+    (tmp_path / "out").write_text("old")
+    with (
+        pytest.raises(InputError, match="already exists"),
+        write_aside(tmp_path / "out"),
+    ):
+        pass
+    assert (tmp_path / "out").read_text() == "old"
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_overwrite_replaces_whole(tmp_path, folder):
+    for content in ("old", "new"):
+        with write_aside(tmp_path / "out", overwrite=True) as aside:
+            if folder:
+                aside.mkdir()
+                (aside / content).write_text(content)
+            else:
+                aside.write_text(content)
+    found = [p.name for p in (tmp_path / "out").iterdir()] if folder else [
+        (tmp_path / "out").read_text()
+    ]  # fmt: skip
+    assert found == ["new"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_unwritable_parent_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match="cannot write"),
+        write_aside(tmp_path / "file" / "out"),
+    ):
+        pass
