@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network configurations: frozen data, stored in every checkpoint's `model.json`.
+
+The defaults are the `paper` preset (DESIGN sections 3 and 4); `presets.py` names
+others. Sizes are in pixels, texels or channels.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+I2ZVariant = Literal["vgg-scratch", "vgg", "vgg+skip", "vgg+skip+key"]
+DAMVariant = Literal["base", "res", "warp", "non", "bilinear"]
+
+
+@dataclass(frozen=True)
+class VGGConfig:
+    """VGG's convolutional part (Simonyan and Zisserman 2015, configurations D, E)."""
+
+    depth: Literal[16, 19] = 19
+    batch_norm: bool = False
+    # Channels of the five conv blocks.
+    channels: tuple[int, int, int, int, int] = (64, 128, 256, 512, 512)
+
+
+@dataclass(frozen=True)
+class HourglassConfig:
+    """Stacked hourglass (Newell et al. 2016) or FAN (Bulat and Tzimiropoulos 2017)."""
+
+    # "residual": Newell's bottleneck, max-pooling; "hierarchical": FAN's block.
+    block: Literal["residual", "hierarchical"] = "hierarchical"
+    stacks: int = 4
+    features: int = 256
+    landmarks: int = 68
+    # Halvings inside one hourglass.
+    depth: int = 4
+
+
+@dataclass(frozen=True)
+class I2ZConfig:
+    """I2ZNet: two frozen streams and the trained regressor (DESIGN section 3)."""
+
+    variant: I2ZVariant = "vgg+skip+key"
+    image_size: int = 256
+    vgg: VGGConfig = field(default_factory=VGGConfig)
+    hourglass: HourglassConfig = field(default_factory=HourglassConfig)
+    z_size: int = 128
+    # Length of the vectors p_l of one level, for z and for H each.
+    level_size: int = 512
+    # Hidden widths of the two regressors.
+    hidden: tuple[int, ...] = (1024, 512)
+
+
+@dataclass(frozen=True)
+class DAMConfig:
+    """Deep appearance model, Multiface's decoder family (DESIGN section 4)."""
+
+    variant: DAMVariant = "base"
+    z_size: int = 128
+    vertices: int = 7306
+    texture_size: int = 1024
+    # Rows of the colour correction, in KRT order; camera 0 is anchored.
+    cameras: int = 1
