@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a published PyTorch network becomes ours: one table of tensors each.
+
+A file of this folder describes one published family as a `Published`: how to
+recognise its checkpoints, how to read the configuration off the tensors' shapes, and
+one `Entry` per tensor, from its PyTorch name to its path in our module. `fit` applies
+the table and collects everything that does not fit, so that a person sees all of it at
+once. Nothing here knows torch; tensors are NumPy arrays by name (`load.py` reads them).
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from i2z_jax.errors import InputError
+
+Tensors = dict[str, np.ndarray]
+Layout = Callable[[np.ndarray], np.ndarray]
+Stages = dict[str, np.ndarray]
+
+
+# Layouts: PyTorch's axes -> Flax's. All are views; nothing is copied before `fit`.
+
+
+def as_is(x: np.ndarray) -> np.ndarray:
+    """The same axes on both sides (biases, norms, scalars)."""
+    return x
+
+
+def conv_kernel(x: np.ndarray) -> np.ndarray:
+    """Convolution: `out in h w` -> `h w in out`."""
+    return x.transpose(2, 3, 1, 0)
+
+
+def transposed_conv_kernel(x: np.ndarray) -> np.ndarray:
+    """Transposed convolution: `in out h w` -> `h w in out`, rows and columns flipped.
+
+    PyTorch's is the gradient of a convolution, `nnx.ConvTranspose` (with
+    `transpose_kernel=False`) a convolution of the dilated input: the kernel turns.
+    """
+    return x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+
+
+def dense_kernel(x: np.ndarray) -> np.ndarray:
+    """Linear layer: `out in` -> `in out`."""
+    return x.transpose(1, 0)
+
+
+def image(x: np.ndarray) -> np.ndarray:
+    """A learned image or map: `1 c h w` or `c h w` -> `h w c`."""
+    (plane,) = x if x.ndim == 4 else (x,)
+    return plane.transpose(1, 2, 0)
+
+
+class Entry(NamedTuple):
+    """One tensor: PyTorch name, dotted path in our module, change of axes.
+
+    The path is that of `checkpoint.named_arrays`: attribute names and list indices
+    joined by dots, as in `blocks.0.conv.kernel`.
+    """
+
+    torch: str
+    flax: str
+    layout: Layout = as_is
+
+
+def conv(torch: str, flax: str, *, bias: bool = True) -> list[Entry]:
+    """The entries of an `nn.Conv2d` that is an `nnx.Conv` here."""
+    return _layer(torch, flax, conv_kernel, bias)
+
+
+def dense(torch: str, flax: str, *, bias: bool = True) -> list[Entry]:
+    """The entries of an `nn.Linear` that is an `nnx.Linear` here."""
+    return _layer(torch, flax, dense_kernel, bias)
+
+
+def batch_norm(torch: str, flax: str) -> list[Entry]:
+    """The entries of an `nn.BatchNorm2d`, running statistics included."""
+    names = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
+    names["running_var"] = "var"
+    return [Entry(f"{torch}.{a}", f"{flax}.{b}") for a, b in names.items()]
+
+
+def _layer(torch: str, flax: str, layout: Layout, bias: bool) -> list[Entry]:
+    entries = [Entry(f"{torch}.weight", f"{flax}.kernel", layout)]
+    return [*entries, Entry(f"{torch}.bias", f"{flax}.bias")] if bias else entries
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published PyTorch family and everything `i2z convert` needs to know of it.
+
+    Configurations are the dataclasses of `config.py`; `inputs` and stages are in our
+    axes (NHWC), so that what `--verify` compares needs no further turning.
+    """
+
+    # ARCH of `i2z convert`, and a key of `models.ARCHITECTURES`.
+    name: str
+    architecture: str
+    # What a converted checkpoint may be used for; printed and stored.
+    licence: str
+    # Tensor names that all its checkpoints have and no other family's do.
+    signature: tuple[str, ...]
+    # Shapes -> configuration. Called only if the signature is present; a KeyError or
+    # a shape that makes no sense is reported as "not a complete checkpoint".
+    infer_config: Callable[[Tensors], Any]
+    entries: Callable[[Any], list[Entry]]
+    # For `--verify`: random input by name; the stages of our module on it; the
+    # stages of the PyTorch reference network with these tensors on it.
+    sample: Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
+    stages: Callable[[Any, dict[str, np.ndarray]], Mapping[str, Any]]
+    reference: Callable[[Any, Tensors, dict[str, np.ndarray]], Stages]
+    # Regular expressions of names that are left out on purpose -> why.
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    # Reads tensors that live beside the checkpoint (a DAM's statistics) from a
+    # folder, by file name ("vert_mean.bin"); `entries` maps them like any other.
+    read_companions: Callable[[Path, Any], Tensors] | None = None
+    # Facts to keep in `model.json` beside the configuration (camera names).
+    extras: Callable[[Path | None, Any], dict[str, Any]] | None = None
+
+
+class Mismatch(NamedTuple):
+    """One tensor that does not fit: `kind` is missing, unexpected or wrong shape."""
+
+    kind: str
+    torch: str
+    flax: str
+    detail: str
+
+
+class MismatchError(InputError):
+    """A checkpoint that is not the network it was taken for. Has the whole list."""
+
+    def __init__(self, mismatches: list[Mismatch], *, where: str | Path, wanted: str):
+        self.mismatches = mismatches
+        kinds = [m.kind for m in mismatches]
+        counts = ", ".join(
+            f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)
+        )
+        first = mismatches[0]
+        super().__init__(
+            f"does not fit {wanted}: {counts}, the first {first.kind} being "
+            f"{first.torch or first.flax} ({first.detail})",
+            where=where,
+            fix="give the ARCH it was trained as, or auto",
+        )
+
+
+def fit(
+    tensors: Tensors,
+    entries: list[Entry],
+    shapes: Mapping[str, tuple[int, ...]],
+    ignored: Mapping[str, str],
+) -> tuple[dict[str, np.ndarray], list[Mismatch]]:
+    """Our arrays by path, and all that does not fit.
+
+    Args:
+        tensors: the checkpoint's tensors by PyTorch name.
+        entries: the family's table for the inferred configuration.
+        shapes: shape of every array of our module, by path.
+        ignored: regular expressions of names to pass over.
+
+    Returns:
+        Arrays by path, C-contiguous float32; they are complete and of the right
+        shapes if the list of mismatches is empty.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    mismatches: list[Mismatch] = []
+    for torch, flax, layout in entries:
+        wanted = shapes.get(flax)
+        if torch not in tensors:
+            detail = "absent from the checkpoint"
+            mismatches.append(Mismatch("missing", torch, flax, detail))
+            continue
+        tensor = tensors[torch]
+        try:
+            array = layout(tensor)
+        except ValueError:  # another number of axes
+            array = None
+        if array is None or array.shape != wanted:
+            turned = "" if array is None else f" -> {_dims(array.shape)}"
+            detail = f"{_dims(tensor.shape)}{turned}, wanted {_dims(wanted)}"
+            mismatches.append(Mismatch("wrong shape", torch, flax, detail))
+            continue
+        arrays[flax] = np.ascontiguousarray(array, dtype=np.float32)
+    known = {entry.torch for entry in entries}
+    for name in tensors.keys() - known:
+        if not any(re.fullmatch(pattern, name) for pattern in ignored):
+            detail = _dims(tensors[name].shape)
+            mismatches.append(Mismatch("unexpected", name, "", detail))
+    # Ours that no entry fills: a fault of the table, found by its first test.
+    for path in shapes.keys() - {entry.flax for entry in entries}:
+        mismatches.append(Mismatch("missing", "", path, _dims(shapes[path])))
+    return arrays, sorted(mismatches)
+
+
+def _dims(shape: tuple[int, ...] | None) -> str:
+    return "nothing" if shape is None else "x".join(map(str, shape)) or "a scalar"
