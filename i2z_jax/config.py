@@ -29,6 +29,8 @@ class HourglassConfig:
     # "residual": Newell's bottleneck, max-pooling; "hierarchical": FAN's block.
     block: Literal["residual", "hierarchical"] = "hierarchical"
     stacks: int = 4
+    # Channels at a half and, before `features`, at a quarter of the image's size.
+    stem: tuple[int, int] = (64, 128)
     features: int = 256
     landmarks: int = 68
     # Halvings inside one hourglass.

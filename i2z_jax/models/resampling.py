@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Halving and doubling of feature maps, shared by the streams of DESIGN section 3.
+
+Written as reshapes, not as windowed reductions: the compiler fuses them with their
+neighbours, and on a CPU they cost a fraction of `reduce_window`.
+"""
+
+import jax.numpy as jnp
+
+from i2z_jax.types import Array, Float
+
+
+def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Maximum of each 2x2 block; an odd last row or column is left out, as in torch."""
+    return jnp.max(_blocks(x), axis=(2, 4))
+
+
+def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Mean of each 2x2 block; an odd last row or column is left out, as in torch."""
+    return jnp.mean(_blocks(x), axis=(2, 4))
+
+
+def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
+    """Each cell becomes a 2x2 block (nearest neighbour)."""
+    b, h, w, c = x.shape
+    blocks = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
+    return blocks.reshape(b, 2 * h, 2 * w, c)
+
+
+def _blocks(x: Array) -> Array:
+    b, h, w, c = x.shape
+    even = x[:, : h // 2 * 2, : w // 2 * 2]
+    return even.reshape(b, h // 2, 2, w // 2, 2, c)
