@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two cameras: weak perspective in a crop, and the calibrated one of a capture.
+
+Frames (DESIGN section 5; every other file refers to here):
+
+- **head**: mm, x to the subject's left, y up, z out of the face;
+- **world**: mm, the capture's own; `world_from_head` = [Rf | tf], 3x4;
+- **camera**: x right, y down, z away from the camera; `camera_from_world` = [R | t];
+- **pixels**: x right, y down, the centre of the first pixel at (0.5, 0.5);
+- **crop**: x right, y down, both in [-1, 1]; pixel = (p + 1) / 2 * size.
+
+A head pose H = (f, rx, ry, rz, tx, ty) is the weak-perspective camera
+`p = f (R(r) G)_xy + t` with `R(r) = Rz(rz) Ry(ry) Rx(rx) diag(1, -1, -1)`, f in 1/mm:
+r = 0 looks straight into the face. All functions take NumPy or JAX arrays and keep
+their precision.
+"""
+
+from i2z_jax.geometry.rotation import matrix_from_euler
+from i2z_jax.types import ArrayLike, Float
+
+
+def view_from_head(pose: Float[ArrayLike, "*b 6"]) -> Float[ArrayLike, "*b 3 3"]:
+    """The rotation R(r) of a head pose: head space to camera axes."""
+    xp = pose.__array_namespace__()
+    upright = xp.asarray([1.0, -1.0, -1.0], dtype=pose.dtype)
+    rotation = matrix_from_euler(pose[..., 1:4])
+    return rotation * upright.reshape((1,) * (rotation.ndim - 1) + (3,))
+
+
+def project_weak(
+    pose: Float[ArrayLike, "*b 6"], vertices: Float[ArrayLike, "*b n 3"]
+) -> Float[ArrayLike, "*b n 3"]:
+    """Weak-perspective projection into the crop.
+
+    Returns:
+        x and y in [-1, 1] where visible, and the depth `(R G)_z` in mm, which grows
+        away from the camera and is 0 in the plane of the head's origin.
+    """
+    xp = pose.__array_namespace__()
+    turned = vertices @ xp.matrix_transpose(view_from_head(pose))
+    flat = pose[..., 0, None, None] * turned[..., :2] + pose[..., None, 4:6]
+    return xp.concatenate([flat, turned[..., 2:]], axis=-1)
+
+
+def view_direction(pose: Float[ArrayLike, "*b 6"]) -> Float[ArrayLike, "*b 3"]:
+    """Unit vector from the head to the (infinitely far) camera, in head space."""
+    return -view_from_head(pose)[..., 2, :]
+
+
+def project_calibrated(
+    intrinsics: Float[ArrayLike, "*b 3 3"],
+    camera_from_world: Float[ArrayLike, "*b 3 4"],
+    world_from_head: Float[ArrayLike, "*b 3 4"],
+    vertices: Float[ArrayLike, "*b n 3"],
+) -> tuple[Float[ArrayLike, "*b n 2"], Float[ArrayLike, "*b n"]]:
+    """Multiface's projection `K (R (Rf v + tf) + t)`, without lens distortion.
+
+    Returns:
+        pixels, and the depth in mm along the optical axis. The pixels of a point
+        with depth <= 0 (behind the camera) mean nothing.
+    """
+    world = transform_points(world_from_head, vertices)
+    camera = transform_points(camera_from_world, world)
+    xp = camera.__array_namespace__()
+    image = camera @ xp.matrix_transpose(intrinsics)
+    return image[..., :2] / image[..., 2:], camera[..., 2]
+
+
+def transform_points(
+    rigid: Float[ArrayLike, "*b 3 4"], points: Float[ArrayLike, "*b n 3"]
+) -> Float[ArrayLike, "*b n 3"]:
+    """Points moved by a 3x4 matrix [R | t]."""
+    xp = points.__array_namespace__()
+    return points @ xp.matrix_transpose(rigid[..., :3]) + rigid[..., None, :, 3]
+
+
+def camera_position(
+    camera_from_world: Float[ArrayLike, "3 4"], world_from_head: Float[ArrayLike, "3 4"]
+) -> Float[ArrayLike, "3"]:
+    """The optical centre in head space, mm."""
+    world = -camera_from_world[:, :3].T @ camera_from_world[:, 3]
+    return world_from_head[:, :3].T @ (world - world_from_head[:, 3])
+
+
+def camera_direction(
+    camera_from_world: Float[ArrayLike, "3 4"], world_from_head: Float[ArrayLike, "3 4"]
+) -> Float[ArrayLike, "3"]:
+    """Unit vector from the head's origin to the camera, in head space.
+
+    It is the view vector Multiface's decoder was trained with.
+    """
+    position = camera_position(camera_from_world, world_from_head)
+    xp = position.__array_namespace__()
+    return position / xp.linalg.vector_norm(position)
