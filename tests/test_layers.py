@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
-    {"errors", "types", "files", "console", "config", "presets"},
+    {"errors", "types", "files", "console", "config", "presets", "records"},
     {"geometry"},
     {"data"},
     {"synth"},
@@ -35,7 +35,7 @@ HOMES = {
     "grain": {"data", "train", "checkpoint"},
     "tensorflow": set(),
 }
-NO_JAX = {"data", "errors", "files", "console", "config", "presets"}
+NO_JAX = {"data", "errors", "files", "console", "config", "presets", "records"}
 
 
 def modules() -> list[Path]:

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Models on disk: a folder with `model.json` and `weights/` (DESIGN section 9).
+
+`model.json` is the `ModelCard`: what the model is, where it came from and under which
+licence. `weights/` is an Orbax checkpoint of one flat dictionary, dotted path to
+float32 array. Both know nothing of devices: a folder written by a pod loads on a
+laptop. The only file that knows Orbax.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from orbax.checkpoint import v1 as ocp
+
+from i2z_jax import __version__, records
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.models import ARCHITECTURES
+
+CARD = "model.json"
+WEIGHTS = "weights"
+# Raised when the meaning of what is on disk changes.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file that a model was converted from."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """Everything about a model but its weights.
+
+    Attributes:
+        architecture: a key of `models.ARCHITECTURES`.
+        config: its configuration, a dataclass of `config.py`.
+        licence: what the weights may be used for, in a sentence.
+        source: where converted weights came from; None for weights trained here.
+        extras: JSON facts that belong to the model (names of the cameras whose
+            colour it corrects, the run that trained it).
+        tool_version: the i2z_jax that wrote it.
+    """
+
+    architecture: str
+    config: Any
+    licence: str
+    source: Source | None = None
+    extras: dict[str, Any] = field(default_factory=dict)
+    tool_version: str = __version__
+
+
+def build(architecture: str, config: Any, *, dtype: Any = jnp.float32) -> nnx.Module:
+    """The module with shapes in place of arrays: instant, and without memory."""
+    _, module_class = ARCHITECTURES[architecture]
+    return nnx.eval_shape(lambda: module_class(config, dtype=dtype, rngs=nnx.Rngs(0)))
+
+
+def named_arrays(module: nnx.Module) -> dict[str, Any]:
+    """All arrays of a module by dotted path, as in `blocks.0.conv.kernel`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.state(module))
+    return {_dotted(path): leaf for path, leaf in leaves}
+
+
+def fill(module: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
+    """A copy of `module` with its arrays replaced by those of the same paths."""
+    graph, state = nnx.split(module)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(state)
+    return nnx.merge(graph, tree.unflatten([arrays[_dotted(p)] for p, _ in leaves]))
+
+
+def save_model(
+    directory: str | Path,
+    module: nnx.Module,
+    card: ModelCard,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write `module` and its card to a folder, which appears whole or not at all.
+
+    Raises:
+        InputError: the folder exists and `overwrite` is off, or cannot be written.
+    """
+    with write_aside(directory, overwrite=overwrite) as aside:
+        aside.mkdir()
+        ocp.save((aside / WEIGHTS).absolute(), named_arrays(module))
+        content = {"format": FORMAT, **records.to_json(card)}
+        (aside / CARD).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_card(directory: str | Path) -> ModelCard:
+    """The card of a model folder.
+
+    Raises:
+        InputError: not a model folder, or a card this version cannot read.
+    """
+    path = Path(directory) / CARD
+    if not path.is_file():
+        what = f"has no {CARD}" if path.parent.is_dir() else "is not a folder"
+        fix = "give a folder written by `i2z convert` or `i2z train`"
+        raise InputError(f"not a model: {what}", where=directory, fix=fix)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"not readable as JSON ({error})", where=path) from error
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
+        raise InputError("not a model card: it has no format number", where=path)
+    if content.pop("format") > FORMAT:
+        raise InputError(
+            "written by a newer i2z_jax",
+            where=path,
+            got=content.get("tool_version"),
+            expected=f"at most {__version__}",
+            fix="pip install --upgrade i2z_jax",
+        )
+    card = records.from_json(ModelCard, content, where=path)
+    if card.architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise InputError(
+            "unknown architecture", where=path, expected=known, got=card.architecture
+        )
+    config_class, _ = ARCHITECTURES[card.architecture]
+    config = records.from_json(config_class, card.config, where=path, name="config")
+    return ModelCard(**{**vars(card), "config": config})
+
+
+def load(directory: str | Path, *, dtype: Any = jnp.float32) -> nnx.Module:
+    """The module of a model folder, ready to call, on this process's first device.
+
+    Args:
+        directory: what `i2z convert` or a training run wrote, on any devices.
+        dtype: the type to compute in; parameters are float32 always.
+
+    Raises:
+        InputError: not a model folder, or weights that are not the card's model.
+    """
+    card = read_card(directory)
+    module = build(card.architecture, card.config, dtype=dtype)
+    wanted = named_arrays(module)
+    weights = (Path(directory) / WEIGHTS).absolute()
+    try:
+        stored = ocp.metadata(weights).metadata
+        _refuse_other_arrays(stored, wanted, where=weights)
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        abstract = {
+            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+            for path, leaf in wanted.items()
+        }
+        return fill(module, ocp.load(weights, abstract))
+    except InputError:
+        raise
+    except (ValueError, OSError, KeyError) as error:  # what Orbax raises
+        what = f"weights cannot be read ({str(error).splitlines()[0]})"
+        raise InputError(what, where=weights) from error
+
+
+def _refuse_other_arrays(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, where: Path
+) -> None:
+    differs = [f"no {path}" for path in wanted.keys() - stored.keys()]
+    differs += [f"{path} is too many" for path in stored.keys() - wanted.keys()]
+    differs += [
+        f"{path} is {tuple(stored[path].shape)} where the model has {leaf.shape}"
+        for path, leaf in wanted.items()
+        if path in stored and tuple(stored[path].shape) != tuple(leaf.shape)
+    ]
+    if differs:
+        what = f"the weights are another model's: {'; '.join(sorted(differs))}"
+        raise InputError(what, where=where)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    # The last step of an NNX path is the variable's own `.value`.
+    return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
