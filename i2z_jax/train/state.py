@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run carries from step to step, and nothing else."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from i2z_jax.types import Array
+
+PyTree = Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """The tree that is donated to each step and saved in every checkpoint.
+
+    Frozen weights are not in it: they go to the step beside it, are neither
+    differentiated nor rewritten, and are stored once per run.
+
+    Every field may hold arrays, shapes or shardings: one tree describes all three.
+
+    Attributes:
+        step: steps taken, skipped ones included.
+        params: the trained parameters, float32.
+        stats: variables the forward pass updates (batch statistics of networks
+            that are being trained; empty for most stages).
+        opt_state: the optimiser's moments.
+        skipped: steps whose loss or gradient was not finite, since the start.
+        skipped_in_a_row: the same, since the last good step.
+    """
+
+    step: PyTree
+    params: PyTree
+    stats: PyTree
+    opt_state: PyTree
+    skipped: PyTree
+    skipped_in_a_row: PyTree
+
+    @classmethod
+    def create(
+        cls, params: PyTree, stats: PyTree, optimizer: optax.GradientTransformation
+    ) -> "TrainState":
+        """The state before the first step."""
+        zero = jnp.zeros((), jnp.int32)
+        return cls(
+            step=zero,
+            params=params,
+            stats=stats,
+            opt_state=optimizer.init(params),
+            skipped=zero,
+            skipped_in_a_row=zero,
+        )
+
+    def advanced(self, new: "TrainState", finite: Array) -> "TrainState":
+        """`new` if the step was finite; else this state, one skipped step later."""
+        kept = jax.tree.map(
+            lambda ours, theirs: jnp.where(finite, theirs, ours),
+            (self.params, self.stats, self.opt_state),
+            (new.params, new.stats, new.opt_state),
+        )
+        bad = 1 - finite.astype(jnp.int32)
+        return replace(
+            self,
+            step=self.step + 1,
+            params=kept[0],
+            stats=kept[1],
+            opt_state=kept[2],
+            skipped=self.skipped + bad,
+            skipped_in_a_row=(self.skipped_in_a_row + 1) * bad,
+        )

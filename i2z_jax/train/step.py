@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one training step of all four stages: gradient, guard, update, measurements."""
+
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from i2z_jax.train.state import TrainState
+from i2z_jax.types import Array, Float
+
+PyTree = Any
+Metrics = dict[str, Array]
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A stage's loss: a pure function of what is trained, what is not, and a batch."""
+
+    def __call__(
+        self, params: PyTree, stats: PyTree, frozen: PyTree, batch: PyTree, key: Array
+    ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
+        """Returns the scalar loss, scalar metrics, and the updated `stats`."""
+        ...
+
+
+def train_step(
+    state: TrainState,
+    frozen: PyTree,
+    batch: PyTree,
+    *,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    microbatches: int = 1,
+) -> tuple[TrainState, Metrics]:
+    """One step of any stage. Bind the keywords with `partial`, jit, donate `state`.
+
+    A step whose loss or gradient is not finite changes nothing but its counters.
+
+    Args:
+        state: what is trained; donate it.
+        frozen: weights the objective reads and never changes.
+        batch: arrays with the global batch in front, a multiple of `microbatches`.
+        objective: the stage.
+        optimizer: from `optim.build_optimizer`.
+        seed: with `state.step` it makes the step's random key, so a resumed run
+            repeats the uninterrupted one.
+        microbatches: the batch is worked off in this many parts, one after the
+            other, and their gradients are averaged: activations of one part at a time.
+
+    Returns:
+        The next state, and scalar float32 metrics, among them `loss`, `grad_norm`,
+        `update_norm` and `param_norm`.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), state.step)
+    grads, stats, metrics = _gradient(
+        state, frozen, batch, key, objective, microbatches
+    )
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics |= {
+        "grad_norm": optax.tree.norm(grads),
+        "update_norm": optax.tree.norm(updates),
+        "param_norm": optax.tree.norm(params),
+    }
+    finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+    new = replace(state, params=params, stats=stats, opt_state=opt_state)
+    return state.advanced(new, finite), metrics
+
+
+def _gradient(
+    state: TrainState,
+    frozen: PyTree,
+    batch: PyTree,
+    key: Array,
+    objective: Objective,
+    microbatches: int,
+) -> tuple[PyTree, PyTree, Metrics]:
+    """Mean gradient, last statistics and mean metrics over the microbatches."""
+    differentiate = jax.value_and_grad(objective, has_aux=True)
+
+    def one(stats: PyTree, part: PyTree, key: Array):
+        (loss, (metrics, stats)), grads = differentiate(
+            state.params, stats, frozen, part, key
+        )
+        metrics = {"loss": loss, **metrics}
+        return grads, stats, {k: jnp.float32(v) for k, v in metrics.items()}
+
+    if microbatches == 1:
+        return one(state.stats, batch, key)
+
+    def accumulate(carry, inputs):
+        total, stats = carry
+        part, key = inputs
+        grads, stats, metrics = one(stats, part, key)
+        return (jax.tree.map(jnp.add, total, grads), stats), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    keys = jax.random.split(key, microbatches)
+    (total, stats), metrics = jax.lax.scan(
+        accumulate, (zeros, state.stats), (_split(batch, microbatches), keys)
+    )
+    mean = jax.tree.map(lambda x: x / microbatches, total)
+    return mean, stats, {name: value.mean() for name, value in metrics.items()}
+
+
+def _split(batch: PyTree, parts: int) -> PyTree:
+    # Part k takes every parts-th row from k on, so each device keeps its own rows:
+    # consecutive rows would move half the batch between devices.
+    return jax.tree.map(
+        lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1),
+        batch,
+    )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import pytest
+
+from i2z_jax.errors import InputError
+from i2z_jax.train.workdir import MetricsLog, hold, remember_config
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    sizes: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
+class Run:
+    steps: int = 10
+    inner: Inner = Inner()
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
+    program = (
+        "import pathlib, sys; from i2z_jax.train.workdir import hold\n"
+        f"with hold(pathlib.Path({str(tmp_path)!r})):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another run"), hold(tmp_path):
+            pass
+        other.kill()
+    with hold(tmp_path):
+        pass
+
+
+def test_resuming_with_other_options_names_them(tmp_path):
+    remember_config(tmp_path, Run())
+    remember_config(tmp_path, Run())
+    other = replace(Run(), steps=11, inner=Inner(sizes=(1, 3)))
+    with pytest.raises(InputError) as error:
+        remember_config(tmp_path, other)
+    assert "steps was 10, is 11" in str(error.value)
+    assert "inner.sizes was [1, 2], is [1, 3]" in str(error.value)
+    assert "rate" not in str(error.value)
+
+
+def test_metrics_after_the_restored_step_are_written_again(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for step in (1, 2, 3):
+        log.write(step, {"loss": 1 / step})
+    with log.path.open("a") as file:
+        file.write('{"step": 4, "lo')  # killed here
+    resumed = MetricsLog(tmp_path, step=2)
+    resumed.write(3, {"loss": 9.0})
+    lines = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["loss"] == 9.0
