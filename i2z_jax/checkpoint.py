@@ -149,6 +149,8 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> nnx.Module:
     weights = (Path(directory) / WEIGHTS).absolute()
     try:
         stored = ocp.metadata(weights).metadata
+        if stored is None:
+            raise ValueError("its index is damaged")
         _refuse_other_arrays(stored, wanted, where=weights)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = {
@@ -159,7 +161,7 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> nnx.Module:
     except InputError:
         raise
     except (ValueError, OSError, KeyError) as error:  # what Orbax raises
-        what = f"weights cannot be read ({str(error).splitlines()[0]})"
+        what = f"weights cannot be read ({str(error).splitlines()[0][:200]})"
         raise InputError(what, where=weights) from error
 
 
@@ -174,7 +176,9 @@ def _refuse_other_arrays(
         if path in stored and tuple(stored[path].shape) != tuple(leaf.shape)
     ]
     if differs:
-        what = f"the weights are another model's: {'; '.join(sorted(differs))}"
+        some = "; ".join(sorted(differs)[:8])
+        more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""
+        what = f"the weights are another model's: {some}{more}"
         raise InputError(what, where=where)
 
 
