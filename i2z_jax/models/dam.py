@@ -28,6 +28,7 @@ from i2z_jax.config import DAMConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam_layers import Dense, DownBlock, UpBlock, activate
 from i2z_jax.models.dam_warp import WarpDecoder, warp
+from i2z_jax.models.parameters import Frozen
 from i2z_jax.types import Array, Float, Int
 
 # Channels after each block of a 1024² or 512² texture.
@@ -66,10 +67,6 @@ class DAMOutput(NamedTuple):
     posterior: Posterior
 
 
-class Statistic(nnx.Variable):
-    """A number of the training set that is stored with the model and not trained."""
-
-
 class Statistics(nnx.Module):
     """Mean and variance of the training set; a model without them would lie in mm.
 
@@ -80,10 +77,10 @@ class Statistics(nnx.Module):
 
     def __init__(self, config: DAMConfig):
         t = config.texture_size
-        self.vert_mean = Statistic(jnp.zeros((config.vertices, 3)))
-        self.vert_var = Statistic(jnp.ones(()))
-        self.tex_mean = Statistic(jnp.zeros((t, t, 3)))
-        self.tex_var = Statistic(jnp.ones(()))
+        self.vert_mean = Frozen(jnp.zeros((config.vertices, 3)))
+        self.vert_var = Frozen(jnp.ones(()))
+        self.tex_mean = Frozen(jnp.zeros((t, t, 3)))
+        self.tex_var = Frozen(jnp.ones(()))
 
     def set(self, **values: Any) -> None:
         """Store statistics by attribute name.
@@ -195,22 +192,21 @@ class Decoder(nnx.Module):
 class ColourCorrection(nnx.Module):
     """Scale and bias per camera and channel, on normalised textures.
 
-    Camera 0 is the anchor: it has no parameters and changes nothing. Nor does any
-    number that is no camera of the model, which is how a phone is passed: -1.
+    Camera 0 is the anchor: its row is the identity and never read. Any number that
+    is no camera of the model is the identity too, which is how a phone is passed: -1.
     """
 
     def __init__(self, cameras: int):
-        self.scale = nnx.Param(jnp.ones((cameras - 1, 3)))
-        self.bias = nnx.Param(jnp.zeros((cameras - 1, 3)))
+        self.scale = nnx.Param(jnp.ones((cameras, 3)))
+        self.bias = nnx.Param(jnp.zeros((cameras, 3)))
 
     def __call__(
         self, texture: Float[Array, "b t t 3"], camera: Int[Array, "b"]
     ) -> Float[Array, "b t t 3"]:
-        if self.scale.shape[0] == 0:
-            return texture
-        outside = {"mode": "fill", "wrap_negative_indices": False}
-        scale = self.scale[...].at[camera - 1].get(fill_value=1, **outside)
-        bias = self.bias[...].at[camera - 1].get(fill_value=0, **outside)
+        # Beyond the table is what `mode="fill"` replaces.
+        row = jnp.where(camera > 0, camera, self.scale.shape[0])
+        scale = self.scale[...].at[row].get(mode="fill", fill_value=1)
+        bias = self.bias[...].at[row].get(mode="fill", fill_value=0)
         return texture * scale[:, None, None] + bias[:, None, None]
 
 

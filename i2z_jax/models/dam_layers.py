@@ -162,10 +162,8 @@ class DownBlock(nnx.Module):
         kinds = {"size": 4, "stride": 2, "dtype": dtype, "rngs": rngs}
         self.first = Conv(inputs, outputs, **kinds)
         self.second = Conv(outputs, outputs, **kinds)
-        self.first_residual = self.second_residual = None
-        if residual:
-            self.first_residual = Conv(outputs, outputs, dtype=dtype, rngs=rngs)
-            self.second_residual = Conv(outputs, outputs, dtype=dtype, rngs=rngs)
+        self.first_residual = _residual(outputs, residual, dtype, rngs)
+        self.second_residual = _residual(outputs, residual, dtype, rngs)
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h4 w4 o"]:
         x = _add_residual(self.first_residual, activate(self.first(x)))
@@ -195,10 +193,8 @@ class UpBlock(nnx.Module):
         kinds = {"variant": variant, "dtype": dtype, "rngs": rngs}
         self.first = Upsample(inputs, hidden, size // 2, **kinds)
         self.second = Upsample(hidden, outputs, size, **kinds)
-        self.first_residual = self.second_residual = None
-        if variant == "res":
-            self.first_residual = Conv(hidden, hidden, dtype=dtype, rngs=rngs)
-            self.second_residual = Conv(outputs, outputs, dtype=dtype, rngs=rngs)
+        self.first_residual = _residual(hidden, variant == "res", dtype, rngs)
+        self.second_residual = _residual(outputs, variant == "res", dtype, rngs)
         self.final = final
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h4 w4 o"]:
@@ -253,6 +249,10 @@ def deconvolution_from_repeated(
     rows = rows + jnp.roll(rows, 1, 0)
     both = jnp.pad(rows, ((0, 0), (0, 1), (0, 0), (0, 0)))
     return both + jnp.roll(both, 1, 1)
+
+
+def _residual(channels: int, wanted: bool, dtype: Any, rngs: nnx.Rngs) -> Conv | None:
+    return Conv(channels, channels, dtype=dtype, rngs=rngs) if wanted else None
 
 
 def _add_residual(conv: Conv | None, x: Array) -> Array:

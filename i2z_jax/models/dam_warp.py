@@ -34,28 +34,20 @@ class WarpDecoder(nnx.Module):
         kinds = {"dtype": jnp.float32, "rngs": rngs}
         self.first = Dense(z_size, 256, **kinds)
         self.second = Dense(256, 1024, **kinds)
+        layers = [UpBlock(256, 128, 64, 8, **kinds)]
         if texture_size == 1024:
-            self.blocks = nnx.List(
-                [
-                    UpBlock(256, 128, 64, 8, **kinds),
-                    UpBlock(64, 64, 32, 32, **kinds),
-                    UpBlock(32, 32, 16, 128, final=True, **kinds),
-                ]
-            )
-            self.last = None
+            layers.append(UpBlock(64, 64, 32, 32, **kinds))
+            layers.append(UpBlock(32, 32, 16, 128, final=True, **kinds))
         else:
-            self.blocks = nnx.List(
-                [UpBlock(256, 128, 64, 8, **kinds), UpBlock(64, 32, 32, 32, **kinds)]
-            )
-            self.last = Upsample(32, 2, 64, texel_bias=False, **kinds)
+            layers.append(UpBlock(64, 32, 32, 32, **kinds))
+            layers.append(Upsample(32, 2, 64, texel_bias=False, **kinds))
+        self.layers = nnx.List(layers)
 
     def __call__(self, z: Float[Array, "b z"]) -> Float[Array, "b t t 2"]:
         x = activate(self.second(activate(self.first(z))))
         x = x.reshape(x.shape[0], 2, 2, 256)
-        for block in self.blocks:
-            x = block(x)
-        if self.last is not None:
-            x = self.last(x)
+        for layer in self.layers:
+            x = layer(x)
         steps = jax.nn.sigmoid(x[..., :2])
         across = jnp.cumsum(steps[..., 0], axis=2)
         down = jnp.cumsum(steps[..., 1], axis=1)
