@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TFDS builder of `monocular_video`; `i2z data build monocular_video` runs it."""
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from i2z_jax.data import records
+from i2z_jax.data.tfds_builder import AdoptingBuilder
+
+
+class Builder(AdoptingBuilder):
+    """Face crops of videos, in order."""
+
+    pkg_dir_path = epath.Path(__file__).parent
+    VERSION = tfds.core.Version(records.VERSION)
+    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS's own shape)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=records.features(self.name), disable_shuffling=True
+        )

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One face box a frame: a pluggable detector, and the track that steadies it.
+
+The detector that comes along is OpenCV's cascade (Viola and Jones 2001; Lienhart
+and Maydt 2002). It needs no download and no licence, and finds upright faces that look
+roughly at the camera (about 30 degrees either way) in fair light; it takes lamps and
+patterns for faces now and then. The track forgives misses and outliers of a second or
+so. For anything harder, give boxes or landmarks of your own.
+"""
+
+import functools
+import itertools
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from i2z_jax.types import Bool, Float, NDArray, UInt8
+
+# Detection works on a picture of at most this many pixels on its longer side.
+DETECT_SIZE = 480
+# A step of the face between frames that the track believes, in box sides.
+BELIEVED_STEP = 0.5
+# Half-width of the smoothing in frames, for the place and for the size of the box.
+SMOOTH_CENTRE, SMOOTH_SIDE = 2.0, 8.0
+# A face not seen for longer than this (frames) is not followed across.
+LONGEST_MISS = 45
+
+
+class FaceDetector(Protocol):
+    """Anything that finds faces in one picture."""
+
+    def __call__(self, image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
+        """Boxes of all faces: left, top, right, bottom in pixels, and a score that
+        grows with certainty."""
+        ...
+
+
+def opencv_detector(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
+    """Faces by OpenCV's frontal cascade; the score is the cascade's own weight."""
+    scale = min(1.0, DETECT_SIZE / max(image.shape[:2]))
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    smallest = max(24, min(grey.shape) // 8)
+    boxes, _, weights = _cascade().detectMultiScale3(
+        cv2.equalizeHist(grey),
+        scaleFactor=1.1,
+        minNeighbors=4,
+        minSize=(smallest, smallest),
+        outputRejectLevels=True,
+    )
+    if len(boxes) == 0:
+        return np.zeros((0, 5))
+    corner, size = np.asarray(boxes, float)[:, :2], np.asarray(boxes, float)[:, 2:]
+    score = np.asarray(weights, float).reshape(-1, 1)
+    return np.concatenate([corner / scale, (corner + size) / scale, score], axis=1)
+
+
+@functools.cache
+def _cascade() -> cv2.CascadeClassifier:
+    return cv2.CascadeClassifier(
+        cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
+    )
+
+
+def track(
+    detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "n"]
+) -> tuple[Float[NDArray, "n 4"], Bool[NDArray, "n"]]:
+    """One steady square box a frame from all the detections of a video.
+
+    Within a shot the chain of detections with the highest sum of weights is followed
+    (a jump breaks a chain); misses are bridged, and centre and side are smoothed over
+    time, so that crops do not tremble.
+
+    Args:
+        detections: of each frame, as `FaceDetector` gives them.
+        starts: frames that do not continue the one before (cuts, gaps).
+
+    Returns:
+        boxes, NaN where no face could be followed; and where a detection of that very
+        frame stands behind the box.
+    """
+    boxes = np.full((len(detections), 4), np.nan)
+    found = np.zeros(len(detections), bool)
+    edges = [0, *(np.flatnonzero(starts[1:]) + 1), len(detections)]
+    for first, last in itertools.pairwise(edges):
+        chain = _best_chain(detections[first:last])
+        if not chain:
+            continue
+        times = np.array([frame for frame, _ in chain])
+        seen = np.array([box for _, box in chain])
+        found[first + times] = True
+        for run in np.split(
+            np.arange(len(times)), np.flatnonzero(np.diff(times) > LONGEST_MISS) + 1
+        ):
+            a, b = times[run[0]], times[run[-1]] + 1
+            # A short miss at an end of the shot keeps the last box that was seen.
+            a = 0 if a <= LONGEST_MISS else a
+            b = last - first if last - first - b <= LONGEST_MISS else b
+            boxes[first + a : first + b] = smooth(
+                times[run], seen[run], np.arange(a, b)
+            )
+    return boxes, found
+
+
+def smooth(
+    times: NDArray, boxes: Float[NDArray, "m 4"], at: NDArray
+) -> Float[NDArray, "k 4"]:
+    """Square boxes at the frames `at`, from boxes seen at `times`."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    side = np.log((boxes[:, 2:] - boxes[:, :2]).max(axis=1))
+    columns = [
+        _gaussian(np.interp(at, times, _median(values)), width)
+        for values, width in (
+            (centre[:, 0], SMOOTH_CENTRE),
+            (centre[:, 1], SMOOTH_CENTRE),
+            (side, SMOOTH_SIDE),
+        )
+    ]
+    x, y, half = columns[0], columns[1], np.exp(columns[2]) / 2
+    return np.stack([x - half, y - half, x + half, y + half], axis=1)
+
+
+def _best_chain(
+    detections: list[Float[NDArray, "_ 5"]],
+) -> list[tuple[int, Float[NDArray, "4"]]]:
+    """The chain of detections with the largest sum of weights, by extending the
+    nearest of the chains that are alive."""
+    chains: list[tuple[float, list[tuple[int, np.ndarray]]]] = []
+    for frame, boxes in enumerate(detections):
+        for box in boxes:
+            # A large face counts more than a small one with the same score.
+            weight = max(box[4], 0.1) * (box[2] - box[0])
+            reach = [
+                (_step(chain[-1][1], box[:4]), i)
+                for i, (_, chain) in enumerate(chains)
+                if 0 < frame - chain[-1][0] <= LONGEST_MISS
+            ]
+            step, nearest = min(reach, default=(np.inf, -1))
+            if step <= BELIEVED_STEP:
+                total, chain = chains[nearest]
+                chain.append((frame, box[:4]))
+                chains[nearest] = (total + weight, chain)
+            else:
+                chains.append((weight, [(frame, box[:4])]))
+    return max(chains, key=lambda c: c[0], default=(0.0, []))[1]
+
+
+def _step(old: Float[NDArray, "4"], new: Float[NDArray, "4"]) -> float:
+    """How far apart two boxes are in place and in size, in box sides."""
+    side = old[2] - old[0]
+    shift = np.abs((old[:2] + old[2:]) - (new[:2] + new[2:])).max() / (2 * side)
+    return max(shift, abs(np.log((new[2] - new[0]) / side)))
+
+
+def _median(values: Float[NDArray, "m"]) -> Float[NDArray, "m"]:
+    padded = np.pad(values, 2, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
+
+
+def _gaussian(values: Float[NDArray, "m"], width: float) -> Float[NDArray, "m"]:
+    radius = int(3 * width)
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
+    padded = np.pad(values, radius, mode="edge")
+    return np.convolve(padded, kernel / kernel.sum(), mode="valid")

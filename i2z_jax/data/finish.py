@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every build shares: its options, its work folder, and `dataset.json` at the end.
+
+`dataset.json` is written last. A folder without it is an unfinished build, which the
+same command goes on with and `records.open_split` refuses.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import i2z_jax
+from i2z_jax.data import records
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What is the same for every dataset."""
+
+    workers: int = 1
+    strict: bool = False
+    overwrite: bool = False
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A finished build: where it is, how many records, what is missing from it."""
+
+    folder: Path
+    counts: Mapping[str, Mapping[str, int]]
+    gaps: Sequence[str]
+
+
+@contextmanager
+def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
+    """A place for finished shards; removed when the build ends well, kept otherwise.
+
+    Raises:
+        InputError: the dataset is there already and `overwrite` is off.
+    """
+    whole = out / name / "dataset.json"
+    if whole.exists():
+        if not options.overwrite:
+            raise InputError(
+                "already built", where=out / name, fix="another --out, or --overwrite"
+            )
+        whole.unlink()
+    work = out / f".{name}.unfinished"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write here ({error.strerror})", where=out) from error
+    yield work
+    shutil.rmtree(work)
+
+
+def finish(
+    out: Path,
+    name: str,
+    sources: Sequence[Path],
+    options: Sequence[Any],
+    counts: Mapping[str, Mapping[str, int]],
+    gaps: Sequence[str],
+) -> Summary:
+    """Write `dataset.json`: from now on the dataset counts as built.
+
+    Args:
+        options: the dataclasses of options it was built with.
+        counts: config ("" if there is one only) -> split -> number of records.
+
+    Raises:
+        InputError: there is not one record.
+    """
+    if not any(sum(splits.values()) for splits in counts.values()):
+        reason = f"the first of {len(gaps)}: {gaps[0]}" if gaps else "nothing to read"
+        raise InputError("nothing could be built", where=sources[0], got=reason)
+    with write_aside(out / name / "dataset.json") as path:
+        path.write_text(
+            json.dumps(
+                {
+                    "name": name,
+                    "version": records.VERSION,
+                    "i2z_jax": i2z_jax.__version__,
+                    "sources": [str(source) for source in sources],
+                    "options": {
+                        k: v for each in options for k, v in asdict(each).items()
+                    },
+                    "splits": counts,
+                    "gaps": list(gaps),
+                },
+                indent=1,
+                default=str,
+            )
+        )
+    return Summary(out / name, counts, gaps)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground-truth sidecar of a video: `clip.mp4` has `clip.truth.npz` beside it.
+
+`i2z synth video` writes one, the video builder and the evaluation read it. Arrays, one
+row a frame of the video (f frames, n vertices):
+
+| name | type | |
+|---|---|---|
+| pose | float32 f 6 | H of a square crop of the frame, DESIGN 5 |
+| crop_from_image | float32 f 2 3 | that crop: frame pixels -> crop pixels |
+| crop_size | int32 | its side, pixels |
+| vertices | float32 f n 3 | head space, mm |
+| landmarks | float32 f 68 2 | pixels of the frame, or absent |
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.crop import (
+    apply_affine,
+    compose,
+    invert,
+    transform_pose,
+    unit_affine,
+)
+from i2z_jax.types import Float, NDArray
+
+
+@dataclass(frozen=True)
+class VideoTruth:
+    """What is known of every frame of a video; the fields are in the module's table."""
+
+    pose: Float[NDArray, "f 6"]
+    crop_from_image: Float[NDArray, "f 2 3"]
+    crop_size: int
+    vertices: Float[NDArray, "f n 3"]
+    landmarks: Float[NDArray, "f 68 2"] | None = None
+
+    def in_crop(
+        self, frame: int, crop_from_image: Float[NDArray, "2 3"], size: int
+    ) -> tuple[Float[NDArray, "6"], Float[NDArray, "68 2"] | None]:
+        """Pose and landmarks of a frame in another crop of it."""
+        known = self.crop_from_image[frame].astype(float)
+        to_crop = compose(crop_from_image, invert(known))
+        pose = transform_pose(
+            self.pose[frame].astype(float), unit_affine(to_crop, self.crop_size, size)
+        )
+        if self.landmarks is None:
+            return pose, None
+        points = self.landmarks[frame].astype(float)
+        return pose, apply_affine(crop_from_image, points)
+
+    def save(self, path: str | Path) -> None:
+        """Write the sidecar; an existing one is replaced."""
+        arrays = {
+            "pose": self.pose.astype(np.float32),
+            "crop_from_image": self.crop_from_image.astype(np.float32),
+            "crop_size": np.int32(self.crop_size),
+            "vertices": self.vertices.astype(np.float32),
+        }
+        if self.landmarks is not None:
+            arrays["landmarks"] = self.landmarks.astype(np.float32)
+        with write_aside(path, overwrite=True) as aside, open(aside, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+def truth_path(video: str | Path) -> Path:
+    """Where the sidecar of a video is."""
+    return Path(video).with_suffix(".truth.npz")
+
+
+def read_truth(path: str | Path) -> VideoTruth:
+    """Load a sidecar.
+
+    Raises:
+        InputError: damaged, a field missing, or fields that disagree in length.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            fields = {name: file[name] for name in file.files}
+        truth = VideoTruth(
+            fields["pose"],
+            fields["crop_from_image"],
+            int(fields["crop_size"]),
+            fields["vertices"],
+            fields.get("landmarks"),
+        )
+    except KeyError as error:
+        raise InputError(f"no field {error}", where=path) from error
+    except Exception as error:  # zip, header and type errors of a damaged file
+        raise InputError(f"not a ground-truth sidecar ({error})", where=path) from error
+    lengths = {
+        len(value)
+        for value in (
+            truth.pose,
+            truth.crop_from_image,
+            truth.vertices,
+            *([] if truth.landmarks is None else [truth.landmarks]),
+        )
+    }
+    if len(lengths) != 1:
+        raise InputError(
+            "fields of different length", where=path, got=f"{sorted(lengths)} frames"
+        )
+    return truth

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A video file or a folder of frames -> upright RGB frames in order.
+
+Rotation metadata is applied, times are the container's own (a variable frame rate
+stays one), and each frame says whether it repeats or continues the one before:
+webcams and screen recorders repeat frames, edited clips cut.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+
+from i2z_jax.data.images import SUFFIXES, read_picture
+from i2z_jax.errors import InputError
+from i2z_jax.types import Float, NDArray, UInt8
+
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
+# Frame rate assumed for a folder of frames, which has no times.
+FOLDER_FPS = 30.0
+# Frames are compared at this many pixels on the longer side, grey levels 0..255.
+COMPARE_SIZE = 400
+# A repeated frame: no 8x8 block changes by more than this. Coding alone stays below.
+REPEAT_LEVELS = 2.0
+# A cut: the picture changes by this much on average, and many times the usual.
+CUT_LEVELS, CUT_FACTOR = 20.0, 5.0
+# A gap: a step in time of more than this many usual ones.
+GAP_STEPS = 2.5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame. `image` is None for one that could not be read, see `problem`."""
+
+    number: int
+    time_s: float
+    image: UInt8[NDArray, "h w 3"] | None
+    problem: str = ""
+
+
+def is_video(path: Path) -> bool:
+    """Whether the name says video, or it is a folder with pictures in it."""
+    if path.is_dir():
+        return any(p.suffix.lower() in SUFFIXES for p in path.iterdir())
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
+    """The frames of a video file or folder, in order, one at a time.
+
+    Frames of another size than the first and unreadable pictures come without an
+    image: their number stays theirs.
+
+    Args:
+        path: mp4, mov, webm, gif, ... or a folder of pictures ordered by the last
+            number in their names.
+        limit: stop after this many frames.
+
+    Raises:
+        InputError: not a video, no video stream, no frame, or damaged on the way.
+    """
+    path = Path(path)
+    frames = _folder_frames(path) if path.is_dir() else _file_frames(path)
+    shape = None
+    for frame in frames:
+        if limit is not None and frame.number >= limit:
+            return
+        if frame.image is not None:
+            shape = shape or frame.image.shape
+            if frame.image.shape != shape:
+                yield Frame(
+                    frame.number,
+                    frame.time_s,
+                    None,
+                    f"{path}: frame {frame.number} has another size (expected "
+                    f"{shape[1]}x{shape[0]}, got {frame.image.shape[1]}x"
+                    f"{frame.image.shape[0]})",
+                )
+                continue
+        yield frame
+    if shape is None:
+        raise InputError("not one frame could be read", where=path)
+
+
+def frame_count(path: Path, limit: int | None = None) -> int | None:
+    """About how many frames `read_frames` will give, for a progress bar.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    if path.is_dir():
+        count = sum(p.suffix.lower() in SUFFIXES for p in path.iterdir())
+    else:
+        with _opened(path) as container:
+            stream = container.streams.video[0]
+            count = stream.frames or round(
+                (container.duration or 0) / 1e6 * float(stream.average_rate or 0)
+            )
+    return min(count, limit) if count and limit else count or None
+
+
+def _file_frames(path: Path) -> Iterator[Frame]:
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        rate = float(stream.average_rate or FOLDER_FPS)
+        number = 0
+        try:
+            for decoded in container.decode(stream):
+                time_s = number / rate if decoded.time is None else float(decoded.time)
+                # Counter-clockwise degrees, as the display matrix says.
+                turns = round(decoded.rotation / 90) % 4
+                image = np.rot90(decoded.to_ndarray(format="rgb24"), turns)
+                yield Frame(number, time_s, np.ascontiguousarray(image))
+                number += 1
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"damaged after frame {number - 1} ({error})",
+                where=path,
+                fix="--max-frames keeps what is before" if number else None,
+            ) from error
+
+
+def _opened(path: Path) -> InputContainer:
+    try:
+        if path.stat().st_size == 0:
+            raise InputError("empty file", where=path, expected="a video")
+        container = av.open(str(path))
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:  # av's errors are one or the other
+        raise InputError(
+            f"cannot be read as a video ({getattr(error, 'strerror', None) or error})",
+            where=path,
+            expected="mp4, mov, webm, gif or a folder of frames",
+        ) from error
+    if not container.streams.video:
+        kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        container.close()
+        raise InputError("no video stream", where=path, got=kinds)
+    return container
+
+
+def _folder_frames(path: Path) -> Iterator[Frame]:
+    numbered = sorted(
+        (_last_number(p.stem), p.name, p)
+        for p in path.iterdir()
+        if p.suffix.lower() in SUFFIXES
+    )
+    if not numbered:
+        raise InputError("no pictures in this folder", where=path)
+    # Names that count in threes (or start at 21897) have no gap between 3 and 6.
+    steps = Counter(b[0] - a[0] for a, b in itertools.pairwise(numbered))
+    step = max(steps.most_common(1)[0][0], 1) if steps else 1
+    for number, (name_number, _, picture) in enumerate(numbered):
+        time_s = (name_number - numbered[0][0]) / step / FOLDER_FPS
+        try:
+            yield Frame(number, time_s, read_picture(picture))
+        except InputError as error:
+            yield Frame(number, time_s, None, str(error))
+
+
+def _last_number(stem: str) -> int:
+    digits = re.findall(r"\d+", stem)
+    return int(digits[-1]) if digits else 0
+
+
+class Continuity:
+    """Tells repeats, cuts and gaps, one frame after the other."""
+
+    def __init__(self) -> None:
+        self._grey: np.ndarray | None = None
+        self._time = 0.0
+        self._changes: list[float] = []
+        self._steps: list[float] = []
+
+    def step(self, frame: Frame) -> tuple[bool, bool]:
+        """`(duplicate, cut)` of the next frame. The first one counts as a cut, and so
+        does the one after a frame that could not be read."""
+        if frame.image is None:
+            self._grey = None
+            return False, True
+        grey = _comparable(frame.image)
+        last, self._grey = self._grey, grey
+        elapsed, self._time = frame.time_s - self._time, frame.time_s
+        if last is None:
+            return False, True
+        usual_step = float(np.median(self._steps)) if self._steps else elapsed
+        gap = elapsed > GAP_STEPS * usual_step
+        self._steps = [*self._steps[-30:], elapsed]
+        difference = cv2.blur(grey - last, (8, 8))
+        change = float(np.abs(difference).mean())
+        usual = float(np.median(self._changes)) if self._changes else 0.0
+        cut = change > max(CUT_LEVELS, CUT_FACTOR * usual)
+        if not cut:
+            self._changes = [*self._changes[-30:], change]
+        duplicate = float(np.abs(difference).max()) < REPEAT_LEVELS
+        return duplicate and not gap, cut or gap
+
+
+def _comparable(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "h2 w2"]:
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    scale = min(1.0, COMPARE_SIZE / max(grey.shape))
+    if scale < 1:
+        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return grey.astype(np.float32)
