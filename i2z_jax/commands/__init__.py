@@ -30,7 +30,10 @@ COMMANDS: dict[str, Command] = {
     "synth video": Command("render the captured head in the wild, as a video"),
     "data build": Command("files on disk -> records that training reads"),
     "data check": Command("say whether a dataset folder is usable, with a picture"),
-    "convert": Command("PyTorch checkpoint -> i2z_jax checkpoint, proved equal"),
+    "convert": Command(
+        "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
+        "i2z_jax.commands.convert",
+    ),
     "train landmarks": Command("train the landmark hourglass and the image stream"),
     "train dam": Command("train the deep appearance model on a capture"),
     "train regress": Command("train I2ZNet through the frozen decoder"),
@@ -40,7 +43,10 @@ COMMANDS: dict[str, Command] = {
     "evaluate landmarks": Command("landmark error (NME, AUC, failure rate)"),
     "evaluate video": Command("errors, landmark residual and jitter on a video"),
     "track": Command("track a face through a video; mesh, overlay and report"),
-    "inspect": Command("what is in a checkpoint: architecture, sizes, origin"),
+    "inspect": Command(
+        "what is in a checkpoint: architecture, sizes, origin",
+        "i2z_jax.commands.inspect",
+    ),
     "doctor": Command(
         "python, jax, devices, memory and extras of this machine",
         "i2z_jax.commands.doctor",

@@ -9,6 +9,7 @@ once. Nothing here knows torch; tensors are NumPy arrays by name (`load.py` read
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from i2z_jax.errors import InputError
 Tensors = dict[str, np.ndarray]
 Layout = Callable[[np.ndarray], np.ndarray]
 Stages = dict[str, np.ndarray]
+
+# Left out of every checkpoint.
+COUNTERS = {r".*\.num_batches_tracked": "counters of BN's training batches"}
 
 
 # Layouts: PyTorch's axes -> Flax's. All are views; nothing is copied before `fit`.
@@ -90,6 +94,11 @@ def _layer(torch: str, flax: str, layout: Layout, bias: bool) -> list[Entry]:
     return [*entries, Entry(f"{torch}.bias", f"{flax}.bias")] if bias else entries
 
 
+def random_image(config: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """The `sample` of an image network: one crop of the published size."""
+    return {"image": rng.random((1, 256, 256, 3), np.float32)}
+
+
 @dataclass(frozen=True)
 class Published:
     """A published PyTorch family and everything `i2z convert` needs to know of it.
@@ -150,26 +159,38 @@ class MismatchError(InputError):
         )
 
 
+class Fit(NamedTuple):
+    """A checkpoint in a family's table.
+
+    Attributes:
+        arrays: ours by path, C-contiguous float32; complete and of the right shapes
+            if `mismatches` is empty.
+        mismatches: everything that does not fit.
+        left_out: why a tensor was left out on purpose -> how many were.
+    """
+
+    arrays: dict[str, np.ndarray]
+    mismatches: list[Mismatch]
+    left_out: dict[str, int]
+
+
 def fit(
     tensors: Tensors,
     entries: list[Entry],
     shapes: Mapping[str, tuple[int, ...]],
     ignored: Mapping[str, str],
-) -> tuple[dict[str, np.ndarray], list[Mismatch]]:
-    """Our arrays by path, and all that does not fit.
+) -> Fit:
+    """Put every tensor in its place.
 
     Args:
         tensors: the checkpoint's tensors by PyTorch name.
         entries: the family's table for the inferred configuration.
         shapes: shape of every array of our module, by path.
-        ignored: regular expressions of names to pass over.
-
-    Returns:
-        Arrays by path, C-contiguous float32; they are complete and of the right
-        shapes if the list of mismatches is empty.
+        ignored: regular expressions of names that may be left out -> why.
     """
     arrays: dict[str, np.ndarray] = {}
     mismatches: list[Mismatch] = []
+    left_out: Counter[str] = Counter()
     for torch, flax, layout in entries:
         wanted = shapes.get(flax)
         if torch not in tensors:
@@ -187,15 +208,18 @@ def fit(
             mismatches.append(Mismatch("wrong shape", torch, flax, detail))
             continue
         arrays[flax] = np.ascontiguousarray(array, dtype=np.float32)
-    known = {entry.torch for entry in entries}
-    for name in tensors.keys() - known:
-        if not any(re.fullmatch(pattern, name) for pattern in ignored):
+    reasons = {**COUNTERS, **ignored}
+    for name in tensors.keys() - {entry.torch for entry in entries}:
+        reason = next((reasons[p] for p in reasons if re.fullmatch(p, name)), None)
+        if reason is None:
             detail = _dims(tensors[name].shape)
             mismatches.append(Mismatch("unexpected", name, "", detail))
+        else:
+            left_out[reason] += 1
     # Ours that no entry fills: a fault of the table, found by its first test.
     for path in shapes.keys() - {entry.flax for entry in entries}:
         mismatches.append(Mismatch("missing", "", path, _dims(shapes[path])))
-    return arrays, sorted(mismatches)
+    return Fit(arrays, sorted(mismatches), dict(left_out))
 
 
 def _dims(shape: tuple[int, ...] | None) -> str:

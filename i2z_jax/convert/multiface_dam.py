@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from i2z_jax.config import DAMConfig, DAMVariant
 from i2z_jax.convert.mapping import (
@@ -168,7 +170,7 @@ def _from_map(size: int) -> Layout:
     return kernel
 
 
-def _anchored(identity: float) -> Layout:
+def _anchored(identity: int) -> Layout:
     """`cameras-1 3 1 1` -> `cameras 3`: the anchor's row in front."""
 
     def rows(x: np.ndarray) -> np.ndarray:
@@ -251,15 +253,21 @@ def sample(config: DAMConfig, rng: np.random.Generator) -> dict[str, np.ndarray]
 
 def stages(module: DAM, inputs: dict[str, np.ndarray]) -> Mapping[str, Any]:
     """Both halves of our model on `sample`'s input, in mm and [0, 1]."""
-    x = {name: jnp.asarray(value) for name, value in inputs.items()}
-    posterior = module.encode(x["vertices"], x["average_texture"])
-    face = module.decode(x["z"], x["view"], x["camera"])
-    return {
-        "z mean": posterior.mean,
-        "z log std": posterior.log_std,
-        "vertices": face.vertices,
-        "texture": face.texture,
-    }
+    graph, state = nnx.split(module)
+
+    @jax.jit
+    def run(state: nnx.State, x: dict[str, Any]) -> dict[str, Any]:
+        model = nnx.merge(graph, state)
+        posterior = model.encode(x["vertices"], x["average_texture"])
+        face = model.decode(x["z"], x["view"], x["camera"])
+        return {
+            "z mean": posterior.mean,
+            "z log std": posterior.log_std,
+            "vertices": face.vertices,
+            "texture": face.texture,
+        }
+
+    return run(state, {name: jnp.asarray(value) for name, value in inputs.items()})
 
 
 def reference(

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z inspect`: what is in a model folder, or in a preset before it has weights."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+from rich.table import Table
+
+from i2z_jax import console, records
+from i2z_jax.presets import PRESETS
+
+if TYPE_CHECKING:
+    from i2z_jax.models.parameters import Parameter
+
+
+@dataclass(frozen=True)
+class Config:
+    """Show architecture, origin, licence, and the number of parameters per part."""
+
+    # A model folder, or the name of a preset: paper, tiny.
+    checkpoint: Annotated[
+        tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")
+    ]
+
+
+def run(config: Config) -> None:
+    """Print it; weights are not read."""
+    from i2z_jax.checkpoint import read_card
+
+    preset = PRESETS.get(config.checkpoint)
+    if preset is not None:
+        for architecture, sizes in (("i2znet", preset.i2z), ("dam", preset.dam)):
+            _describe(architecture, sizes)
+        return
+    card = read_card(config.checkpoint)
+    _describe(card.architecture, card.config)
+    facts = Table.grid(padding=(0, 2))
+    if card.source is not None:
+        facts.add_row("converted from", card.source.file)
+        facts.add_row("sha256", card.source.sha256)
+    facts.add_row("written by", f"i2z_jax {card.tool_version}")
+    facts.add_row("licence", card.licence)
+    for name, value in card.extras.items():
+        facts.add_row(name, json.dumps(value))
+    console.out.print(facts, markup=False)
+
+
+def _describe(architecture: str, sizes: Any) -> None:
+    from i2z_jax.checkpoint import build
+    from i2z_jax.models.parameters import parameter_table
+
+    console.out.print(f"\n{architecture}", style="bold")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in records.to_json(sizes).items():
+        facts.add_row(name, json.dumps(value).strip('"'))
+    console.out.print(facts, markup=False)
+    table = Table("part", "trained", "frozen")
+    parameters = parameter_table(build(architecture, sizes))
+    for part, rows in groupby(parameters, key=lambda p: p.name.split(".")[0]):
+        table.add_row(part, *_counts(list(rows)))
+    table.add_section()
+    table.add_row("all", *_counts(parameters))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.out.print(table, markup=False)
+
+
+def _counts(parameters: "Iterable[Parameter]") -> tuple[str, str]:
+    parameters = list(parameters)
+    return tuple(  # pyrefly: ignore
+        f"{sum(p.count for p in parameters if p.trained is trained):,}"
+        for trained in (True, False)
+    )
