@@ -14,7 +14,7 @@ import pickle
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -232,7 +232,7 @@ HARMLESS: dict[tuple[str, str], Any] = {
 class _Reader(pickle.Unpickler):
     """Rebuilds containers and tensors, and nothing else."""
 
-    def __init__(self, file: BinaryIO, storage: Any, path: Path):
+    def __init__(self, file: io.BufferedIOBase, storage: Any, path: Path):
         super().__init__(file, encoding="utf-8")
         self.path = path
         self.storage = storage

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Multiface checkpoint with random weights, and our model of it."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.checkpoint import build, fill, named_arrays
+from i2z_jax.config import DAMConfig
+from i2z_jax.convert import multiface_dam
+from i2z_jax.convert.mapping import Tensors, fit
+from i2z_jax.convert.torch_reference.dam import TorchDAM
+from i2z_jax.models.dam import DAM, texture_plan
+
+VARIANTS = ("base", "res", "warp", "non", "bilinear")
+
+
+def tiny(variant: Any = "base", **sizes: int) -> DAMConfig:
+    """Small, and every size another number, so that no two axes can be mixed up."""
+    sizes = {"z_size": 12, "vertices": 35, "texture_size": 64, "cameras": 4} | sizes
+    return DAMConfig(variant=variant, **sizes)
+
+
+def random_tensors(config: DAMConfig, seed: int) -> Tensors:
+    """A state dict with nothing left at 0 or 1, but the anchor of the colours.
+
+    Norms g are such that activations neither grow nor vanish with depth.
+    """
+    rng = np.random.default_rng(seed)
+    network = TorchDAM(config, *texture_plan(config.texture_size))
+    tensors = {
+        name: np.asarray(rng.normal(size=tuple(value.shape)), np.float32)
+        for name, value in network.state_dict().items()
+    }
+    for name, value in tensors.items():
+        if name.endswith(".g"):
+            weight = tensors[name.removesuffix("g") + "weight"]
+            inputs = weight.size / value.size
+            scale = rng.uniform(0.7, 1.3, value.shape) * np.linalg.norm(weight)
+            value[:] = scale / np.sqrt(inputs)
+        elif name.endswith(".bias"):
+            value *= 0.1
+    tensors["cc.weight_anchor"][:] = 1
+    tensors["cc.bias_anchor"][:] = 0
+    return tensors
+
+
+def random_statistics(config: DAMConfig, seed: int) -> Tensors:
+    rng = np.random.default_rng(seed)
+    t = config.texture_size
+    return {
+        "tex_mean.png": rng.integers(0, 256, (t, t, 3)).astype(np.float32),
+        "tex_var.txt": np.asarray(412.5),
+        "vert_mean.bin": rng.normal(0, 60, (config.vertices, 3)).astype(np.float32),
+        "vert_var.txt": np.asarray(31.25),
+    }
+
+
+def converted(config: DAMConfig, tensors: Tensors, dtype: Any = jnp.float32) -> DAM:
+    """Our model of a checkpoint's tensors and statistics."""
+    module = build("dam", config, dtype=dtype)
+    shapes = {name: tuple(leaf.shape) for name, leaf in named_arrays(module).items()}
+    ignored = multiface_dam.PUBLISHED.ignored
+    fitted = fit(tensors, multiface_dam.entries(config), shapes, ignored)
+    assert not fitted.mismatches
+    filled = fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})
+    assert isinstance(filled, DAM)
+    return filled
