@@ -11,14 +11,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from i2z_jax import __version__, records
+from i2z_jax import __version__, console, records
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
@@ -185,3 +185,95 @@ def _refuse_other_arrays(
 def _dotted(path: tuple[Any, ...]) -> str:
     # The last step of an NNX path is the variable's own `.value`.
     return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
+
+
+class Restored(NamedTuple):
+    """What a run goes on from."""
+
+    step: int
+    state: Any
+    # JSON facts saved with the state: the data iterator's position.
+    extras: dict[str, Any]
+
+
+class RunCheckpoints:
+    """The checkpoints of one training run: written in the background, newest last.
+
+    A step's folder appears when it is whole; what a killed process was writing is
+    swept away by the next one. Every process of a run makes one of these and calls it
+    at the same steps.
+
+    Args:
+        directory: `WORKDIR/checkpoints`.
+        keep: how many of the newest stay on disk.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int = 2):
+        self._directory = Path(directory).absolute()
+        self._checkpointer = ocp.training.Checkpointer(
+            self._directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+
+    def save(self, step: int, state: Any, extras: dict[str, Any]) -> None:
+        """Save a tree of arrays and JSON facts; returns when `state` may be donated.
+
+        Raises:
+            InputError: this save, or the one before that ran in the background,
+                could not be written.
+        """
+        try:
+            self._checkpointer.wait()
+            self._checkpointer.save_checkpointables_async(
+                step,
+                {"state": state},
+                custom_metadata=extras,
+                overwrite=True,  # of one that could not be read
+            )
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def restore(self, abstract: Any) -> Restored | None:
+        """The newest readable checkpoint, on the devices `abstract` names; or None.
+
+        Args:
+            abstract: the tree of the state as `jax.ShapeDtypeStruct`s with shardings.
+                A checkpoint from any number of devices fits.
+
+        Raises:
+            InputError: there are checkpoints, and none can be read into `abstract`.
+        """
+        failures = []
+        for entry in sorted(self._checkpointer.checkpoints, key=lambda e: -e.step):
+            try:
+                state = self._checkpointer.load_checkpointables(
+                    entry.step, {"state": abstract}
+                )["state"]
+                extras = self._checkpointer.metadata(entry.step).custom_metadata
+            except (ValueError, OSError, KeyError) as error:
+                failures.append(f"step {entry.step}: {str(error)[:120]}")
+                console.err.print(f"checkpoint not readable, {failures[-1]}")
+                continue
+            return Restored(entry.step, state, dict(extras or {}))
+        if failures:
+            raise InputError(
+                f"no checkpoint can be read ({'; '.join(failures)})",
+                where=self._directory,
+                fix="give another --workdir to start anew",
+            )
+        return None
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        try:
+            self._checkpointer.close()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> InputError:
+        return InputError(
+            f"checkpoint cannot be written ({str(error).splitlines()[0]})",
+            where=self._directory,
+            fix="free disk space; the run goes on from its last whole checkpoint",
+        )

@@ -45,15 +45,9 @@ class TrainState:
         cls, params: PyTree, stats: PyTree, optimizer: optax.GradientTransformation
     ) -> "TrainState":
         """The state before the first step."""
-        zero = jnp.zeros((), jnp.int32)
-        return cls(
-            step=zero,
-            params=params,
-            stats=stats,
-            opt_state=optimizer.init(params),
-            skipped=zero,
-            skipped_in_a_row=zero,
-        )
+        # Three arrays, not one thrice: a donated buffer can be given away only once.
+        step, skipped, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(3))
+        return cls(step, params, stats, optimizer.init(params), skipped, in_a_row)
 
     def advanced(self, new: "TrainState", finite: Array) -> "TrainState":
         """`new` if the step was finite; else this state, one skipped step later."""

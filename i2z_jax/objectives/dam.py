@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `dam`: the variational autoencoder of mesh and view-dependent texture.
+
+Multiface's objective (Wuu et al. 2022; Lombardi et al. 2018 section 3.2): vertices,
+masked texture, KL, per-camera colour inside the model. Both errors are measured in
+the variance of the training set, as published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from i2z_jax.losses import kl_loss, texture_loss, vertex_loss
+from i2z_jax.models.dam import DAM
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.types import Array, Float
+
+Metrics = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class DAMWeights:
+    """Weights of the terms; the published ones are 1, 1 and 0.01."""
+
+    vertices: float = 1.0
+    texture: float = 1.0
+    kl: float = 0.01
+
+
+def dam_objective(
+    dam: DAM,
+    batch: Mapping[str, Array],
+    key: Array,
+    *,
+    weights: DAMWeights,
+    texel_weight: Float[Array, "t t"],
+) -> tuple[Float[Array, ""], Metrics]:
+    """Negative evidence lower bound, with published weights.
+
+    Args:
+        dam: the model in training.
+        batch: `vertices` mm `b n 3`, `average_texture` uint8 `b t t 3`, `texture`
+            uint8 `b t t 3` of the view (exactly 0 where this camera saw nothing),
+            `view` `b 3`, `camera` `b`.
+        key: for the sample of z.
+        weights: of the terms.
+        texel_weight: of each texel; 0 where the topology has no surface.
+
+    Returns:
+        The loss, and its terms; `vertex_mm` is the mean vertex distance, and
+        `texture_psnr` in dB over the texels that were seen.
+    """
+    truth = unit_range(batch["texture"])
+    seen = jnp.any(batch["texture"] > 0, -1) * texel_weight[None]
+    out = dam(
+        batch["vertices"],
+        unit_range(batch["average_texture"]),
+        batch["view"],
+        batch["camera"],
+        key=key,
+    )
+    statistics = dam.statistics
+    squared_mm = jnp.mean((out.vertices - batch["vertices"]) ** 2)
+    # Per colour channel, over what this camera saw.
+    squared_colour = _weighted_mean(texture_loss(out.texture, truth) / 3, seen)
+    terms = {
+        "vertices": squared_mm / statistics.vert_var[...],
+        "texture": squared_colour / statistics.tex_var[...],
+        "kl": kl_loss(out.posterior.mean, out.posterior.log_std).mean(),
+    }
+    loss = (
+        weights.vertices * terms["vertices"]
+        + weights.texture * terms["texture"]
+        + weights.kl * terms["kl"]
+    )
+    return loss, {
+        **terms,
+        "vertex_mm": vertex_loss(out.vertices, batch["vertices"]).mean(),
+        "texture_psnr": -10 * jnp.log10(jnp.maximum(squared_colour, 1e-10)),
+    }
+
+
+def _weighted_mean(x: Array, weight: Array) -> Array:
+    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-6)

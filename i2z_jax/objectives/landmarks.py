@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage `landmarks`: heatmap regression with supervision on every stack.
+
+Newell et al. 2016 section 3.2. The same images pretrain a VGG stream where no
+converted one exists [ours]: a stand-in for ImageNet weights, and named so.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import jax.numpy as jnp
+
+from i2z_jax.data.landmarks68 import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
+from i2z_jax.data.targets import heatmap_targets
+from i2z_jax.losses import heatmap_loss, norm
+from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.types import Array, Float, UInt8
+
+Metrics = dict[str, Array]
+
+
+@runtime_checkable
+class HeatmapNetwork(Protocol):
+    """Image in [0, 1] to one or more sets of heatmaps, best last."""
+
+    def __call__(
+        self, image: Float[Array, "b h w 3"]
+    ) -> list[Float[Array, "b _ _ l"]]: ...
+
+
+def landmarks_objective(
+    network: HeatmapNetwork, batch: Mapping[str, Array], *, sigma: float = 1.0
+) -> tuple[Float[Array, ""], Metrics]:
+    """Squared heatmap error, summed over cells, mean over landmarks, stacks and batch.
+
+    Args:
+        network: an `Hourglass` in its training view, or a `HeatmapHead` on a VGG.
+        batch: `image` uint8 `b h w 3`, `landmarks` px `b 68 2`.
+        sigma: width of the target bells, in heatmap cells.
+
+    Returns:
+        The loss, and `nme`: mean landmark distance over the outer eye corners'
+        distance (inter-ocular), of the last set of heatmaps.
+    """
+    image, landmarks = batch["image"], batch["landmarks"]
+    size = image.shape[-2]
+    outputs = network(unit_range(image))
+    terms = []
+    for heatmaps in outputs:
+        target = heatmap_targets(
+            landmarks, crop_size=size, map_size=heatmaps.shape[-2], sigma=sigma
+        )
+        terms.append(heatmap_loss(heatmaps, target.maps).sum((-3, -2)).mean())
+    points = soft_argmax(jnp.float32(outputs[-1]), size).points
+    loss = sum(terms) / len(terms)
+    return loss, {"nme": normalised_mean_error(points, landmarks).mean()}
+
+
+def normalised_mean_error(
+    points: Float[Array, "*b 68 2"], truth: Float[Array, "*b 68 2"]
+) -> Float[Array, "*b"]:
+    """Mean distance over 68 landmarks, over the inter-ocular distance (300-W)."""
+    ocular = norm(truth[..., RIGHT_EYE_OUTER, :] - truth[..., LEFT_EYE_OUTER, :])
+    return norm(points - truth).mean(-1) / jnp.maximum(ocular, 1e-3)
+
+
+def unit_range(image: UInt8[Array, "*b"]) -> Float[Array, "*b"]:
+    """uint8 to [0, 1], on the device: an image travels there as bytes."""
+    return image.astype(jnp.float32) / 255

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks into what the step takes: trained, updated and frozen parts, an objective.
+
+Each stage splits its networks once. The objective puts them together again inside the
+step, so `objectives/` sees networks and `step.py` sees trees.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.parameters import split_trained
+from i2z_jax.objectives.dam import DAMWeights, dam_objective
+from i2z_jax.objectives.landmarks import landmarks_objective, unit_range
+from i2z_jax.objectives.regress import RegressWeights, regress_objective
+from i2z_jax.train.step import Objective
+from i2z_jax.types import Array
+
+PyTree = Any
+
+
+class Stage(NamedTuple):
+    """What to train and how.
+
+    Attributes:
+        params, stats, frozen: the trees that `TrainState.create` and `train_step` take.
+        objective: the loss as a function of those trees.
+        assemble: `(params, stats) -> module`, ready to use and to save.
+    """
+
+    params: PyTree
+    stats: PyTree
+    frozen: PyTree
+    objective: Objective
+    assemble: Callable[[PyTree, PyTree], nnx.Module]
+
+
+def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
+    """Train a network that paints heatmaps, its batch statistics included."""
+    training = nnx.view(network, use_running_average=False)
+    graph, params, stats, rest = nnx.split(training, nnx.Param, nnx.BatchStat, ...)
+
+    def objective(params, stats, frozen, batch, key):
+        # A copy, because the forward pass updates the statistics in place.
+        net = nnx.merge(graph, params, stats, frozen, copy=True)
+        loss, metrics = landmarks_objective(net, batch, sigma=sigma)
+        return loss, (metrics, nnx.state(net, nnx.BatchStat))
+
+    def assemble(params, stats):
+        net = nnx.merge(graph, params, stats, rest)
+        return nnx.view(net, use_running_average=True)
+
+    return Stage(params, stats, rest, objective, assemble)
+
+
+def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
+    """Train the autoencoder and its colour correction; statistics stay."""
+    graph, params, rest = split_trained(dam)
+
+    def objective(params, stats, frozen, batch, key):
+        dam = nnx.merge(graph, params, frozen["dam"])
+        loss, metrics = dam_objective(
+            dam, batch, key, weights=weights, texel_weight=frozen["texel_weight"]
+        )
+        return loss, (metrics, stats)
+
+    frozen = {"dam": rest, "texel_weight": jnp.asarray(texel_weight)}
+    return Stage(
+        params, {}, frozen, objective, lambda params, _: nnx.merge(graph, params, rest)
+    )
+
+
+def regress_stage(
+    net: I2ZNet, dam: DAM, *, weights: RegressWeights, texel_weight: Array
+) -> Stage:
+    """Train I2ZNet; its frozen streams and the decoder only take part."""
+    graph, params, rest = split_trained(net)
+    dam_graph, dam_state = nnx.split(dam)
+
+    def objective(params, stats, frozen, batch, key):
+        net = nnx.merge(graph, params, frozen["net"])
+        image = batch["image"]
+        loss, metrics = regress_objective(
+            net(unit_range(image)),
+            nnx.merge(dam_graph, frozen["dam"]),
+            batch,
+            weights=weights,
+            pose_std=net.pose_std[...],
+            texel_weight=frozen["texel_weight"],
+            image_size=image.shape[-2],
+        )
+        return loss, (metrics, stats)
+
+    frozen = {
+        "net": rest,
+        "dam": dam_state,
+        "texel_weight": jnp.asarray(texel_weight),
+    }
+    return Stage(
+        params, {}, frozen, objective, lambda params, _: nnx.merge(graph, params, rest)
+    )

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of a run: donation, retention, damage, other devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from i2z_jax.checkpoint import RunCheckpoints
+from i2z_jax.errors import InputError
+
+
+def tree(value):
+    return {"a": jnp.full((64, 64), value), "n": jnp.asarray(int(value))}
+
+
+def abstract():
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree(0.0)
+    )
+
+
+def saved(directory, steps, keep=2):
+    checkpoints = RunCheckpoints(directory, keep=keep)
+    for step in steps:
+        checkpoints.save(step, tree(float(step)), {"data": {"next": step * 10}})
+    checkpoints.close()
+
+
+def test_newest_comes_back_with_its_data_position(tmp_path):
+    saved(tmp_path, [1, 2, 3])
+    restored = RunCheckpoints(tmp_path).restore(abstract())
+    assert restored.step == 3
+    assert restored.extras == {"data": {"next": 30}}
+    np.testing.assert_array_equal(restored.state["a"], np.full((64, 64), 3.0))
+    kept = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
+    assert kept == [2, 3]
+
+
+def test_an_empty_folder_is_a_new_run(tmp_path):
+    assert RunCheckpoints(tmp_path).restore(abstract()) is None
+
+
+def test_donating_right_after_save_does_not_change_what_is_written(tmp_path):
+    checkpoints = RunCheckpoints(tmp_path)
+    overwrite = jax.jit(
+        lambda t: jax.tree.map(lambda x: x * 0 - 1, t), donate_argnums=0
+    )
+    state = {"a": jnp.full((2048, 2048), 7.0)}
+    checkpoints.save(1, state, {})
+    jax.block_until_ready(overwrite(state))
+    checkpoints.close()
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shape = jax.ShapeDtypeStruct((2048, 2048), jnp.float32, sharding=sharding)
+    restored = RunCheckpoints(tmp_path).restore({"a": shape})
+    np.testing.assert_array_equal(restored.state["a"], np.full((2048, 2048), 7.0))
+
+
+def test_a_damaged_checkpoint_falls_back_and_says_so(tmp_path, capsys):
+    saved(tmp_path, [1, 2])
+    for file in (tmp_path / "2").rglob("*"):
+        if file.is_file() and file.stat().st_size > 64:
+            file.write_bytes(file.read_bytes()[:64])
+    restored = RunCheckpoints(tmp_path).restore(abstract())
+    assert restored.step == 1
+    assert "step 2" in capsys.readouterr().err
+    saved(tmp_path, [2])
+    assert RunCheckpoints(tmp_path).restore(abstract()).step == 2
+
+
+def test_all_damaged_is_one_clear_line(tmp_path):
+    saved(tmp_path, [1])
+    for file in (tmp_path / "1").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    with pytest.raises(InputError, match="no checkpoint can be read"):
+        RunCheckpoints(tmp_path).restore(abstract())
