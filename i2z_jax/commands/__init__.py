@@ -28,7 +28,9 @@ COMMANDS: dict[str, Command] = {
     "synth capture": Command("render a synthetic head into a multiview capture"),
     "synth landmarks": Command("render many identities into a 300-W folder"),
     "synth video": Command("render the captured head in the wild, as a video"),
-    "data build": Command("files on disk -> records that training reads"),
+    "data build": Command(
+        "files on disk -> records that training reads", "i2z_jax.commands.data_build"
+    ),
     "data check": Command("say whether a dataset folder is usable, with a picture"),
     "convert": Command(
         "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",

@@ -28,7 +28,7 @@ FOLDER_FPS = 30.0
 # Frames are compared at this many pixels on the longer side, grey levels 0..255.
 COMPARE_SIZE = 400
 # A repeated frame: no 8x8 block changes by more than this. Coding alone stays below.
-REPEAT_LEVELS = 2.0
+REPEAT_LEVELS = 2.2
 # A cut: the picture changes by this much on average, and many times the usual.
 CUT_LEVELS, CUT_FACTOR = 20.0, 5.0
 # A gap: a step in time of more than this many usual ones.

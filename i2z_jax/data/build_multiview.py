@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures in Multiface layout -> the `multiview_capture` dataset (records.py).
+
+What belongs to a moment (mesh, average texture, head pose) is stored once, in config
+`frames`; what belongs to a moment and a camera (crop, H, view, unwrapped texture) in
+config `views`. Frames are written first: a frame whose mesh or average is missing has
+no views, and a view knows the row of its frame.
+
+H is the weak-perspective fit to the calibrated camera (DESIGN 5); its residual, what
+weak perspective cannot express, is stored beside it.
+"""
+
+import fnmatch
+import functools
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from i2z_jax.data import framing, images, records
+from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
+from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.data.shards import Gap, Job, into_jobs, write_shards
+from i2z_jax.data.tfds_builder import adopt
+from i2z_jax.data.warp import sample_crop
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.camera import camera_direction, project_calibrated
+from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
+
+NAME = "multiview_capture"
+FRAME_SPLITS = ("train", "test")
+VIEW_SPLITS = ("train", "test", "camera", "test_camera")
+# Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
+PER_SHARD = 512
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """Which part of a capture is built, and how large."""
+
+    crop_size: int = 256
+    texture_size: int = 1024
+    view_textures: bool = True
+    image_codec: images.Codec = "jpeg"
+    texture_codec: images.Codec = "jpeg"
+    # Names or patterns.
+    segments: tuple[str, ...] = ("*",)
+    cameras: tuple[str, ...] = ("*",)
+    # Held out: Multiface's own segments, and no camera.
+    test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
+    test_cameras: tuple[str, ...] = ()
+
+
+class Moment(NamedTuple):
+    """One frame of one source."""
+
+    root: Path
+    source: int
+    frame: Frame
+
+
+class Views(NamedTuple):
+    """The cameras of one frame that go into one split."""
+
+    moment: Moment
+    frame_index: int
+    cameras: tuple[str, ...]
+
+
+def build(
+    sources: tuple[Path, ...],
+    out: Path,
+    options: BuildOptions,
+    capture: CaptureOptions,
+) -> Summary:
+    """Build both configs under `out`, several sources (subjects) into one dataset.
+
+    Raises:
+        InputError: a source is no capture, a filter matches nothing; with
+            `options.strict`, the first gap.
+    """
+    captures = [Capture(root) for root in sources]
+    chosen = [_cameras(opened, capture) for opened in captures]
+    moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
+    gaps = []
+    for index, opened in enumerate(captures):
+        gaps += _absent(opened, chosen[index])
+        for frame in _frames(opened, capture, options.max_frames):
+            split = (
+                "test" if _matches(frame.segment, capture.test_segments) else "train"
+            )
+            moments[split].append(Moment(opened.paths.root, index, frame))
+    if options.strict and gaps:
+        raise InputError(gaps[0])
+    with work_folder(out, NAME, options) as work:
+        jobs = [j for s in FRAME_SPLITS for j in into_jobs(s, moments[s], PER_SHARD)]
+        frame_shards = write_shards(
+            jobs,
+            functools.partial(encode_frame, options=capture),
+            records.features(f"{NAME}/frames"),
+            work / "frames",
+            workers=options.workers,
+            strict=options.strict,
+            what="frames",
+        )
+        built = [
+            (job.split, moment)
+            for job, shard in zip(jobs, frame_shards, strict=True)
+            for moment, count in zip(job.items, shard.examples, strict=True)
+            if count
+        ]
+        view_shards = write_shards(
+            _view_jobs(built, chosen, capture),
+            functools.partial(encode_views, options=capture),
+            records.features(f"{NAME}/views", texture=capture.view_textures),
+            work / "views",
+            workers=options.workers,
+            strict=options.strict,
+            what="views",
+        )
+        counts = {
+            "frames": adopt(
+                NAME, frame_shards, out, splits=FRAME_SPLITS, config="frames"
+            ),
+            "views": adopt(
+                NAME,
+                view_shards,
+                out,
+                splits=VIEW_SPLITS,
+                config="views",
+                texture=capture.view_textures,
+            ),
+        }
+        for index, opened in enumerate(captures):
+            _write_source(out / NAME / "sources" / str(index), opened, capture)
+        gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
+        return finish(out, NAME, sources, [options, capture], counts, gaps)
+
+
+def _cameras(opened: Capture, options: CaptureOptions) -> tuple[str, ...]:
+    """The cameras to build, in KRT order.
+
+    Raises:
+        InputError: a pattern matches no camera.
+    """
+    for pattern in (*options.cameras, *options.test_cameras):
+        if not fnmatch.filter(opened.cameras, pattern):
+            raise InputError(
+                f"no camera {pattern}",
+                where=opened.paths.krt,
+                expected=_some(opened.cameras),
+            )
+    return tuple(n for n in opened.cameras if _matches(n, options.cameras))
+
+
+def _frames(
+    opened: Capture, options: CaptureOptions, most: int | None
+) -> Sequence[Frame]:
+    """The frames to build; with a limit, that many spread over all of them."""
+    for pattern in options.segments:
+        if not fnmatch.filter(opened.segments, pattern):
+            raise InputError(
+                f"no segment {pattern}",
+                where=opened.paths.frame_list,
+                expected=_some(opened.segments),
+            )
+    frames = [f for f in opened.frames if _matches(f.segment, options.segments)]
+    if most is None or most >= len(frames):
+        return frames
+    return [frames[i * len(frames) // most] for i in range(most)]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _some(names: Sequence[str] | dict[str, Any]) -> str:
+    shown = list(names)[:6]
+    return "one of " + ", ".join(shown) + (", ..." if len(names) > 6 else "")
+
+
+def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
+    """One line a camera that a segment lacks altogether, or that KRT lacks."""
+    for segment in opened.segments:
+        folder = opened.paths.root / "images" / segment
+        there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        missing = [name for name in cameras if name not in there]
+        if missing:
+            yield f"{folder}: no images of camera {', '.join(missing)}"
+        if unknown := sorted(there - set(opened.cameras)):
+            yield f"{folder}: camera {', '.join(unknown)} is not in KRT"
+
+
+def _view_jobs(
+    built: Sequence[tuple[str, Moment]],
+    chosen: Sequence[Sequence[str]],
+    options: CaptureOptions,
+) -> list[Job]:
+    items: dict[str, list[Views]] = {split: [] for split in VIEW_SPLITS}
+    for row, (split, moment) in enumerate(built):
+        folder = moment.root / "images" / moment.frame.segment
+        names = [n for n in chosen[moment.source] if (folder / n).is_dir()]
+        held = [n for n in names if _matches(n, options.test_cameras)]
+        kept = [n for n in names if n not in held]
+        for part, cameras in ((split, kept), (_camera_split(split), held)):
+            if cameras:
+                items[part].append(Views(moment, row, tuple(cameras)))
+    jobs = []
+    for split, views in items.items():
+        cameras = max((len(v.cameras) for v in views), default=1)
+        jobs += into_jobs(split, views, max(PER_SHARD // cameras, 1), cameras)
+    return jobs
+
+
+def _camera_split(split: str) -> str:
+    return "camera" if split == "train" else "test_camera"
+
+
+@functools.lru_cache(maxsize=4)
+def _capture(root: Path) -> Capture:
+    return Capture(root)
+
+
+def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
+    """What is stored once a frame."""
+    opened, frame = _capture(moment.root), moment.frame
+    yield {
+        "vertices": opened.vertices(*frame),
+        "texture": _texture(opened.paths.texture(frame), options),
+        "world_from_head": opened.world_from_head(*frame).astype(np.float32),
+        "source": moment.source,
+        "segment": frame.segment,
+        "frame": _number(frame),
+    }
+
+
+def encode_views(views: Views, *, options: CaptureOptions) -> Iterator[dict | Gap]:
+    """What is stored for each camera of a frame."""
+    moment, opened = views.moment, _capture(views.moment.root)
+    vertices = opened.vertices(*moment.frame).astype(np.float64)
+    world_from_head = opened.world_from_head(*moment.frame)
+    rows = {name: row for row, name in enumerate(opened.cameras)}
+    for name in views.cameras:
+        try:
+            yield {
+                **_view(opened, moment.frame, name, vertices, world_from_head, options),
+                "camera": rows[name],
+                "source": moment.source,
+                "segment": moment.frame.segment,
+                "frame": _number(moment.frame),
+                "frame_index": views.frame_index,
+            }
+        except InputError as error:
+            yield Gap(str(error))
+
+
+def _view(
+    opened: Capture,
+    frame: Frame,
+    name: str,
+    vertices: np.ndarray,
+    world_from_head: np.ndarray,
+    options: CaptureOptions,
+) -> dict[str, Any]:
+    camera = opened.cameras[name]
+    pixels, depth = project_calibrated(
+        camera.intrinsics, camera.camera_from_world, world_from_head, vertices
+    )
+    require_in_front(depth, camera=name)
+    path = opened.paths.image(frame, name)
+    image = images.read_picture(path)
+    box = framing.mesh_box(pixels)
+    height, width = image.shape[:2]
+    if not (0 < (box[0] + box[2]) / 2 < width and 0 < (box[1] + box[3]) / 2 < height):
+        raise InputError(
+            "the face is outside the picture", where=path, got=f"box {box.round()}"
+        )
+    crop_from_image = framing.frame(box, "mesh", options.crop_size)
+    crop = sample_crop(image, crop_from_image, options.crop_size)
+    fit = fit_calibrated_pose(
+        camera.intrinsics,
+        camera.camera_from_world,
+        world_from_head,
+        vertices,
+        crop_from_image,
+        options.crop_size,
+    )
+    view = camera_direction(camera.camera_from_world, world_from_head)
+    record = {
+        "image": images.encode(crop, options.image_codec),
+        "pose": np.asarray(fit.pose, np.float32),
+        "pose_residual_px": np.float32(fit.residual),
+        "view": np.asarray(view, np.float32),
+        "crop_from_image": crop_from_image.astype(np.float32),
+    }
+    if options.view_textures:
+        record["texture"] = _texture(opened.paths.texture(frame, name), options)
+    return record
+
+
+def _texture(path: Path, options: CaptureOptions) -> bytes:
+    """A texture file at the size and in the codec of the dataset, rows as in files;
+    the very bytes when it is a PNG of that size already and PNG is asked for."""
+    texture = images.read_picture(path)
+    size = options.texture_size
+    if texture.shape[0] != texture.shape[1]:
+        raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
+    if texture.shape[0] == size and options.texture_codec == path.suffix[1:]:
+        return path.read_bytes()
+    if texture.shape[0] != size:
+        shrinks = texture.shape[0] > size
+        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        texture = cv2.resize(texture, (size, size), interpolation=way)
+    return images.encode(texture, options.texture_codec)
+
+
+def _number(frame: Frame) -> int:
+    try:
+        return int(frame.number)
+    except ValueError as error:
+        raise InputError(
+            f"frame {frame.number} is not a number", where=frame.segment
+        ) from error
+
+
+def _write_source(folder: Path, opened: Capture, options: CaptureOptions) -> None:
+    """What is true of a whole capture: cameras, statistics, topology."""
+    statistics = opened.statistics
+    with write_aside(folder, overwrite=True) as aside:
+        aside.mkdir()
+        cameras = [
+            {
+                "name": name,
+                "test": _matches(name, options.test_cameras),
+                "intrinsics": camera.intrinsics.tolist(),
+                "camera_from_world": camera.camera_from_world.tolist(),
+            }
+            for name, camera in opened.cameras.items()
+        ]
+        (aside / "cameras.json").write_text(json.dumps(cameras, indent=1))
+        np.savez(aside / "stats.npz", allow_pickle=False, **statistics._asdict())
+        if opened.paths.topology.is_file():
+            shutil.copyfile(opened.paths.topology, aside / "topology.npz")

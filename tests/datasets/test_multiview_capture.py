@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A capture on disk and the records made of it say the same."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from i2z_jax.data import images, records
+from i2z_jax.data.build_multiview import CaptureOptions, build
+from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_calibrated, project_weak
+from tests.data.captures import CAMERAS, TEXTURE, write_capture
+
+NAME = "multiview_capture"
+OPTIONS = CaptureOptions(
+    crop_size=128,
+    texture_size=TEXTURE,
+    image_codec="png",
+    texture_codec="png",
+    test_cameras=("400002",),
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_capture(tmp_path_factory.mktemp("capture") / "subject")
+
+
+@pytest.fixture(scope="module")
+def built(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built")
+    return out, build((source,), out, BuildOptions(), OPTIONS)
+
+
+def rows(out, split, config="views"):
+    found = records.open_split(out, NAME, split, config=config)
+    return [found[i] for i in range(len(found))]
+
+
+def test_splits_by_segment_and_by_camera(built):
+    out, summary = built
+    assert summary.gaps == []
+    assert summary.counts == {
+        "frames": {"train": 6, "test": 3},
+        "views": {"train": 12, "test": 6, "camera": 6, "test_camera": 3},
+    }
+    assert {r["segment"] for r in rows(out, "test")} == {b"EXP_ROM07"}
+    assert {r["camera"] for r in rows(out, "camera+test_camera")} == {2}
+
+
+def test_frames_equal_the_source_to_the_last_bit(built, source):
+    out, _ = built
+    capture = Capture(source)
+    for record in rows(out, "train+test", "frames"):
+        frame = Frame(record["segment"].decode(), f"{record['frame']:06d}")
+        path = capture.paths.mesh(frame)
+        np.testing.assert_array_equal(
+            record["vertices"].ravel(), np.fromfile(path, "f4")
+        )
+        assert record["texture"] == capture.paths.texture(frame).read_bytes()
+        np.testing.assert_array_equal(
+            record["world_from_head"],
+            np.loadtxt(capture.paths.transform(frame)).astype(np.float32),
+        )
+
+
+def test_view_belongs_to_its_frame_and_camera(built, source):
+    out, _ = built
+    capture, frames = Capture(source), records.open_frames(out)
+    for record in rows(out, "train+test+camera+test_camera"):
+        frame = frames[record["frame_index"]]
+        for key in ("segment", "frame", "source"):
+            assert frame[key] == record[key]
+        moment = Frame(record["segment"].decode(), f"{record['frame']:06d}")
+        camera = list(CAMERAS)[record["camera"]]
+        path = capture.paths.texture(moment, camera)
+        assert record["texture"] == path.read_bytes()
+
+
+def test_pose_reprojects_the_mesh_within_the_stored_residual(built, source):
+    out, _ = built
+    frames = records.open_frames(out)
+    for record in rows(out, "train+camera"):
+        frame = frames[record["frame_index"]]
+        camera = list(CAMERAS.values())[record["camera"]]
+        vertices = frame["vertices"].astype(float)
+        true, _ = project_calibrated(
+            camera.intrinsics,
+            camera.camera_from_world,
+            frame["world_from_head"].astype(float),
+            vertices,
+        )
+        affine = record["crop_from_image"].astype(float)
+        true = true @ affine[:, :2].T + affine[:, 2]
+        weak = project_weak(record["pose"].astype(float), vertices)[:, :2]
+        error = np.linalg.norm((weak + 1) / 2 * 128 - true, axis=1)
+        rms = np.sqrt(np.mean(error**2))
+        assert rms == pytest.approx(record["pose_residual_px"], abs=1e-3)
+        assert rms < 3.0  # perspective at 1 m, in a crop of 128 pixels
+
+
+def test_crop_shows_the_dot_where_the_pose_says(built):
+    out, _ = built
+    frames = records.open_frames(out)
+    for record in rows(out, "train"):
+        nose = frames[record["frame_index"]]["vertices"][:1].astype(float)
+        weak = project_weak(record["pose"].astype(float), nose)[0, :2]
+        seen = images.decode(record["image"]).astype(float)
+        redness = seen[..., 0] - seen[..., 1] - 60
+        ys, xs = np.nonzero(redness > 100)
+        centre = np.array([xs.mean(), ys.mean()]) + 0.5
+        expected = (weak + 1) / 2 * 128
+        # The nose is where perspective differs most from the weak camera.
+        assert np.linalg.norm(centre - expected) < 4 + record["pose_residual_px"]
+
+
+def test_view_vector_points_at_the_camera(built):
+    out, _ = built
+    frames = records.open_frames(out)
+    for record in rows(out, "train"):
+        turn = frames[record["frame_index"]]["world_from_head"].astype(float)
+        rigid = list(CAMERAS.values())[record["camera"]].camera_from_world
+        centre = np.linalg.solve(rigid[:, :3], -rigid[:, 3])
+        ray = turn[:, :3] @ record["view"]  # the head's direction, in the world
+        offset = centre - turn[:, 3]
+        np.testing.assert_allclose(ray, offset / np.linalg.norm(offset), atol=1e-6)
+
+
+def damaged(source, tmp_path):
+    """The capture with one gap of every kind."""
+    root = tmp_path / "damaged"
+    shutil.copytree(source, root)
+    capture = Capture(root)
+    frames = capture.frames
+    image = capture.paths.image(frames[0], "400001")
+    image.write_bytes(image.read_bytes()[:2000])
+    capture.paths.image(frames[1], "400000").unlink()
+    capture.paths.texture(frames[2]).unlink()
+    capture.paths.mesh(frames[3]).write_bytes(b"\0" * 24)
+    capture.paths.texture(frames[4], "400002").write_bytes(b"")
+    shutil.rmtree(root / "images" / "EXP_ROM07" / "400002")
+    (root / "images" / "E001_Neutral" / "999999").mkdir()
+    return root
+
+
+def test_gaps_are_one_line_each_and_cost_only_themselves(source, tmp_path):
+    root = damaged(source, tmp_path)
+    summary = build((root,), tmp_path / "out", BuildOptions(), OPTIONS)
+    assert len(summary.gaps) == 7
+    for name in (
+        "EXP_ROM07: no images of camera 400002",
+        "camera 999999 is not in KRT",
+        "E001_Neutral/400001/000012.png",
+        "E001_Neutral/400000/000015.png",
+        "average/000018.png",
+        "E002_Smile/000012.bin",
+        "E002_Smile/400002/000015.png",
+    ):
+        (line,) = [gap for gap in summary.gaps if name in gap]
+        assert "\n" not in line
+    assert summary.counts["frames"] == {"train": 4, "test": 3}
+    assert summary.counts["views"] == {"train": 6, "test": 6, "camera": 3}
+    out = tmp_path / "out"
+    frames = records.open_frames(out)
+    for record in rows(out, "train+test+camera"):
+        frame = frames[record["frame_index"]]
+        assert (frame["segment"], frame["frame"]) == (
+            record["segment"],
+            record["frame"],
+        )
+
+
+def test_strict_refuses_what_is_tolerated_otherwise(source, tmp_path):
+    root = damaged(source, tmp_path)
+    with pytest.raises(InputError, match="camera 999999 is not in KRT"):
+        build((root,), tmp_path / "out", BuildOptions(strict=True), OPTIONS)
+    with pytest.raises(InputError, match="no built multiview_capture"):
+        records.open_split(tmp_path / "out", NAME, "train", config="views")
+
+
+def test_two_subjects_filters_and_limits(source, tmp_path):
+    other = write_capture(tmp_path / "other", seed=1)
+    options = dataclasses.replace(
+        OPTIONS, cameras=("400001",), test_cameras=(), view_textures=False,
+        segments=("E00*",), texture_size=16, texture_codec="jpeg",
+    )  # fmt: skip
+    summary = build(
+        (source, other), tmp_path / "o", BuildOptions(max_frames=4), options
+    )
+    assert summary.counts == {"frames": {"train": 8}, "views": {"train": 8}}
+    found = rows(tmp_path / "o", "train")
+    assert [r["source"] for r in found] == [0] * 4 + [1] * 4
+    assert all("texture" not in r for r in found)
+    frame = records.open_frames(tmp_path / "o")[5]
+    assert images.decode_texture(frame["texture"]).shape == (16, 16, 3)
+    with pytest.raises(InputError, match=r"no camera 5\*.*400000"):
+        build((source,), tmp_path / "p", BuildOptions(),
+              dataclasses.replace(OPTIONS, cameras=("5*",)))  # fmt: skip
+
+
+def test_a_folder_that_is_no_capture(tmp_path):
+    with pytest.raises(InputError, match="not a finished capture"):
+        build((tmp_path,), tmp_path / "out", BuildOptions(), OPTIONS)
+
+
+def test_what_is_true_of_the_capture_travels_along(built, source):
+    folder = built[0] / NAME / "sources" / "0"
+    cameras = json.loads((folder / "cameras.json").read_text())
+    assert [c["name"] for c in cameras] == list(CAMERAS)
+    assert [c["test"] for c in cameras] == [False, False, True]
+    statistics = Capture(source).statistics
+    with np.load(folder / "stats.npz", allow_pickle=False) as stored:
+        for name, value in statistics._asdict().items():
+            np.testing.assert_array_equal(stored[name], value)
