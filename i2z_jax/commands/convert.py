@@ -25,10 +25,8 @@ class Config:
     appearance model, five variants. Sizes are read off the tensors.
     """
 
-    arch: Annotated[
-        tyro.conf.Positional[Literal["auto", "vgg", "fan", "princeton", "dam"]],
-        tyro.conf.arg(metavar="ARCH"),
-    ]
+    # What the checkpoint is; auto recognises it by the names of its tensors.
+    arch: tyro.conf.Positional[Literal["auto", "vgg", "fan", "princeton", "dam"]]
     # .pth, .pth.tar, .pt, or the .zip of a scripted network.
     checkpoint: Annotated[
         tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")
@@ -68,7 +66,7 @@ def run(config: Config) -> None:
     card = converted.card
     console.out.print(f"{converted.family.name}: {card.config}", markup=False)
     for why, count in converted.left_out.items():
-        console.out.print(f"left out {count} tensors: {why}", markup=False)
+        console.out.print(f"left out: {why} ({count})", markup=False)
     if config.verify:
         errors = verify(converted)
         _print_errors(errors)

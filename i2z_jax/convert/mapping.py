@@ -207,7 +207,8 @@ def fit(
             detail = f"{_dims(tensor.shape)}{turned}, wanted {_dims(wanted)}"
             mismatches.append(Mismatch("wrong shape", torch, flax, detail))
             continue
-        arrays[flax] = np.ascontiguousarray(array, dtype=np.float32)
+        # Not ascontiguousarray, which makes an axis for a scalar.
+        arrays[flax] = np.asarray(array, dtype=np.float32, order="C")
     reasons = {**COUNTERS, **ignored}
     for name in tensors.keys() - {entry.torch for entry in entries}:
         reason = next((reasons[p] for p in reasons if re.fullmatch(p, name)), None)

@@ -5,7 +5,6 @@ Its own layer class wraps every convolution (`...conv1.conv.weight`), levels nes
 `low2` as ours do, and a block that needs no skip convolution still stores one.
 """
 
-
 import numpy as np
 
 from i2z_jax.config import HourglassConfig

@@ -77,7 +77,7 @@ PUBLISHED = Published(
     architecture="vgg",
     licence="BSD-3-Clause (torchvision); trained on ImageNet, whose images are for "
     "non-commercial research",
-    signature=("features.0.weight", "features.2.weight"),
+    signature=("features.0.weight", "features.0.bias"),
     infer_config=infer_config,
     entries=entries,
     sample=random_image,
