@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from i2z_jax.config import HourglassConfig
 from i2z_jax.models.resampling import double, max_pool, mean_pool
@@ -34,7 +35,7 @@ class ResidualBlock(nnx.Module):
     """Newell's pre-activation bottleneck: 1x1, 3x3, 1x1, with biases."""
 
     def __init__(
-        self, channels_in: int, channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self, channels_in: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         half = channels // 2
         self.bn1 = _norm(channels_in, rngs)
@@ -60,7 +61,7 @@ class HierarchicalBlock(nnx.Module):
     """FAN's block: three 3x3 of 1/2, 1/4, 1/4 of the channels, all three kept."""
 
     def __init__(
-        self, channels_in: int, channels: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self, channels_in: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         half, quarter = channels // 2, channels // 4
         self.bn1 = _norm(channels_in, rngs)
@@ -97,7 +98,7 @@ class Level(nnx.Module):
     """One scale of an hourglass and, inside `low2`, all coarser ones."""
 
     def __init__(
-        self, config: HourglassConfig, depth: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self, config: HourglassConfig, depth: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         block, self.halve = DESIGNS[config.block]
         size = config.features
@@ -123,7 +124,7 @@ class Stack(nnx.Module):
         config: HourglassConfig,
         *,
         last: bool,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         block, _ = DESIGNS[config.block]
@@ -155,7 +156,7 @@ class Hourglass(nnx.Module):
     """
 
     def __init__(
-        self, config: HourglassConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: HourglassConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
         block, self.halve = DESIGNS[config.block]
         first, second = config.stem
@@ -195,7 +196,7 @@ def _conv(
     channels_in: int,
     channels: int,
     size: int,
-    dtype: jnp.dtype,
+    dtype: DTypeLike,
     rngs: nnx.Rngs,
     use_bias: bool = True,
 ) -> nnx.Conv:

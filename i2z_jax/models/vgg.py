@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from i2z_jax.config import VGGConfig
 from i2z_jax.models.resampling import max_pool
@@ -45,7 +46,7 @@ class ConvUnit(nnx.Module):
         channels: int,
         *,
         batch_norm: bool,
-        dtype: jnp.dtype,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         self.conv = nnx.Conv(
@@ -78,7 +79,7 @@ class VGG(nnx.Module):
     """
 
     def __init__(
-        self, config: VGGConfig, *, dtype: jnp.dtype = jnp.float32, rngs: nnx.Rngs
+        self, config: VGGConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
         self.dtype = dtype
         self.blocks = nnx.List()
@@ -109,4 +110,4 @@ class VGG(nnx.Module):
             for unit in block:
                 x = unit(x)
             ends.append(x)
-        return VGGMaps(*ends[2:], max_pool(x))
+        return VGGMaps(ends[2], ends[3], ends[4], max_pool(x))

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two streams become the unified features u_l (DESIGN section 3.3).
+
+    VGG map of level l           -> one scale per image -> scale, bias per channel
+    heatmaps, pooled to level l  -> one scale per image -> scale, bias per channel
+    the two, concatenated        =  u_l
+
+"One scale" divides a map by its root mean square over (h, w, c), per image. The
+supplement says "normalization layer" only. Not per-position L2, which blows up the
+empty positions of a heatmap; not batch statistics, which would be the lab's; and no
+mean is taken off, so that an empty position and the convolutions' zero padding mean
+the same. Everything before is frozen; the scale and bias per channel are trained.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from i2z_jax.models.resampling import max_pool
+from i2z_jax.types import Array, Float
+
+# Of a mean square; a live map's is above 1e-4, a dead one must not become noise.
+EPSILON = 1e-6
+
+
+class StreamMaps(NamedTuple):
+    """What the streams say of an image before anything trained sees it.
+
+    This is what a feature cache keeps: it depends on the image alone.
+    """
+
+    # Finest level first; one map per level of the variant.
+    vgg: tuple[Float[Array, "b _ _ _"], ...]
+    # At the finest level's size; None in a variant without the landmark stream.
+    heatmaps: Float[Array, "b h w l"] | None
+
+
+class Rescale(nnx.Module):
+    """One scale per image, then a learned scale and bias per channel."""
+
+    def __init__(self, channels: int, *, dtype: DTypeLike):
+        self.dtype = dtype
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        x = x.astype(jnp.float32)
+        power = jnp.mean(jnp.square(x), axis=(1, 2, 3), keepdims=True)
+        x = x * jax.lax.rsqrt(power + EPSILON)
+        x = x * self.scale[None, None, None] + self.bias[None, None, None]
+        return x.astype(self.dtype)
+
+
+class UnifiedFeatures(nnx.Module):
+    """Stream maps to u_l, one per level, finest first."""
+
+    def __init__(self, vgg: tuple[int, ...], landmarks: int, *, dtype: DTypeLike):
+        """Channels of the VGG maps, finest first; landmarks 0: no heatmaps."""
+        self.vgg = nnx.List([Rescale(channels, dtype=dtype) for channels in vgg])
+        self.heatmaps = nnx.List(
+            [Rescale(landmarks, dtype=dtype) for _ in vgg] if landmarks else []
+        )
+
+    def __call__(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
+        levels = [rescale(x) for rescale, x in zip(self.vgg, maps.vgg, strict=True)]
+        heatmaps = maps.heatmaps
+        for index, rescale in enumerate(self.heatmaps):
+            if index > 0:
+                heatmaps = max_pool(heatmaps)
+            levels[index] = jnp.concatenate([levels[index], rescale(heatmaps)], axis=-1)
+        return tuple(levels)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""I2ZNet: one face crop to facial state z and head pose H (DESIGN section 3).
+
+    image -> streams (frozen) -> StreamMaps -> features u_l -> per level: compress,
+    p_l^z and p_l^h -> concatenate -> regress z, and H standardised
+
+`net(image)` is `net.regress(net.streams(image))`. Whoever sees the same frames many
+times (adaptation, the ablation) keeps the StreamMaps and calls `regress` alone.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from i2z_jax.config import I2ZConfig
+from i2z_jax.errors import InputError
+from i2z_jax.models.features import StreamMaps, UnifiedFeatures
+from i2z_jax.models.hourglass import Hourglass
+from i2z_jax.models.parameters import Frozen, freeze
+from i2z_jax.models.vgg import VGG
+from i2z_jax.types import Array, Float
+
+
+class I2ZOutput(NamedTuple):
+    """What the network says of an image."""
+
+    z: Float[Array, "b z"]
+    # H = f (1/mm), rx, ry, rz (rad), tx, ty ([-1, 1] crop units).
+    pose: Float[Array, "b 6"]
+    # The landmark stream's; None in a variant without one.
+    heatmaps: Float[Array, "b h w l"] | None
+
+
+class LevelEncoder(nnx.Module):
+    """u_l to p_l^z and p_l^h: two 3x3 convolutions (ch/4, ch/16), a Dense for each."""
+
+    def __init__(
+        self,
+        side: int,
+        channels: int,
+        level_size: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        half, few = channels // 4, channels // 16
+        self.compress1 = nnx.Conv(channels, half, (3, 3), dtype=dtype, rngs=rngs)
+        self.compress2 = nnx.Conv(half, few, (3, 3), dtype=dtype, rngs=rngs)
+        flat = side * side * few
+        self.to_z = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
+        self.to_pose = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, u: Float[Array, "b r r c"]
+    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
+        x = nnx.relu(self.compress1(u))
+        x = nnx.relu(self.compress2(x))
+        x = x.reshape(len(x), -1)
+        return self.to_z(x), self.to_pose(x)
+
+
+class Regressor(nnx.Module):
+    """Level vectors to the target: Dense layers with ReLU between, in float32."""
+
+    def __init__(
+        self, size: int, hidden: tuple[int, ...], target: int, *, rngs: nnx.Rngs
+    ):
+        sizes = (size, *hidden, target)
+        self.layers = nnx.List(
+            [nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes, sizes[1:])]  # noqa: B905, RUF007
+        )
+
+    def __call__(self, p: list[Float[Array, "b p"]]) -> Float[Array, "b d"]:
+        x = jnp.concatenate(p, axis=-1).astype(jnp.float32)
+        for layer in self.layers:
+            x = layer(nnx.relu(x))
+        return x
+
+
+class I2ZNet(nnx.Module):
+    """The encoder, in one of four variants.
+
+    | variant | VGG | levels | landmark stream |
+    |---|---|---|---|
+    | `vgg-scratch` | trained | deepest | - |
+    | `vgg` | frozen | deepest | - |
+    | `vgg+skip` | frozen | four | - |
+    | `vgg+skip+key` | frozen | four | frozen |
+
+    Only `nnx.Param`s are trained (see `parameters.py`); a frozen stream has none.
+    `net.vgg = freeze(load(...))` puts a pretrained stream in. `pose_mean` and
+    `pose_std` are the training set's, of H; the network regresses (H - mean) / std.
+    No output depends on the other images of the batch.
+    """
+
+    def __init__(
+        self, config: I2ZConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+    ):
+        _check(config)
+        self.trains_vgg = config.variant == "vgg-scratch"
+        self.levels = 4 if "skip" in config.variant else 1
+        landmarks = config.hourglass.landmarks if "key" in config.variant else 0
+
+        vgg = VGG(config.vgg, dtype=dtype, rngs=rngs)
+        self.vgg = vgg if self.trains_vgg else freeze(vgg)
+        self.hourglass = (
+            freeze(Hourglass(config.hourglass, dtype=dtype, rngs=rngs))
+            if landmarks
+            else None
+        )
+        channels = (*config.vgg.channels[2:], config.vgg.channels[4])[-self.levels :]
+        sides = [config.image_size // d for d in (4, 8, 16, 32)][-self.levels :]
+        self.unify = UnifiedFeatures(channels, landmarks, dtype=dtype)
+        self.encoders = nnx.List(
+            [
+                LevelEncoder(
+                    side, c + landmarks, config.level_size, dtype=dtype, rngs=rngs
+                )
+                for side, c in zip(sides, channels, strict=True)
+            ]
+        )
+        size = self.levels * config.level_size
+        self.z_regressor = Regressor(size, config.hidden, config.z_size, rngs=rngs)
+        self.pose_regressor = Regressor(size, config.hidden, 6, rngs=rngs)
+        self.pose_mean = Frozen(jnp.zeros(6))
+        self.pose_std = Frozen(jnp.ones(6))
+
+    def __call__(self, image: Float[Array, "b h w 3"]) -> I2ZOutput:
+        """z and H of RGB face crops in [0, 1], of the configured size."""
+        return self.regress(self.streams(image))
+
+    def streams(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
+        """The streams' maps; they carry no gradient unless the VGG is trained."""
+        maps = StreamMaps(
+            vgg=tuple(self.vgg(image))[-self.levels :],
+            heatmaps=None if self.hourglass is None else self.hourglass(image)[-1],
+        )
+        return maps if self.trains_vgg else jax.lax.stop_gradient(maps)
+
+    def features(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """The unified features u_l, finest level first."""
+        return self.unify(maps)
+
+    def regress(self, maps: StreamMaps) -> I2ZOutput:
+        """z and H from the streams' maps: all that is trained, and nothing else."""
+        levels = [
+            encode(u) for encode, u in zip(self.encoders, self.unify(maps), strict=True)
+        ]
+        pose = self.pose_regressor([p_pose for _, p_pose in levels])
+        return I2ZOutput(
+            z=self.z_regressor([p_z for p_z, _ in levels]),
+            pose=self.pose_mean[None] + self.pose_std[None] * pose,
+            heatmaps=maps.heatmaps,
+        )
+
+
+def _check(config: I2ZConfig) -> None:
+    coarsest = max(32, 4 * 2**config.hourglass.depth)
+    if config.image_size % coarsest:
+        raise InputError(
+            "image size does not halve evenly down to the coarsest level",
+            where="image_size",
+            expected=f"a multiple of {coarsest}",
+            got=config.image_size,
+        )
