@@ -95,7 +95,7 @@ def fit_calibrated_pose(
     return PoseFit(pose, residual * (crop_size / 2))
 
 
-def require_in_front(depth: Float[NDArray, "n"], *, camera: str = "camera") -> None:
+def require_in_front(depth: Float[ArrayLike, "n"], *, camera: str = "camera") -> None:
     """Refuse a camera that has some of the head's vertices beside or behind it.
 
     Args:
