@@ -31,7 +31,10 @@ COMMANDS: dict[str, Command] = {
     "data build": Command(
         "files on disk -> records that training reads", "i2z_jax.commands.data_build"
     ),
-    "data check": Command("say whether a dataset folder is usable, with a picture"),
+    "data check": Command(
+        "say whether a dataset folder is usable, with a picture",
+        "i2z_jax.commands.data_check",
+    ),
     "convert": Command(
         "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
         "i2z_jax.commands.convert",

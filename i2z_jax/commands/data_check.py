@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z data check`: say whether a dataset folder is usable, with a picture."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from i2z_jax import console
+from i2z_jax.errors import InputError
+
+# Lines that are printed of one kind of problem; --json has them all.
+SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Config:
+    """Look at every file of a dataset: a capture in Multiface layout, 300-W folders
+    or pictures with .pts, a video or folder of frames, or a built dataset.
+
+    Exit code 0: usable, with the gaps that are printed. 1: not usable.
+    """
+
+    # The folder (or video).
+    path: tyro.conf.Positional[Path]
+    # Where to draw mesh, landmarks or boxes on the pictures they belong to.
+    picture: Path = Path("check.png")
+    # Write everything that was found as JSON.
+    json: Path | None = None
+    # Count a dataset with gaps as not usable.
+    strict: bool = False
+
+
+def run(config: Config) -> None:
+    """Check, print, draw.
+
+    Raises:
+        InputError: not usable, which makes the exit code 1.
+    """
+    from i2z_jax.data.check import check, contact_sheet
+    from i2z_jax.files import write_aside
+
+    report = check(config.path)
+    console.out.print(f"{config.path}: {report.layout}")
+    for name, value in report.facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items())
+        console.out.print(f"  {name}: {value}")
+    for severity, kinds in (("error", report.errors), ("gap", report.gaps)):
+        for kind, lines in kinds.items():
+            console.out.print(f"  {severity}: {kind} ({len(lines)})")
+            for line in lines[:SHOWN]:
+                console.out.print(f"    {line}")
+            if len(lines) > SHOWN:
+                console.out.print(f"    and {len(lines) - SHOWN} more")
+    if report.cells:
+        contact_sheet(report.cells, config.picture)
+        console.out.print(f"  picture: {config.picture}")
+    if config.json is not None:
+        with write_aside(config.json, overwrite=True) as aside:
+            said = report.as_json(strict=config.strict)
+            aside.write_text(json.dumps(said, indent=1) + "\n")
+    if not report.usable(strict=config.strict):
+        problems = sum(map(len, report.errors.values())) or sum(
+            map(len, report.gaps.values())
+        )
+        raise InputError(f"not usable, {problems} problems", where=config.path)
+    console.out.print("  usable")

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Validator of captures in Multiface layout (`data/multiface.py` has the layout).
+
+Every file of the list is looked for and every mesh read; of the pictures, the end of
+each file is looked at (which is where an interrupted copy shows) and a sample decoded.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data import framing, images
+from i2z_jax.data.check import CELL, MOST_CELLS, Report, brightened, dots, spread
+from i2z_jax.data.krt import CalibratedCamera
+from i2z_jax.data.multiface import AVERAGE, Capture, Frame
+from i2z_jax.data.warp import sample_crop
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_calibrated
+from i2z_jax.geometry.crop import apply_affine
+
+# Every PNG ends with this chunk.
+_PNG_END = b"IEND\xaeB`\x82"
+# Pictures that are decoded whole.
+DECODED = 48
+# Colour of the projected mesh.
+_GREEN = (60, 255, 90)
+
+
+def recognises(path: Path) -> bool:
+    """Whether any of the layout's landmarks is there."""
+    return any((path / n).exists() for n in ("KRT", "frame_list.txt", "tracked_mesh"))
+
+
+def look(path: Path) -> Report:
+    """Validate a capture."""
+    report = Report("multiface capture")
+    try:
+        capture = Capture(path)
+        _ = capture.statistics
+        vertices = capture.vertex_count
+    except InputError as error:
+        report.error("capture", str(error))
+        return report
+    report.facts = {
+        "cameras": len(capture.cameras),
+        "segments": len(capture.segments),
+        "frames": len(capture.frames),
+        "vertices": vertices,
+        "texture": "x".join(map(str, capture.statistics.texture_mean.shape[:2])),
+    }
+    cameras = _cameras(capture, report)
+    whole, views = [], []
+    for frame in console.progress(capture.frames, "frames"):
+        if _frame(capture, frame, report):
+            whole.append(frame)
+        views += [
+            (frame, name)
+            for name in cameras[frame.segment]
+            if _file(report, "image", capture.paths.image(frame, name))
+            and frame in whole[-1:]
+        ]
+        for name in cameras[frame.segment]:
+            _file(report, "texture", capture.paths.texture(frame, name))
+    report.facts |= {"frames that are whole": len(whole), "views": len(views)}
+    if not views:
+        report.error("nothing whole", f"{path}: no frame has mesh, pose, average, view")
+        return report
+    sizes: Counter[str] = Counter()
+    outside = []
+    sample = spread(len(views), DECODED)
+    for place in console.progress(sample, "pictures"):
+        frame, name = views[place]
+        image = report.attempt(
+            "unreadable picture",
+            lambda f=frame, n=name: images.read_picture(capture.paths.image(f, n)),
+        )
+        if image is None:
+            continue
+        sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
+        if not _in_picture(capture, frame, name, image):
+            outside.append(f"{frame.segment} {frame.number} camera {name}")
+    report.facts["pictures"] = ", ".join(sizes)
+    if len(sizes) > 1:
+        report.gap("wrong size", f"{path}: pictures of {dict(sizes)}")
+    _textures(capture, whole, report)
+    if len(outside) > len(sample) / 2:
+        report.error(
+            "mesh and camera disagree",
+            f"{path}: the mesh lies outside the picture in {len(outside)} of "
+            f"{len(sample)} views (first: {outside[0]}); is KRT world -> camera in mm, "
+            "and _transform.txt head -> world?",
+        )
+    elif outside:
+        for line in outside:
+            report.gap("face outside the picture", line)
+    _draw(capture, views, report)
+    return report
+
+
+def _cameras(capture: Capture, report: Report) -> dict[str, list[str]]:
+    """The cameras each segment has, and the ones it should not or has not."""
+    found = {}
+    for segment in capture.segments:
+        folder = capture.paths.root / "images" / segment
+        there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        found[segment] = [name for name in capture.cameras if name in there]
+        for name in sorted(there - set(capture.cameras)):
+            report.gap("camera absent from KRT", f"{folder / name}")
+        for name in capture.cameras:
+            if name not in there:
+                report.gap("camera without images", f"{folder / name}")
+        if not (capture.paths.root / "unwrapped_uv_1024" / segment / AVERAGE).is_dir():
+            report.gap(
+                "segment without average/",
+                f"{capture.paths.root / 'unwrapped_uv_1024' / segment / AVERAGE}",
+            )
+    return found
+
+
+def _frame(capture: Capture, frame: Frame, report: Report) -> bool:
+    """Whether mesh, pose and average texture of a frame are there and sound."""
+    mesh = report.attempt("mesh", lambda: capture.vertices(*frame))
+    pose = report.attempt("head pose", lambda: capture.world_from_head(*frame))
+    average = _file(report, "average texture", capture.paths.texture(frame))
+    if pose is not None:
+        turn = pose[:, :3]
+        if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2):
+            report.gap("head pose", f"{capture.paths.transform(frame)}: not a rotation")
+            pose = None
+    return mesh is not None and pose is not None and average
+
+
+def _file(report: Report, kind: str, path: Path) -> bool:
+    """Whether a PNG is there and has its end."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - len(_PNG_END), 0))
+            end = file.read()
+    except OSError as error:
+        report.gap(f"missing {kind}", f"{path}: {error.strerror}")
+        return False
+    if end != _PNG_END:
+        problem = "empty" if size == 0 else "truncated, or not a PNG"
+        report.gap(f"damaged {kind}", f"{path}: {problem}")
+        return False
+    return True
+
+
+def _textures(capture: Capture, whole: list[Frame], report: Report) -> None:
+    size = capture.statistics.texture_mean.shape[:2]
+    for place in spread(len(whole), MOST_CELLS):
+        path = capture.paths.texture(whole[place])
+        image = report.attempt(
+            "unreadable texture", lambda p=path: images.read_picture(p)
+        )
+        if image is not None and image.shape[:2] != size:
+            report.gap(
+                "wrong size",
+                f"{path}: texture of {image.shape[:2]}, tex_mean.png has {size}",
+            )
+
+
+def _projected(
+    capture: Capture, frame: Frame, camera: CalibratedCamera
+) -> tuple[np.ndarray, np.ndarray]:
+    return project_calibrated(
+        camera.intrinsics,
+        camera.camera_from_world,
+        capture.world_from_head(*frame),
+        capture.vertices(*frame).astype(np.float64),
+    )
+
+
+def _in_picture(capture: Capture, frame: Frame, name: str, image: np.ndarray) -> bool:
+    points, depth = _projected(capture, frame, capture.cameras[name])
+    if not (depth > 0).all():
+        return False
+    centre = np.median(points, axis=0)
+    return bool(((centre > 0) & (centre < image.shape[1::-1])).all())
+
+
+def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> None:
+    for frame, name in _varied(views):
+        path = capture.paths.image(frame, name)
+        image = report.attempt(
+            "unreadable picture", lambda p=path: images.read_picture(p)
+        )
+        if image is None:
+            continue
+        points, depth = _projected(capture, frame, capture.cameras[name])
+        if not (depth > 0).all():
+            continue
+        # The whole head and its surroundings, so that a shift shows.
+        crop_from_image = framing.frame(framing.mesh_box(points), "mesh", CELL)
+        crop_from_image = np.array([[0.7], [0.7]]) * crop_from_image
+        crop_from_image[:, 2] += 0.15 * CELL
+        cell = brightened(sample_crop(image, crop_from_image, CELL))
+        dots(cell, apply_affine(crop_from_image, points), _GREEN)
+        report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
+
+
+def _varied(views: list[tuple[Frame, str]]) -> Iterator[tuple[Frame, str]]:
+    """Views with segments and cameras mixed: each camera's turn at another moment."""
+    names = list(dict.fromkeys(name for _, name in views))
+    picked = [names[i] for i in spread(len(names))]
+    for turn in range(MOST_CELLS):
+        name = picked[turn % len(picked)]
+        own = [view for view in views if view[1] == name]
+        index = turn * len(own) // MOST_CELLS
+        if turn >= len(picked) * len(own):
+            return
+        yield own[index]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Validator of videos and folders of frames."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.check import MOST_CELLS, Report, spread
+from i2z_jax.data.faces import opencv_detector
+from i2z_jax.data.images import SUFFIXES
+from i2z_jax.data.video import (
+    VIDEO_SUFFIXES,
+    Continuity,
+    Frame,
+    frame_count,
+    is_video,
+    read_frames,
+)
+from i2z_jax.errors import InputError
+
+_CYAN = (60, 230, 255)
+# A face narrower than this has little for a 256 pixel crop to show.
+SMALL_FACE = 96
+
+
+def recognises(path: Path) -> bool:
+    """Whether it is a video, a folder of frames, or a folder of videos."""
+    if path.is_file():
+        return is_video(path)
+    inside = {p.suffix.lower() for p in path.iterdir()}
+    return bool(inside & {*SUFFIXES, *VIDEO_SUFFIXES})
+
+
+def look(path: Path) -> Report:
+    """Validate one video, or each in the folder."""
+    report = Report("monocular video")
+    several = path.is_dir() and not is_video(path)
+    videos = sorted(p for p in path.iterdir() if is_video(p)) if several else [path]
+    usable = 0
+    for video in videos:
+        try:
+            usable += _video(video, report, max(MOST_CELLS // len(videos), 1))
+        except InputError as error:
+            report.gap("unreadable video", str(error))
+    if not usable:
+        report.error("nothing usable", f"{path}: no video with a face that was found")
+    return report
+
+
+def _video(path: Path, report: Report, cells: int) -> bool:
+    total = frame_count(path)
+    wanted = set(spread(total or 300, 4 * MOST_CELLS))
+    continuity = Continuity()
+    times, repeats, cuts, size = [], 0, 0, (0, 0)
+    kept: list[Frame] = []
+    for frame in console.progress(read_frames(path), path.name, total=total):
+        times.append(frame.time_s)
+        duplicate, cut = continuity.step(frame)
+        repeats, cuts = repeats + duplicate, cuts + cut
+        if frame.image is None:
+            report.gap("unreadable frame", frame.problem)
+        else:
+            size = frame.image.shape[1::-1]
+            if frame.number in wanted:
+                kept.append(frame)
+    steps = np.diff(times)
+    report.facts[path.name] = {
+        "frames": len(times),
+        "size": f"{size[0]}x{size[1]}",
+        "seconds": round(times[-1] - times[0], 3),
+        "frames a second": round(float(1 / np.median(steps)), 2)
+        if len(steps)
+        else None,
+        "variable rate": bool(len(steps) and np.ptp(steps) > 0.5 * np.median(steps)),
+        "repeated frames": repeats,
+        "cuts or gaps": cuts - 1,
+    }
+    found = [(frame, opencv_detector(frame.image)) for frame in kept if
+             frame.image is not None]  # fmt: skip
+    widths = [float((b[:, 2] - b[:, 0]).max()) for _, b in found if len(b)]
+    report.facts[path.name]["face found in"] = (
+        f"{len(widths)} of {len(found)} looked at"
+    )
+    if not widths:
+        report.gap("no face", f"{path}: none found; a build needs --boxes FILE")
+    elif np.median(widths) < SMALL_FACE:
+        report.gap("small face", f"{path}: about {np.median(widths):.0f} pixels wide")
+    for index in spread(len(found), cells):
+        frame, boxes = found[index]
+        assert frame.image is not None
+        cell = frame.image.copy()
+        for left, top, right, bottom in boxes[:, :4].round().astype(int):
+            cv2.rectangle(
+                cell, (int(left), int(top)), (int(right), int(bottom)), _CYAN,
+                max(2, cell.shape[1] // 200),
+            )  # fmt: skip
+        report.cells.append((f"{path.name} frame {frame.number}", cell))
+    return bool(widths)
