@@ -65,10 +65,14 @@ class UnifiedFeatures(nnx.Module):
         )
 
     def __call__(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
-        levels = [rescale(x) for rescale, x in zip(self.vgg, maps.vgg, strict=True)]
+        """Maps of a richer variant do too: what this one has no use for is left out."""
+        vgg = maps.vgg[-len(self.vgg) :]
+        levels = [rescale(x) for rescale, x in zip(self.vgg, vgg, strict=True)]
         heatmaps = maps.heatmaps
-        for index, rescale in enumerate(self.heatmaps):
-            if index > 0:
+        if heatmaps is None:
+            return tuple(levels)
+        for level, rescale in enumerate(self.heatmaps):
+            if level > 0:
                 heatmaps = max_pool(heatmaps)
-            levels[index] = jnp.concatenate([levels[index], rescale(heatmaps)], axis=-1)
+            levels[level] = jnp.concatenate([levels[level], rescale(heatmaps)], axis=-1)
         return tuple(levels)

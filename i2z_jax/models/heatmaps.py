@@ -38,6 +38,7 @@ def soft_argmax(heatmaps: Float[Array, "*b h w l"], image_size: int) -> Landmark
         heatmaps: of one stack, trained toward Gaussians of height 1.
         image_size: side of the image that was the network's input, px.
     """
+    heatmaps = heatmaps.astype(jnp.float32)
     row, column, height = _peak(heatmaps)
     rows, columns = (_cells(heatmaps, axis) for axis in (-3, -2))
     near = (abs(rows - row) <= RADIUS) & (abs(columns - column) <= RADIUS)
@@ -56,6 +57,7 @@ def argmax(heatmaps: Float[Array, "*b h w l"], image_size: int) -> Landmarks:
     """The published decoding: the highest cell, a quarter cell toward the higher
     neighbour in each direction; on the border, where one is missing, the cell itself.
     """
+    heatmaps = heatmaps.astype(jnp.float32)
     row, column, height = _peak(heatmaps)
     rows, columns = (_cells(heatmaps, axis) for axis in (-3, -2))
 

@@ -82,13 +82,14 @@ class HierarchicalBlock(nnx.Module):
         y1 = self.conv1(nnx.relu(self.bn1(x)))
         y2 = self.conv2(nnx.relu(self.bn2(y1)))
         y3 = self.conv3(nnx.relu(self.bn3(y2)))
-        if self.skip is not None:
+        if self.skip is not None and self.skip_bn is not None:
             x = self.skip(nnx.relu(self.skip_bn(x)))
         return jnp.concatenate([y1, y2, y3], axis=-1) + x
 
 
 # Block and halving of each design.
-DESIGNS: dict[str, tuple[type[nnx.Module], Callable[[Array], Array]]] = {
+Block = type[ResidualBlock] | type[HierarchicalBlock]
+DESIGNS: dict[str, tuple[Block, Callable[[Array], Array]]] = {
     "residual": (ResidualBlock, max_pool),
     "hierarchical": (HierarchicalBlock, mean_pool),
 }
@@ -143,7 +144,7 @@ class Stack(nnx.Module):
         """This stack's heatmaps, and the next stack's input."""
         features = nnx.relu(self.bn(self.conv(self.top(self.hourglass(x)))))
         heatmaps = self.heatmaps(features)
-        if self.merge_features is not None:
+        if self.merge_features is not None and self.merge_heatmaps is not None:
             x = x + self.merge_features(features) + self.merge_heatmaps(heatmaps)
         return heatmaps, x
 
