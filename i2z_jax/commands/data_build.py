@@ -99,11 +99,14 @@ class Config:
 def run(config: Config) -> None:
     """Build, then say how much there is and what is missing."""
     from i2z_jax.data import build_ibug, build_multiview, build_video
+    from i2z_jax.data.check import require_no_archive
     from i2z_jax.data.finish import BuildOptions
 
     chosen = config.dataset
     if not chosen.source:
         raise InputError("nothing to build from", fix="give --source DIR")
+    for source in chosen.source:
+        require_no_archive(source)
     for option in ("workers", "max_frames", "crop_size", "texture_size"):
         value = getattr(chosen, option, None)
         if value is not None and value < 1:

@@ -127,6 +127,12 @@ def dots(
         cv2.circle(image, (int(x), int(y)), 8, colour, -1, cv2.LINE_AA, 3)
 
 
+def near_side(points: NDArray, depth: NDArray, most: int = 700) -> NDArray:
+    """The points of a mesh's nearer half, thinned so that the picture still shows."""
+    near = points[depth <= np.median(depth)]
+    return near[:: -(-len(near) // most)]
+
+
 def brightened(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h w 3"]:
     """Dark, linear captures made visible; others as they are."""
     white = max(float(np.percentile(image, 99)), 1.0)
@@ -137,16 +143,14 @@ def brightened(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h w 3"]:
 
 def contact_sheet(cells: list[tuple[str, np.ndarray]], path: Path) -> None:
     """Write captioned pictures as one PNG, four a row."""
+    shown = [(caption, _fitted(image)) for caption, image in cells[:MOST_CELLS]]
+    height = max(image.shape[0] for _, image in shown)
     tiles = []
-    for caption, image in cells[:MOST_CELLS]:
-        tile = np.zeros((CELL + 20, CELL, 3), np.uint8)
-        scale = CELL / max(image.shape[:2])
-        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=way)
-        small = small[:CELL, :CELL]
-        tile[: small.shape[0], : small.shape[1]] = small
+    for caption, image in shown:
+        tile = np.zeros((height + 20, CELL, 3), np.uint8)
+        tile[: image.shape[0], : image.shape[1]] = image
         cv2.putText(
-            tile, caption[-48:], (4, CELL + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.38,
+            tile, caption[-48:], (4, height + 14), cv2.FONT_HERSHEY_SIMPLEX, 0.38,
             (255, 255, 255), 1, cv2.LINE_AA,
         )  # fmt: skip
         tiles.append(tile)
@@ -159,3 +163,9 @@ def contact_sheet(cells: list[tuple[str, np.ndarray]], path: Path) -> None:
     ]
     with write_aside(path, overwrite=True) as aside:
         aside.write_bytes(images.encode(np.concatenate(rows), "png"))
+
+
+def _fitted(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h2 w2 3"]:
+    scale = CELL / max(image.shape[:2])
+    way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=way)

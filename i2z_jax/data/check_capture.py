@@ -13,7 +13,15 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, images
-from i2z_jax.data.check import CELL, MOST_CELLS, Report, brightened, dots, spread
+from i2z_jax.data.check import (
+    CELL,
+    MOST_CELLS,
+    Report,
+    brightened,
+    dots,
+    near_side,
+    spread,
+)
 from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.data.multiface import AVERAGE, Capture, Frame
 from i2z_jax.data.warp import sample_crop
@@ -199,7 +207,7 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
         crop_from_image = np.array([[0.7], [0.7]]) * crop_from_image
         crop_from_image[:, 2] += 0.15 * CELL
         cell = brightened(sample_crop(image, crop_from_image, CELL))
-        dots(cell, apply_affine(crop_from_image, points), _GREEN)
+        dots(cell, near_side(apply_affine(crop_from_image, points), depth), _GREEN)
         report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
 
 

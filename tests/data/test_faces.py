@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The box track: steady on trembling detections, true to real motion."""
+
+import numpy as np
+
+from i2z_jax.data.faces import opencv_detector, track
+
+
+def detection(x, y, side, score=5.0):
+    return np.array([[x - side / 2, y - side / 2, x + side / 2, y + side / 2, score]])
+
+
+NONE = np.zeros((0, 5))
+
+
+def centres(boxes):
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+def test_trembling_is_smoothed_and_motion_followed(rng):
+    x = 200 + 2.0 * np.arange(60)
+    seen = [detection(a + rng.normal(0, 3), 150 + rng.normal(0, 3), 100) for a in x]
+    boxes, found = track(seen, np.zeros(60, bool))
+    assert found.all()
+    raw = np.array([d[0, :4] for d in seen])
+    inner = slice(6, -6)
+    error = np.abs(centres(boxes)[inner, 0] - x[inner])
+    assert error.max() < 5
+    tremble = np.abs(np.diff(centres(boxes)[inner], 2, axis=0)).mean()
+    assert tremble < 0.2 * np.abs(np.diff(centres(raw)[inner], 2, axis=0)).mean()
+    width = boxes[:, 2] - boxes[:, 0]
+    np.testing.assert_allclose(width, boxes[:, 3] - boxes[:, 1], rtol=1e-6)
+
+
+def test_misses_are_bridged_and_false_alarms_ignored():
+    seen = [detection(200, 150, 100) for _ in range(40)]
+    seen[10:15] = [NONE] * 5
+    for i in (3, 12, 20, 30):  # a lamp, more certain than the face, here and there
+        seen[i] = np.concatenate([detection(50, 40, 60, score=9.0), seen[i]])
+    boxes, found = track(seen, np.zeros(40, bool))
+    np.testing.assert_allclose(centres(boxes), np.tile([200, 150], (40, 1)), atol=1e-6)
+    np.testing.assert_array_equal(np.flatnonzero(~found), np.arange(10, 15))
+
+
+def test_nothing_is_carried_across_a_cut_or_a_long_absence():
+    seen = [detection(100, 100, 80)] * 20 + [NONE] * 20
+    starts = np.zeros(40, bool)
+    starts[20] = True
+    boxes, _ = track(seen, starts)
+    assert np.isfinite(boxes[:20]).all()
+    assert np.isnan(boxes[20:]).all()
+    away = (
+        [detection(100, 100, 80)] * 20 + [NONE] * 200 + [detection(100, 100, 80)] * 20
+    )
+    boxes, _ = track(away, np.zeros(240, bool))
+    assert np.isnan(boxes[100]).all()
+    # The longer-lived appearance counts; both are equally long here, the first wins.
+    assert np.isfinite(boxes[:20]).all()
+
+
+def test_the_detector_finds_no_face_in_noise(rng):
+    noise = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    assert opencv_detector(noise).shape[1] == 5
+    assert opencv_detector(np.zeros((64, 64, 3), np.uint8)).shape == (0, 5)

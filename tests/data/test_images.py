@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: what each codec keeps, and what a damaged file says."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2z_jax.data import images
+from i2z_jax.errors import InputError
+
+
+def smooth(size=64):
+    """A smooth colourful picture, which every codec can hold."""
+    x = np.linspace(0, 255, size)
+    planes = [*np.meshgrid(x, x), np.full((size, size), 90.0)]
+    return np.stack(planes, axis=-1).astype(np.uint8)
+
+
+def test_codecs_keep_colours_and_png_every_bit():
+    image = smooth()
+    for codec, tolerance in (("png", 0), ("jpeg", 4), ("webp", 12)):
+        data = images.encode(image, codec)
+        for decoded in (images.decode(data), images.decode_strictly(data, codec)):
+            assert np.abs(decoded.astype(int) - image).max() <= tolerance
+
+
+def test_a_texture_is_turned_so_that_row_0_is_v_0():
+    data = images.encode(smooth(), "png")
+    np.testing.assert_array_equal(images.decode_texture(data), smooth()[::-1])
+
+
+def test_exif_orientation_is_not_applied():
+    buffer = io.BytesIO()
+    picture = Image.fromarray(smooth()[:32])
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(buffer, "JPEG", quality=95, exif=exif)
+    assert images.decode(buffer.getvalue()).shape == (32, 64, 3)
+    assert images.decode_strictly(buffer.getvalue(), "a").shape == (32, 64, 3)
+
+
+def test_grey_and_palette_pictures_become_rgb(tmp_path):
+    Image.fromarray(smooth()[..., 0]).save(tmp_path / "grey.png")
+    Image.fromarray(smooth()).quantize(16).save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        assert images.read_picture(tmp_path / name).shape == (64, 64, 3)
+
+
+def test_what_is_refused(tmp_path, rng):
+    noise = rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    for codec in ("png", "jpeg", "webp"):
+        data = images.encode(noise, codec)
+        for cut in (0.1, 0.5, 0.95):
+            with pytest.raises(InputError, match=r"x\.img: damaged"):
+                images.decode_strictly(data[: int(cut * len(data))], "x.img")
+    with pytest.raises(InputError, match="empty file"):
+        images.decode_strictly(b"", "x.img")
+    deep = Image.fromarray(np.zeros((8, 8), np.uint16))
+    deep.save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match="8 bits"):
+        images.read_picture(tmp_path / "deep.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(InputError, match="cannot read"):
+        images.read_picture(tmp_path / "loop.png")
+    huge = io.BytesIO()
+    Image.new("1", (12000, 9000)).save(huge, "PNG")
+    with pytest.raises(InputError, match=r"damaged or not a picture.*bomb"):
+        images.decode_strictly(huge.getvalue(), "huge.png")

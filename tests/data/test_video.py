@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos as users have them: turned, uneven in time, repeating, cut, damaged."""
+
+import av
+import numpy as np
+import pytest
+
+from i2z_jax.data import images
+from i2z_jax.data.video import Continuity, frame_count, read_frames
+from i2z_jax.errors import InputError
+from tests.data.clips import gradient, turn_clockwise, write_clip
+
+
+def test_frames_come_in_order_and_nearly_as_they_went_in(tmp_path):
+    frames = [gradient(shift=3 * i) for i in range(12)]
+    path = write_clip(tmp_path / "clip.mp4", frames)
+    assert frame_count(path) == 12
+    read = list(read_frames(path))
+    assert [f.number for f in read] == list(range(12))
+    for frame, original in zip(read, frames, strict=True):
+        assert np.abs(frame.image.astype(int) - original).mean() < 3
+
+
+def test_rotation_metadata_is_applied(tmp_path):
+    path = write_clip(tmp_path / "phone.mp4", [gradient()] * 3)
+    turn_clockwise(path)
+    image = next(read_frames(path)).image
+    # Clockwise: what was the left edge is on top, what was the top is on the right.
+    expected = np.rot90(gradient(), -1)
+    assert image.shape == expected.shape == (96, 64, 3)
+    assert np.abs(image.astype(int) - expected).mean() < 3
+
+
+def test_a_variable_frame_rate_keeps_its_times(tmp_path):
+    times = [0, 33, 66, 150, 180, 400, 433]
+    path = write_clip(
+        tmp_path / "vfr.mp4", [gradient(shift=i) for i in range(7)], times_ms=times
+    )
+    read = [frame.time_s for frame in read_frames(path)]
+    np.testing.assert_allclose(read, np.array(times) / 1000, atol=1e-3)
+
+
+def test_gif_is_a_video(tmp_path):
+    frames = [gradient(shift=10 * i) for i in range(4)]
+    path = write_clip(tmp_path / "clip.gif", frames, codec="gif")
+    read = list(read_frames(path))
+    assert len(read) == 4
+    # 8-bit palette: two or three bits a channel.
+    assert np.abs(read[0].image.astype(int) - frames[0]).mean() < 40
+
+
+def flags(frames):
+    continuity = Continuity()
+    return [continuity.step(frame) for frame in frames]
+
+
+def test_repeats_cuts_and_gaps(tmp_path):
+    moving = [gradient(shift=4 * i) for i in range(10)]
+    other = [255 - image for image in moving]
+    frames = [*moving[:6], moving[5], *moving[6:], *other]
+    times = [40 * i + (1000 if i > 3 else 0) for i in range(len(frames))]
+    path = write_clip(tmp_path / "edited.mp4", frames, times_ms=times)
+    found = flags(read_frames(path))
+    assert [i for i, (repeat, _) in enumerate(found) if repeat] == [6]
+    # The start, the pause after frame 3, and the cut to the negative.
+    assert [i for i, (_, cut) in enumerate(found) if cut] == [0, 4, 11]
+
+
+def test_folder_of_frames_is_ordered_by_number(tmp_path):
+    for number in (8, 9, 10, 11, 15, 16):
+        image = gradient(shift=2 * number)
+        (tmp_path / f"shot_{number}.png").write_bytes(images.encode(image, "png"))
+    read = list(read_frames(tmp_path))
+    for frame, number in zip(read, (8, 9, 10, 11, 15, 16), strict=True):
+        np.testing.assert_array_equal(frame.image, gradient(shift=2 * number))
+    assert [cut for _, cut in flags(read)] == [True, False, False, False, True, False]
+
+
+def test_frames_of_two_sizes_and_a_damaged_one(tmp_path):
+    for number in range(5):
+        image = gradient(width=96 if number != 2 else 48)
+        data = images.encode(image, "jpeg")
+        (tmp_path / f"{number}.jpg").write_bytes(data if number != 3 else data[:400])
+    read = list(read_frames(tmp_path))
+    assert [f.image is None for f in read] == [False, False, True, True, False]
+    assert "expected 96x64, got 48x64" in read[2].problem
+    assert "3.jpg: damaged or not a picture" in read[3].problem
+    # What follows frames that are missing does not continue what was before.
+    assert [cut for _, cut in flags(read)] == [True, False, True, True, True]
+
+
+def test_what_is_no_video(tmp_path):
+    empty, text, sound = (tmp_path / n for n in ("empty.mp4", "text.mp4", "sound.mp4"))
+    empty.touch()
+    text.write_text("not a video at all")
+    with av.open(str(sound), "w") as container:
+        stream = container.add_stream("aac", rate=48000, layout="mono")
+        silence = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        silence.sample_rate = 48000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    for path, reason in (
+        (empty, "empty file"),
+        (text, "cannot be read as a video"),
+        (sound, "no video stream .*audio"),
+        (tmp_path / "absent.mp4", "cannot be read as a video"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            list(read_frames(path))
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="no pictures"):
+        list(read_frames(tmp_path / "nothing"))
+
+
+def test_a_truncated_video_gives_what_is_left_of_it(tmp_path, rng):
+    noise = [rng.integers(0, 255, (64, 96, 3), dtype=np.uint8) for _ in range(20)]
+    # Matroska has no index at the end: a half file is half a video.
+    path = write_clip(tmp_path / "clip.mkv", noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert 5 < len(list(read_frames(path))) < 15
+    # An mp4 without its end has no index, so nothing can be read.
+    path = write_clip(tmp_path / "clip.mp4", noise)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="cannot be read as a video"):
+        list(read_frames(path))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (3840, 2160)], ids=["64x64", "4K"])
+def test_small_and_large_videos(tmp_path, size):
+    path = write_clip(tmp_path / "clip.mp4", [gradient(*size)] * 2)
+    found = flags(read_frames(path))
+    assert found == [(False, True), (True, False)]
