@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Multiface checkpoint with random weights, and our model of it."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.config import DAMConfig
@@ -37,7 +41,9 @@ def random_tensors(config: DAMConfig, seed: int) -> Tensors:
         if name.endswith(".g"):
             weight = tensors[name.removesuffix("g") + "weight"]
             inputs = weight.size / value.size
-            scale = rng.uniform(0.7, 1.3, value.shape) * np.linalg.norm(weight)
+            if weight.shape[2:] == (4, 4) and name.startswith(("dec.", "warp.")):
+                inputs /= 4  # a deconvolution's output sees one tap in four
+            scale = rng.uniform(1.0, 1.6, value.shape) * np.linalg.norm(weight)
             value[:] = scale / np.sqrt(inputs)
         elif name.endswith(".bias"):
             value *= 0.1
@@ -67,3 +73,20 @@ def converted(config: DAMConfig, tensors: Tensors, dtype: Any = jnp.float32) -> 
     filled = fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})
     assert isinstance(filled, DAM)
     return filled
+
+
+def initialized(make: Callable[[], Any]) -> Any:
+    """The module of `make()`, its parameters drawn in one compiled program."""
+    graph, _ = nnx.split(nnx.eval_shape(make))
+    return nnx.merge(graph, jax.jit(lambda: nnx.state(make()))())
+
+
+def run(model: DAM, method: str, *arguments: Any, **named: Any) -> Any:
+    """A compiled `model.method(...)`; models of one configuration share the program."""
+    graph, state = nnx.split(model)
+    return _run(graph, method, state, arguments, named)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(graph: Any, method: str, state: Any, arguments: Any, named: Any) -> Any:
+    return getattr(nnx.merge(graph, state), method)(*arguments, **named)
