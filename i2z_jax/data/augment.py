@@ -111,14 +111,16 @@ def augment_landmarks(
         some may lie outside.
     """
     box_scale = (strength or LandmarkAugment()).box_scale
-    affine = crop_from_box(np.float64(example["box"]), size, scale=box_scale)
+    box = np.asarray(example["box"], np.float64)
+    affine = np.asarray(crop_from_box(box, size, scale=box_scale))
     mirrored = False
     if strength is not None:
         affine = compose(draw_motion(rng, strength.motion, size), affine)
         mirrored = rng.random() < strength.mirror_probability
     if mirrored:
         affine = compose(mirror_map(size), affine)
-    points = apply_affine(affine, np.float64(example["landmarks"]))
+    points = np.asarray(example["landmarks"], np.float64)
+    points = apply_affine(affine, points)
     image = sample_crop(example["image"], affine, size, cv2.BORDER_CONSTANT)
     if strength is not None:
         if rng.random() < strength.occluder_probability:
@@ -151,7 +153,7 @@ def augment_regression(
     if strength is not None:
         affine = compose(draw_motion(rng, strength.motion, size), affine)
     unit = unit_affine(affine, stored, size)
-    pose = transform_pose(np.float64(example["pose"])[None], unit[None])[0]
+    pose = transform_pose(np.asarray(example["pose"], np.float64), unit)
     image = sample_crop(example["image"], affine, size, cv2.BORDER_REPLICATE)
     if strength is not None:
         image = change_colours(image, rng, strength.photometric)

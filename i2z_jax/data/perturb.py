@@ -50,16 +50,16 @@ class Perturbed(NamedTuple):
     """A changed crop, and how its pixels moved."""
 
     image: UInt8[NDArray, "h h 3"]
-    # [-1, 1] of the changed crop from [-1, 1] of the given one; identity but for jitter.
+    # [-1, 1] of the changed crop from that of the given one; only jitter moves it.
     unit_similarity: Float[NDArray, "2 3"]
 
     def moved(self, pose: Float[NDArray, "6"]) -> Float[NDArray, "6"]:
         """The head pose in the changed crop, from that in the given one."""
-        return transform_pose(pose[None], self.unit_similarity[None])[0]
+        return np.asarray(transform_pose(pose, self.unit_similarity))
 
     def moved_back(self, pose: Float[NDArray, "6"]) -> Float[NDArray, "6"]:
         """A pose predicted on the changed crop, as one in the given crop."""
-        return transform_pose(pose[None], invert(self.unit_similarity)[None])[0]
+        return np.asarray(transform_pose(pose, invert(self.unit_similarity)))
 
 
 def perturb(
@@ -103,7 +103,7 @@ def perturb(
         assert face is not None, "the background scenario needs to know the face"
         count, radius = round(s.background_dots), s.background_radius * size
         image = _dots(image, rng, count, radius, face)
-    return Perturbed(image, unit_affine(motion, size, size))
+    return Perturbed(image, np.asarray(unit_affine(motion, size, size)))
 
 
 def face_mask(

@@ -30,9 +30,7 @@ def tone(
     return cv2.LUT(image, table.reshape(1, 256, 3))
 
 
-def saturate(
-    image: UInt8[NDArray, "h w 3"], amount: float
-) -> UInt8[NDArray, "h w 3"]:
+def saturate(image: UInt8[NDArray, "h w 3"], amount: float) -> UInt8[NDArray, "h w 3"]:
     """Colours scaled away from grey: 0 is greyscale, 1 changes nothing."""
     matrix = amount * np.eye(3, dtype=np.float32) + (1 - amount) * _GREY[None]
     return cv2.transform(image, matrix)

@@ -37,7 +37,7 @@ def heatmap_targets(
         sigma: width of the bell in cells.
     """
     xp = landmarks.__array_namespace__()
-    inside = ((landmarks >= 0) & (landmarks < crop_size)).all(axis=-1)
+    inside = xp.all((landmarks >= 0) & (landmarks < crop_size), axis=-1)
     centres = xp.arange(map_size, dtype=landmarks.dtype) + 0.5
     cells = landmarks * (map_size / crop_size)
     offset = cells[..., None] - centres.reshape((1,) * cells.ndim + (-1,))

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Examples -> batches: the same ones on any number of hosts and workers, resumable.
+
+Everything follows from a number. Position p of a stream is an example (epoch p // n,
+shuffled with a seed of that epoch) and its augmentation (grain's generator, keyed by
+seed and p). Global batch i is positions i B to (i + 1) B - 1; a host loads its rows
+of it and a worker whole batches. So hosts and workers change who computes a row and
+never what is in it, and an iterator's state is the number of the next batch: it can be
+restored on another number of hosts and workers.
+
+Batches are dictionaries of NumPy arrays, batch axis first; images stay uint8 until
+they are on the device, a quarter of the bytes to move.
+"""
+
+import os
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import absl.flags
+import cv2
+import grain
+import numpy as np
+
+from i2z_jax.errors import InputError
+
+Example = dict[str, Any]
+# Global batch size -> the rows of a batch that this process loads.
+Rows = Callable[[int], np.ndarray]
+
+# Batches that each worker keeps ready.
+_READY = 2
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Random access to examples: dictionaries of NumPy arrays of fixed shapes."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Example: ...
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One kind of example, and how many of them make a global batch.
+
+    Attributes:
+        source: the examples; picklable, as workers get a copy.
+        batch_size: rows of a global batch, all hosts together.
+        augment: example and generator to example, see `augment.py`.
+    """
+
+    source: Source
+    batch_size: int
+    augment: Callable[[Example, np.random.Generator], Example] | None = None
+
+
+def endless(
+    streams: Stream | Mapping[str, Stream],
+    *,
+    seed: int,
+    rows: Rows = np.arange,
+    workers: int = 0,
+) -> "Batches":
+    """Shuffled batches without end, for training; every epoch has its own order.
+
+    Args:
+        streams: one stream, for batches `{field: array}`; or several by name, for
+            batches `{name: {field: array}}` in which each stream keeps its share.
+        seed: of order and augmentation. A stream's own depends on its name alone: to
+            mix in another stream does not change the batches of the first.
+        rows: which rows of a global batch to load, `sharding.local_rows` on several
+            hosts; all of them by default.
+        workers: processes that load. 0 loads in this one, when a batch is asked for.
+
+    Raises:
+        InputError: a stream without examples.
+    """
+    named = {"": streams} if isinstance(streams, Stream) else dict(streams)
+    parents = {}
+    for name, stream in named.items():
+        _require_examples(name, stream)
+        order, draws = np.random.SeedSequence(
+            [seed, zlib.crc32(name.encode())]
+        ).generate_state(2)
+        ds = grain.MapDataset.source(stream.source).shuffle(seed=int(order)).repeat()
+        if stream.augment is not None:
+            ds = ds.random_map(stream.augment, seed=int(draws))
+        parents[name] = ds
+    dataset = _HostBatches(parents, named, rows, len(next(iter(parents.values()))))
+    identity = {"seed": seed, "streams": {n: _sizes(s) for n, s in named.items()}}
+    return Batches(dataset, identity, workers)
+
+
+def one_pass(
+    stream: Stream, *, seed: int = 0, rows: Rows = np.arange, workers: int = 0
+) -> "Batches":
+    """Every example once, in order, for evaluation.
+
+    The last batch is filled up with the last example, so that all have one shape; a
+    field `valid` (b,) bool says which rows count.
+    """
+    _require_examples("", stream)
+    ds = grain.MapDataset.source(stream.source)
+    if stream.augment is not None:
+        ds = ds.random_map(stream.augment, seed=seed)
+    count = -(-len(stream.source) // stream.batch_size)
+    padded = _Padded(ds, count * stream.batch_size)
+    dataset = _HostBatches({"": padded}, {"": stream}, rows, count)
+    return Batches(dataset, {"seed": seed, "streams": {"": _sizes(stream)}}, workers)
+
+
+class Batches:
+    """An iterator over batches that can say where it is and go there.
+
+    `get_state` is the batch that `next` returns next, whatever workers have prepared
+    already. `close` it, or use it in a `with`, when the workers should end before the
+    program does.
+    """
+
+    def __init__(self, dataset: grain.MapDataset, identity: dict, workers: int):
+        self._dataset, self._identity, self._workers = dataset, identity, workers
+        self._position = 0
+        self._iterator: grain.DatasetIterator | None = None
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __len__(self) -> int:
+        """Batches from the first to the last; without meaning for `endless`."""
+        return len(self._dataset)
+
+    def __next__(self) -> dict[str, Any]:
+        if self._iterator is None:
+            self._iterator = self._start()
+        batch = next(self._iterator)
+        self._position += 1
+        return batch
+
+    def get_state(self) -> dict[str, Any]:
+        """Where we are, as JSON; the same on every host."""
+        return {"position": self._position, **self._identity}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same streams.
+
+        Raises:
+            InputError: the state is of another seed, batch size or dataset, with
+                which "the next batch" would not be the one that was meant.
+        """
+        for name, ours in self._identity.items():
+            if state[name] != ours:
+                raise InputError(
+                    f"the saved data position is of another {name}",
+                    expected=ours,
+                    got=state[name],
+                    fix="resume with the settings of the run, or start a new workdir",
+                )
+        self.close()
+        self._position = int(state["position"])
+
+    def close(self) -> None:
+        """End the workers. The next `next` would start new ones at the same place."""
+        if self._iterator is not None:
+            self._iterator.close()
+            self._iterator = None
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _start(self) -> grain.DatasetIterator:
+        left = self._dataset[self._position :]
+        # No threads: OpenCV and the workers keep the cores busy, and grain's default
+        # would hold 500 batches in memory.
+        read = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        batches = left.to_iter_dataset(read)
+        workers = min(self._workers, len(left))
+        if workers:
+            if not absl.flags.FLAGS.is_parsed():
+                # grain reads an absl flag, which fails in programs without absl.
+                absl.flags.FLAGS.mark_as_parsed()
+            options = grain.MultiprocessingOptions(
+                num_workers=workers, per_worker_buffer_size=_READY
+            )
+            batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
+        return iter(batches)
+
+
+class _HostBatches(grain.MapDataset):
+    """Batch i: this host's rows of the positions i B ... (i + 1) B - 1 of its streams.
+
+    Taking rows after the augmentation keeps its generator on global positions.
+    """
+
+    def __init__(
+        self,
+        parents: dict[str, grain.MapDataset],
+        streams: dict[str, Stream],
+        rows: Rows,
+        count: int,
+    ):
+        super().__init__(tuple(parents.values()))
+        self._parts = {
+            name: (parent, streams[name].batch_size, rows(streams[name].batch_size))
+            for name, parent in parents.items()
+        }
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        batch = {
+            name: _stack([parent[index * size + int(row)] for row in rows])
+            for name, (parent, size, rows) in self._parts.items()
+        }
+        return batch[""] if list(batch) == [""] else batch
+
+
+class _Padded(grain.MapDataset):
+    """The last example repeated up to a length, and `valid` in every example."""
+
+    def __init__(self, parent: grain.MapDataset, length: int):
+        super().__init__(parent)
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return self.slice(index)
+        last = len(self._parent) - 1
+        return {**self._parent[min(index, last)], "valid": np.bool_(index <= last)}
+
+
+def _stack(examples: list[Example]) -> dict[str, np.ndarray]:
+    return {
+        field: np.stack([example[field] for example in examples])
+        for field in examples[0]
+    }
+
+
+def _sizes(stream: Stream) -> dict[str, int]:
+    return {"examples": len(stream.source), "batch_size": stream.batch_size}
+
+
+def _require_examples(name: str, stream: Stream) -> None:
+    if not len(stream.source):
+        raise InputError("no examples", where=name or "dataset", expected="one or more")
+
+
+def _start_worker(index: int, count: int) -> None:
+    """Quiet, obedient, and gone when the parent is."""
+    from multiprocessing import parent_process
+
+    # The workers are the parallelism; threads of OpenCV would fight over their cores.
+    cv2.setNumThreads(1)
+    # Ctrl-C and a scheduler's SIGTERM reach every process of a job. The parent is to
+    # save and then end us; a dead worker would be an error in the middle of that.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def follow_parent() -> None:
+        parent = parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow_parent, daemon=True).start()

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Built datasets as sources of examples: decoded, joined, paired.
+
+`records.py` says what is on disk; here a record becomes an example, a dictionary of
+NumPy arrays of fixed shapes, which `augment.py` changes and `batches.py` puts into
+batches:
+
+    views = Views(directory, "train")
+    augment = partial(augment_regression, size=256)
+    batches = endless(Stream(views, 64, augment), seed=0, workers=8)
+
+Text does not travel: every example carries `index`, its row in the dataset, and
+`source.record(index)` has the rest.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from i2z_jax.data.batches import Example
+from i2z_jax.data.images import decode, decode_texture
+from i2z_jax.data.records import open_frames, open_split
+from i2z_jax.errors import InputError
+from i2z_jax.types import Bool, Int, NDArray
+
+# What a view can bring beside its small fields. "texture" is what this camera saw,
+# "average_texture" the mean over the cameras of its frame.
+ViewField = Literal["image", "vertices", "texture", "average_texture"]
+
+_VIEW_NUMBERS = ("pose", "view", "camera", "source", "frame_index")
+
+
+class Views:
+    """Views of a multiview capture, each with what belongs to its frame.
+
+    Vertices and average textures are on disk once per frame, not once per camera, and
+    are looked up here. Fields that are not asked for are not decoded: a 1024² texture
+    costs 15 to 60 times what a crop does (docs/pipeline.md).
+
+    Args:
+        directory: a built multiview capture.
+        split: "train", "test", "camera", "test_camera", or a TFDS expression.
+        fields: the large fields to bring.
+        tables: more fields, precomputed once per frame: arrays indexed by
+            `frame_index`, such as {"z": (frames, 128)} from the DAM's encoder.
+        cached_frames: decoded frames that each worker keeps; with average textures
+            of 1024² each takes 3 MB.
+
+    Raises:
+        InputError: not built, no such split, a field that was built without, or a
+            table that does not have a row per frame.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        split: str,
+        *,
+        fields: tuple[ViewField, ...] = ("image", "vertices"),
+        tables: Mapping[str, np.ndarray] | None = None,
+        cached_frames: int = 32,
+    ):
+        self._views = open_split(directory, "multiview_capture", split, config="views")
+        self._frames = open_frames(directory)
+        self._fields, self._tables = fields, dict(tables or {})
+        self._cache: dict[int, Example] = {}
+        self._cached_frames = cached_frames
+        for name, table in self._tables.items():
+            if len(table) != len(self._frames):
+                raise InputError(
+                    f"table {name!r} is of another capture",
+                    where=directory,
+                    expected=f"{len(self._frames)} rows",
+                    got=len(table),
+                )
+        if len(self) and "texture" in fields and "texture" not in self._views[0]:
+            raise InputError(
+                "views have no textures", where=directory, fix="build it with textures"
+            )
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._views[index]
+        example = {name: np.asarray(record[name]) for name in _VIEW_NUMBERS}
+        if "image" in self._fields:
+            example["image"] = decode(record["image"])
+        if "texture" in self._fields:
+            example["texture"] = decode_texture(record["texture"])
+        row = int(record["frame_index"])
+        tables = {name: table[row] for name, table in self._tables.items()}
+        return {**example, **self._frame(row), **tables, "index": np.int32(index)}
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The view as stored, text included."""
+        return self._views[index]
+
+    def _frame(self, row: int) -> Example:
+        wanted = {"vertices", "average_texture"}.intersection(self._fields)
+        if not wanted:
+            return {}
+        frame = self._cache.pop(row, None)
+        if frame is None:
+            record = self._frames[row]
+            frame = {}
+            if "vertices" in wanted:
+                frame["vertices"] = record["vertices"]
+            if "average_texture" in wanted:
+                frame["average_texture"] = decode_texture(record["texture"])
+        self._cache[row] = frame  # last in the dictionary = used last
+        if len(self._cache) > self._cached_frames:
+            del self._cache[next(iter(self._cache))]
+        return frame
+
+
+class LandmarkPictures:
+    """Pictures of a 300-W folder with 68 landmarks and a face box.
+
+    Pictures have their own sizes: `augment_landmarks` makes crops of one size.
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        self._records = open_split(directory, "ibug_300w", split)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        return {
+            "image": decode(record["image"]),
+            "landmarks": record["landmarks"],
+            "box": record["box"],
+            "index": np.int32(index),
+        }
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The picture as stored, text included."""
+        return self._records[index]
+
+
+class VideoFrames:
+    """Crops of a video in order, with ground truth where there is some.
+
+    Args:
+        directory: a built monocular video dataset.
+        truth: also bring `pose`, `vertices`, `landmarks` and `has_truth`.
+    """
+
+    def __init__(self, directory: str | Path, *, truth: bool = False):
+        self._records = open_split(directory, "monocular_video", "train")
+        self._truth = truth
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Example:
+        record = self._records[index]
+        names = ["frame", "time_s"]
+        if self._truth:
+            names += ["has_truth", "pose", "vertices", "landmarks"]
+        example = {name: np.asarray(record[name]) for name in names}
+        return {**example, "image": decode(record["image"]), "index": np.int32(index)}
+
+    def record(self, index: int) -> dict[str, Any]:
+        """The frame as stored, text included."""
+        return self._records[index]
+
+
+class FramePairs:
+    """Consecutive frames of a video, for adaptation: `image` (2, h, w, 3).
+
+    Args:
+        video: the frames.
+        first: keep the pairs whose first frame is among these, e.g. to hold out a
+            part of the video for the guard; all by default.
+
+    Raises:
+        InputError: no two frames in a row.
+    """
+
+    def __init__(self, video: VideoFrames, first: Int[NDArray, "k"] | None = None):
+        self._video = video
+        records = [video.record(index) for index in range(len(video))]
+        starts = pair_starts(
+            cut=np.array([record["cut"] for record in records], dtype=bool),
+            duplicate=np.array([record["duplicate"] for record in records], dtype=bool),
+        )
+        self.starts = starts if first is None else np.intersect1d(starts, first)
+        if not len(self.starts):
+            raise InputError("no two consecutive frames", expected="a moving video")
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> Example:
+        start = int(self.starts[index])
+        before, after = self._video[start], self._video[start + 1]
+        return {name: np.stack([before[name], after[name]]) for name in before}
+
+
+def pair_starts(
+    *, cut: Bool[NDArray, "n"], duplicate: Bool[NDArray, "n"]
+) -> Int[NDArray, "m"]:
+    """Frames t such that t and t + 1 show one moment and the next.
+
+    A pair is left out when t + 1 does not continue t (a cut, a gap, another video) or
+    repeats it. A repetition may be the first of a pair: it shows what the frame before
+    it showed, so a video at half its container's rate loses no moment.
+
+    Args:
+        cut: the frame does not continue the one before.
+        duplicate: the frame repeats the one before.
+    """
+    return np.flatnonzero(~(cut[1:] | duplicate[1:]))

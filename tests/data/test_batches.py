@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same batches on any number of hosts and workers, from any point on."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from i2z_jax.data.batches import Stream, endless, one_pass
+from i2z_jax.errors import InputError
+
+SEED = 11
+
+
+class Numbers:
+    """Example i is the number i."""
+
+    def __init__(self, count):
+        self.count = count
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index == 66:
+            raise InputError("bad record", where="record 66")
+        return {"number": np.int32(index), "draw": np.float64(0)}
+
+
+def draw(example, rng):
+    return {**example, "draw": rng.random()}
+
+
+def stream(count=10, batch_size=4):
+    return Stream(Numbers(count), batch_size, draw)
+
+
+def take(batches, count):
+    with batches:
+        return [next(batches) for _ in range(count)]
+
+
+def assert_same(ours, theirs):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for field in a:
+            np.testing.assert_array_equal(a[field], b[field])
+
+
+def test_every_epoch_has_every_example_in_another_order():
+    batches = take(endless(stream(), seed=SEED), 15)
+    numbers = np.concatenate([batch["number"] for batch in batches])
+    epochs = numbers.reshape(6, 10)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(10), (6, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) == 6
+    draws = np.concatenate([batch["draw"] for batch in batches])
+    assert len(set(draws)) == 60, "one example twice is augmented in two ways"
+
+
+def test_seeds_differ_and_repeat():
+    one, again, other = (take(endless(stream(), seed=s), 3) for s in (1, 1, 2))
+    assert_same(one, again)
+    assert any((a["number"] != b["number"]).any() for a, b in zip(one, other))  # noqa: B905
+
+
+@pytest.mark.parametrize("hosts", [2, 4])
+def test_hosts_share_the_batches_of_one(hosts):
+    whole = take(endless(stream(), seed=SEED), 7)
+    shares = [
+        take(
+            endless(
+                stream(),
+                seed=SEED,
+                rows=lambda size, host=host: np.arange(size).reshape(hosts, -1)[host],
+            ),
+            7,
+        )
+        for host in range(hosts)
+    ]
+    joined = [
+        {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+        for parts in zip(*shares, strict=True)
+    ]
+    assert_same(joined, whole)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(workers):
+    ours = take(endless(stream(), seed=SEED, workers=workers), 9)
+    assert_same(ours, take(endless(stream(), seed=SEED), 9))
+
+
+def test_restored_at_any_step_with_any_workers():
+    expected = take(endless(stream(), seed=SEED), 12)
+    with endless(stream(), seed=SEED, workers=2) as running:
+        for step in range(8):
+            if step in (0, 1, 5):
+                state = json.loads(json.dumps(running.get_state()))
+                for workers in (0, 2) if step == 5 else (0,):
+                    restored = endless(stream(), seed=SEED, workers=workers)
+                    next(restored)  # had begun elsewhere
+                    restored.set_state(state)
+                    assert_same(take(restored, 4), expected[step : step + 4])
+            assert_same([next(running)], [expected[step]])
+
+
+def test_a_state_of_other_data_is_refused():
+    state = endless(stream(), seed=SEED).get_state()
+    for other in (
+        endless(stream(), seed=SEED + 1),
+        endless(stream(count=11), seed=SEED),
+        endless(stream(batch_size=5), seed=SEED),
+    ):
+        with pytest.raises(InputError, match="data position"):
+            other.set_state(state)
+
+
+def test_shares_of_a_mixture_are_fixed():
+    lab, wild = stream(count=10, batch_size=2), stream(count=7, batch_size=6)
+    mixed = take(endless({"lab": lab, "wild": wild}, seed=SEED), 14)
+    assert {len(b["lab"]["number"]) for b in mixed} == {2}
+    assert {len(b["wild"]["number"]) for b in mixed} == {6}
+    # The lab part does not depend on what else is in the mixture.
+    alone = take(endless({"lab": lab}, seed=SEED), 14)
+    assert_same([b["lab"] for b in mixed], [b["lab"] for b in alone])
+    seen = np.concatenate([b["wild"]["number"] for b in mixed])
+    np.testing.assert_array_equal(np.bincount(seen), np.full(7, 12))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("count", [3, 8, 10])
+def test_one_pass_has_every_example_once(count, workers):
+    batches = list(one_pass(stream(count=count), workers=workers))
+    assert len(batches) == -(-count // 4) == len(one_pass(stream(count=count)))
+    numbers = np.concatenate([batch["number"] for batch in batches])
+    valid = np.concatenate([batch["valid"] for batch in batches])
+    assert len(numbers) == 4 * len(batches)
+    np.testing.assert_array_equal(numbers[valid], np.arange(count))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_record_says_which(workers):
+    batches = one_pass(stream(count=80), workers=workers)
+    with batches, pytest.raises(InputError, match="record 66"):
+        list(batches)
+
+
+def test_no_examples_is_an_error():
+    with pytest.raises(InputError, match="no examples"):
+        endless({"lab": stream(count=0)}, seed=0)
+
+
+PROGRAM = """
+import sys, time
+import numpy as np
+from tests.data.test_batches import endless, stream, SEED
+
+if __name__ == "__main__":
+    batches = endless(stream(), seed=SEED, workers=2)
+    print(next(batches)["number"].tolist(), flush=True)
+    import multiprocessing
+    print([p.pid for p in multiprocessing.active_children()], flush=True)
+    time.sleep(float(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def program(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    running = []
+
+    def start(*arguments):
+        command = [sys.executable, str(path), *arguments]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def test_a_plain_program_needs_no_absl_and_ends_quietly(program):
+    out, err = program("0").communicate(timeout=60)
+    expected = next(endless(stream(), seed=SEED))["number"].tolist()
+    assert out.startswith(str(expected))
+    assert "Error" not in err
+    assert "leaked" not in err
+
+
+def test_workers_of_a_killed_program_go_too(program):
+    process = program("60")
+    process.stdout.readline()
+    workers = json.loads(process.stdout.readline())
+    assert len(workers) == 2
+    process.kill()
+    deadline = time.monotonic() + 20
+    while any(is_running(pid) for pid in workers):
+        assert time.monotonic() < deadline, "orphaned workers"
+        time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
