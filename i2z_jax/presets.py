@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 from i2z_jax.config import DAMConfig, HourglassConfig, I2ZConfig, VGGConfig
+from i2z_jax.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,16 @@ TINY = Preset(
 )
 
 PRESETS: dict[str, Preset] = {"paper": PAPER, "tiny": TINY}
+
+
+def preset(name: str) -> Preset:
+    """A preset by name.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if name not in PRESETS:
+        raise InputError(
+            "no such preset", where=name, expected=" or ".join(sorted(PRESETS))
+        )
+    return PRESETS[name]

@@ -15,7 +15,7 @@ LAYERS = [
     {"data"},
     {"synth"},
     {"models"},
-    {"checkpoint"},
+    {"checkpoint", "system"},
     {"convert"},
     {"losses"},
     {"objectives"},

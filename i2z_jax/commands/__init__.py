@@ -39,9 +39,18 @@ COMMANDS: dict[str, Command] = {
         "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
         "i2z_jax.commands.convert",
     ),
-    "train landmarks": Command("train the landmark hourglass and the image stream"),
-    "train dam": Command("train the deep appearance model on a capture"),
-    "train regress": Command("train I2ZNet through the frozen decoder"),
+    "train landmarks": Command(
+        "train the landmark hourglass and the image stream",
+        "i2z_jax.commands.train_landmarks",
+    ),
+    "train dam": Command(
+        "train the deep appearance model on a capture",
+        "i2z_jax.commands.train_dam",
+    ),
+    "train regress": Command(
+        "train I2ZNet through the frozen decoder",
+        "i2z_jax.commands.train_regress",
+    ),
     "adapt": Command("adapt a trained I2ZNet to an unlabelled video"),
     "evaluate ablation": Command("the paper's table: four variants, five scenarios"),
     "evaluate capture": Command("vertex, texture and pose error on a capture"),

@@ -58,6 +58,9 @@ class MultiviewCapture(Common):
     test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
     # Cameras held out for splits `camera` and `test_camera`.
     test_cameras: tuple[str, ...] = ()
+    # Faces, UVs and landmarks of the mesh (.obj or .npz), where the capture has neither
+    # a topology.npz nor an .obj.
+    topology: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def run(config: Config) -> None:
                 cameras=chosen.cameras,
                 test_segments=chosen.test_segments,
                 test_cameras=chosen.test_cameras,
+                topology=chosen.topology,
             )
             built = build_multiview.build(chosen.source, chosen.out, shared, options)
         case Ibug300W():

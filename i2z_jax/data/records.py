@@ -205,3 +205,10 @@ def open_frames(directory: str | Path) -> Any:
     """The frames of a multiview capture; a view's `frame_index` is a row of this."""
     splits = description(directory, "multiview_capture")["splits"]["frames"]
     return open_split(directory, "multiview_capture", "+".join(splits), config="frames")
+
+
+def has_split(
+    directory: str | Path, name: str, split: str, *, config: str = ""
+) -> bool:
+    """Whether a built dataset has examples in `split`."""
+    return bool(description(directory, name)["splits"][config].get(split))

@@ -29,6 +29,7 @@ class Stage(NamedTuple):
     Attributes:
         params, stats, frozen: the trees that `TrainState.create` and `train_step` take.
         objective: the loss as a function of those trees.
+        measure: the same of the network as it will be used, for held-out examples.
         assemble: `(params, stats) -> module`, ready to use and to save.
     """
 
@@ -36,6 +37,7 @@ class Stage(NamedTuple):
     stats: PyTree
     frozen: PyTree
     objective: Objective
+    measure: Objective
     assemble: Callable[[PyTree, PyTree], nnx.Module]
 
 
@@ -50,11 +52,16 @@ def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
         loss, metrics = landmarks_objective(net, batch, sigma=sigma)
         return loss, (metrics, nnx.state(net, nnx.BatchStat))
 
-    def assemble(params, stats):
-        net = nnx.merge(graph, params, stats, rest)
+    def assemble(params, stats, frozen=rest):
+        net = nnx.merge(graph, params, stats, frozen)
         return nnx.view(net, use_running_average=True)
 
-    return Stage(params, stats, rest, objective, assemble)
+    def measure(params, stats, frozen, batch, key):
+        net = assemble(params, stats, frozen)
+        loss, metrics = landmarks_objective(net, batch, sigma=sigma)
+        return loss, (metrics, stats)
+
+    return Stage(params, stats, rest, objective, measure, assemble)
 
 
 def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
@@ -70,7 +77,7 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
 
     frozen = {"dam": rest, "texel_weight": jnp.asarray(texel_weight)}
     return Stage(
-        params, {}, frozen, objective, lambda params, _: nnx.merge(graph, params, rest)
+        params, {}, frozen, objective, objective, lambda p, _: nnx.merge(graph, p, rest)
     )
 
 
@@ -101,5 +108,5 @@ def regress_stage(
         "texel_weight": jnp.asarray(texel_weight),
     }
     return Stage(
-        params, {}, frozen, objective, lambda params, _: nnx.merge(graph, params, rest)
+        params, {}, frozen, objective, objective, lambda p, _: nnx.merge(graph, p, rest)
     )

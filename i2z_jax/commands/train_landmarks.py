@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z train landmarks`: the two image streams, where no published ones are at hand."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from i2z_jax import console
+from i2z_jax.train.run import RunConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a stream on a built ibug_300w; the result is WORKDIR/<stream>.
+
+    hourglass: the landmark network, heatmaps supervised on every stack. vgg: a
+    stand-in for an ImageNet VGG, whose blocks learn to paint the same heatmaps; use
+    `i2z convert vgg` where you have the weights.
+    """
+
+    # A built ibug_300w (`i2z data build ibug_300w`).
+    data: Path
+    # Folder of this run: checkpoints, metrics, TensorBoard, and the result.
+    workdir: Path
+    # Which network to train.
+    stream: Literal["hourglass", "vgg"] = "hourglass"
+    # Sizes: paper, or tiny for a CPU.
+    preset: str = "paper"
+    # Width of the target bells, in heatmap cells.
+    sigma: float = 1.0
+    # Splits to learn from and to measure on.
+    split: str = "train"
+    test_split: str = "common"
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+
+
+def run(config: Config) -> None:
+    """Network, run, model folder."""
+    from flax import nnx
+
+    from i2z_jax import checkpoint
+    from i2z_jax.checkpoint import ModelCard
+    from i2z_jax.data.augment import augment_landmarks
+    from i2z_jax.data.batches import Stream
+    from i2z_jax.data.pipeline import LandmarkPictures
+    from i2z_jax.data.records import has_split
+    from i2z_jax.models.hourglass import Hourglass
+    from i2z_jax.models.painter import HeatmapPainter
+    from i2z_jax.presets import preset
+    from i2z_jax.train.run import fresh_module, run_mesh, run_stage
+    from i2z_jax.train.stages import landmarks_stage
+    from i2z_jax.train.workdir import hold, remember_config
+
+    dtype = config.run.compute_dtype
+    i2z = preset(config.preset).i2z
+    with hold(config.workdir):
+        remember_config(config.workdir, config)
+        mesh = run_mesh(config.run)
+
+        def build() -> nnx.Module:
+            rngs = nnx.Rngs(config.run.seed)
+            if config.stream == "hourglass":
+                return Hourglass(i2z.hourglass, dtype=dtype, rngs=rngs)
+            landmarks = i2z.hourglass.landmarks
+            return HeatmapPainter(i2z.vgg, landmarks, dtype=dtype, rngs=rngs)
+
+        def stream(split: str, **strength) -> Stream:
+            augment = partial(augment_landmarks, size=i2z.image_size, **strength)
+            pictures = LandmarkPictures(config.data, split)
+            return Stream(pictures, config.run.batch_size, augment)
+
+        has_test = has_split(config.data, "ibug_300w", config.test_split)
+        module = run_stage(
+            landmarks_stage(fresh_module(build, mesh), sigma=config.sigma),
+            stream(config.split),
+            stream(config.test_split, strength=None) if has_test else None,
+            workdir=config.workdir,
+            config=config.run,
+            mesh=mesh,
+        )
+        if module is None:
+            return
+        if config.stream == "vgg":
+            module = module.vgg
+        card = ModelCard(
+            config.stream,
+            i2z.hourglass if config.stream == "hourglass" else i2z.vgg,
+            licence="that of the landmark pictures",
+            extras={
+                "pictures": str(config.data),
+                "task": "68 landmark heatmaps",
+                "steps": config.run.loop.steps,
+            },
+        )
+        folder = config.workdir / config.stream
+        checkpoint.save_model(folder, module, card, overwrite=True)
+        console.out.print(str(folder))

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z train regress`: I2ZNet learns z and H of lab images, through the decoder."""
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from i2z_jax import console
+from i2z_jax.config import I2ZVariant
+from i2z_jax.objectives.regress import RegressWeights
+from i2z_jax.train.run import RunConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train I2ZNet on a built capture; the result is WORKDIR/system.
+
+    Run the same command again to go on after an interruption.
+    """
+
+    # A built multiview_capture (`i2z data build multiview_capture`).
+    data: Path
+    # Folder of this run: checkpoints, metrics, TensorBoard, and the result.
+    workdir: Path
+    # The trained decoder: what `i2z train dam` or `i2z convert dam` left.
+    dam: Path
+    # Pretrained image stream (`i2z convert vgg`); not for --variant vgg-scratch.
+    vgg: Path | None = None
+    # Pretrained landmark stream (`i2z convert fan`, `i2z train landmarks`).
+    hourglass: Path | None = None
+    # Sizes of the network's trained part: paper, or tiny for a CPU.
+    preset: str = "paper"
+    # Which network (DESIGN 3.7); vgg+skip+key is the full one.
+    variant: I2ZVariant = "vgg+skip+key"
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    weights: RegressWeights = field(default_factory=RegressWeights)
+
+
+def run(config: Config) -> None:
+    """Labels, network, run, system."""
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from i2z_jax import checkpoint
+    from i2z_jax.checkpoint import ModelCard
+    from i2z_jax.data.augment import augment_regression
+    from i2z_jax.data.batches import Stream
+    from i2z_jax.data.pipeline import Views
+    from i2z_jax.data.records import has_split
+    from i2z_jax.models.i2znet import I2ZNet
+    from i2z_jax.presets import preset
+    from i2z_jax.system import System, save_system
+    from i2z_jax.train import labels
+    from i2z_jax.train.run import fresh_module, place, run_mesh, run_stage
+    from i2z_jax.train.stages import regress_stage
+    from i2z_jax.train.streams import attach_streams, with_streams
+    from i2z_jax.train.workdir import hold, remember_config
+
+    dtype = config.run.compute_dtype
+    with hold(config.workdir):
+        remember_config(config.workdir, config)
+        mesh = run_mesh(config.run)
+        dam_card = checkpoint.read_card(config.dam)
+        dam = checkpoint.load(config.dam, dtype=dtype)
+        topology = labels.capture_source(config.data).topology
+        texel_weight = labels.texel_weights(topology, dam_card.config.texture_size)
+        z = labels.encode_frames(dam, config.data)
+        views = partial(Views, config.data, tables={"z": z})
+        train = views("train")
+
+        folders = {"vgg": config.vgg, "hourglass": config.hourglass}
+        i2z = replace(
+            preset(config.preset).i2z,
+            variant=config.variant,
+            z_size=dam_card.config.z_size,
+        )
+        i2z = with_streams(i2z, folders)
+        net = fresh_module(
+            lambda: I2ZNet(i2z, dtype=dtype, rngs=nnx.Rngs(config.run.seed)), mesh
+        )
+        attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
+        mean, std = labels.pose_statistics(train)
+        net.pose_mean[...], net.pose_std[...] = place((mean, std), mesh)
+
+        def stream(source, **strength):
+            augment = partial(augment_regression, size=i2z.image_size, **strength)
+            return Stream(source, config.run.batch_size, augment)
+
+        has_test = has_split(config.data, "multiview_capture", "test", config="views")
+        module = run_stage(
+            regress_stage(
+                net, dam, weights=config.weights, texel_weight=jnp.asarray(texel_weight)
+            ),
+            stream(train),
+            stream(views("test"), strength=None) if has_test else None,
+            workdir=config.workdir,
+            config=config.run,
+            mesh=mesh,
+        )
+        if module is None:
+            return
+        card = ModelCard(
+            "i2znet",
+            i2z,
+            licence="that of the capture and of the pretrained streams",
+            extras={"capture": str(config.data), "steps": config.run.loop.steps},
+        )
+        system = System(module, dam, topology, card, dam_card)
+        save_system(config.workdir / "system", system, overwrite=True)
+        console.out.print(str(config.workdir / "system"))

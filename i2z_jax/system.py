@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole tracker on disk: encoder, decoder and the mesh they speak about.
+
+    DIR/i2znet/          model folder (checkpoint.py)
+    DIR/dam/             model folder
+    DIR/topology.npz     faces, UVs, regions, landmarks
+
+What `train regress` and `adapt` leave behind, and `evaluate`, `adapt` and `track` take.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from i2z_jax import checkpoint
+from i2z_jax.checkpoint import ModelCard
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.geometry import topology as topologies
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+
+
+class System(NamedTuple):
+    """Networks ready to call, with their cards."""
+
+    net: I2ZNet
+    dam: DAM
+    topology: Topology
+    net_card: ModelCard
+    dam_card: ModelCard
+
+    @property
+    def image_size(self) -> int:
+        """Side of the crops the encoder reads, px."""
+        return self.net_card.config.image_size
+
+
+def save_system(
+    directory: str | Path, system: System, *, overwrite: bool = False
+) -> None:
+    """Write a system; the folder appears whole or not at all."""
+    with write_aside(directory, overwrite=overwrite) as aside:
+        aside.mkdir()
+        checkpoint.save_model(aside / "i2znet", system.net, system.net_card)
+        checkpoint.save_model(aside / "dam", system.dam, system.dam_card)
+        topologies.save(aside / "topology.npz", system.topology)
+
+
+def load_system(directory: str | Path, *, dtype: Any = jnp.float32) -> System:
+    """Read a system onto this process's first device.
+
+    Raises:
+        InputError: not a system, or its parts do not fit each other.
+    """
+    directory = Path(directory)
+    if not (directory / "i2znet").is_dir() or not (directory / "dam").is_dir():
+        raise InputError(
+            "not a tracker: no folders i2znet and dam",
+            where=directory,
+            fix="give what `i2z train regress` or `i2z adapt` left in WORKDIR/system",
+        )
+    net_card = checkpoint.read_card(directory / "i2znet")
+    dam_card = checkpoint.read_card(directory / "dam")
+    topology = topologies.load(directory / "topology.npz")
+    sizes = {
+        "z_size": (net_card.config.z_size, dam_card.config.z_size),
+        "vertices": (topology.vertex_count, dam_card.config.vertices),
+    }
+    for name, (ours, decoders) in sizes.items():
+        if ours != decoders:
+            raise InputError(
+                f"{name} differs between decoder and encoder or topology",
+                where=directory,
+                expected=decoders,
+                got=ours,
+            )
+    return System(
+        checkpoint.load(directory / "i2znet", dtype=dtype),
+        checkpoint.load(directory / "dam", dtype=dtype),
+        topology,
+        net_card,
+        dam_card,
+    )

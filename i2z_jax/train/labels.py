@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels that a dataset and a decoder make together: z of every frame, spread of H."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.images import decode_texture
+from i2z_jax.data.records import description, folder, open_frames
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.topology import Topology, load, texel_map
+from i2z_jax.models.dam import DAM
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.types import Float, NDArray
+
+# Views that the spread of H is measured on, spread over the split.
+POSES = 4096
+# A flat spread (every view from one side, say) must not blow up the regressed values.
+LEAST_STD = np.array([1e-5, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2])
+
+
+def encode_frames(
+    dam: DAM, directory: str | Path, *, batch_size: int = 8
+) -> Float[NDArray, "frames z"]:
+    """Posterior mean of z for every frame of a built capture, by frame_index.
+
+    The target of regression (DESIGN section 2). It depends on the frame alone, so it
+    is computed once, not once per view and epoch.
+
+    Raises:
+        InputError: the capture has another mesh or texture size than the model.
+    """
+    frames = open_frames(directory)
+    check_topology(dam, frames[0]["vertices"], directory)
+    size = dam.statistics.tex_mean.shape[0]
+    encode = jax.jit(lambda v, t: dam.encode(v, unit_range(t)).mean)
+    rows = []
+    starts = range(0, len(frames), batch_size)
+    for start in console.progress(starts, "encode frames"):
+        # The last batch is filled up, so that one shape is compiled.
+        indices = [min(start + k, len(frames) - 1) for k in range(batch_size)]
+        records = [frames[i] for i in indices]
+        textures = np.stack([decode_texture(r["texture"]) for r in records])
+        if textures.shape[1] != size:
+            raise InputError(
+                "textures of another size than the model's",
+                where=directory,
+                expected=size,
+                got=textures.shape[1],
+                fix=f"build the capture with --texture-size {size}",
+            )
+        vertices = np.stack([r["vertices"] for r in records])
+        rows.append(encode(jnp.asarray(vertices), jnp.asarray(textures)))
+    return np.concatenate([np.asarray(r) for r in rows])[: len(frames)]
+
+
+def check_topology(dam: DAM, vertices: np.ndarray, where: str | Path) -> None:
+    """Refuse a capture of another mesh than the model's.
+
+    Raises:
+        InputError: the number of vertices differs.
+    """
+    expected = dam.statistics.vert_mean.shape[0]
+    if len(vertices) != expected:
+        raise InputError(
+            "the capture has another mesh than the model",
+            where=where,
+            expected=f"{expected} vertices",
+            got=len(vertices),
+            fix="use the model that was trained on this capture",
+        )
+
+
+def pose_statistics(views) -> tuple[Float[NDArray, "6"], Float[NDArray, "6"]]:
+    """Mean and standard deviation of H over a split (DESIGN section 3.6).
+
+    Args:
+        views: a `data.pipeline.Views`.
+    """
+    count = min(len(views), POSES)
+    poses = np.stack(
+        [views.record(i * len(views) // count)["pose"] for i in range(count)]
+    ).astype(np.float64)
+    std = np.maximum(poses.std(0), LEAST_STD)
+    return poses.mean(0).astype(np.float32), std.astype(np.float32)
+
+
+class CaptureSource(NamedTuple):
+    """What is true of the whole capture of one person."""
+
+    topology: Topology
+    # Names in KRT order, which is the order of the colour correction's rows.
+    cameras: tuple[str, ...]
+    # Side of the textures as built, texels.
+    texture_size: int
+    # `vert_mean` mm, `vert_var` mm², `tex_mean` and `tex_var` of [0, 1], for `DAM`.
+    statistics: dict[str, np.ndarray]
+
+
+def capture_source(directory: str | Path) -> CaptureSource:
+    """Topology, cameras and statistics of a built capture with one subject.
+
+    Raises:
+        InputError: the capture was built from several subjects, or without a topology.
+    """
+    sources = sorted((folder(directory, "multiview_capture") / "sources").glob("*"))
+    if len(sources) != 1:
+        raise InputError(
+            "a deep appearance model is of one person",
+            where=directory,
+            expected="a capture built from one source",
+            got=f"{len(sources)} sources",
+        )
+    path = sources[0] / "topology.npz"
+    if not path.exists():
+        raise InputError(
+            "no topology.npz",
+            where=sources[0],
+            fix="put the mesh's topology.npz in the capture's root and build again",
+        )
+    cameras = json.loads((sources[0] / "cameras.json").read_text())
+    size = description(directory, "multiview_capture")["options"]["texture_size"]
+    with np.load(sources[0] / "stats.npz", allow_pickle=False) as stats:
+        texture_mean = cv2.resize(
+            stats["texture_mean"].astype(np.float32),
+            (size, size),
+            interpolation=cv2.INTER_AREA,
+        )
+        statistics = {
+            "vert_mean": stats["vertex_mean"],
+            "vert_var": stats["vertex_variance"],
+            # Multiface's textures are 0..255.
+            "tex_mean": texture_mean / 255,
+            "tex_var": stats["texture_variance"] / 255**2,
+        }
+    names = tuple(camera["name"] for camera in cameras)
+    return CaptureSource(load(path), names, size, statistics)
+
+
+def texel_weights(
+    topology: Topology, size: int, *, emphasis: float = 2.0
+) -> Float[NDArray, "t t"]:
+    """Weight of each texel: 0 off the mesh, `emphasis` in the eye and mouth regions.
+
+    Lombardi et al. 2018 weigh the regions that people look at higher; Multiface ships
+    such a mask as a picture, ours follows from the topology's regions.
+    """
+    triangle, _ = texel_map(topology, size, gutter=0)
+    important = np.zeros(topology.vertex_count, bool)
+    for name in ("eyes", "mouth"):
+        if name in topology.regions:
+            important |= topology.regions[name]
+    of_face = important[topology.faces].all(-1)
+    weight = np.where(of_face[np.maximum(triangle, 0)], emphasis, 1.0)
+    return np.where(triangle >= 0, weight, 0.0).astype(np.float32)

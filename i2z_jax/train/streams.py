@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pretrained streams into an I2ZNet: their configuration first, their weights after."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from i2z_jax import checkpoint
+from i2z_jax.config import I2ZConfig
+from i2z_jax.errors import InputError
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.parameters import freeze
+from i2z_jax.sharding import replicated
+
+
+def required_streams(config: I2ZConfig) -> tuple[str, ...]:
+    """Which pretrained streams a variant reads: "vgg", "hourglass", both or none."""
+    needs_vgg = config.variant != "vgg-scratch"
+    return ("vgg",) * needs_vgg + ("hourglass",) * ("key" in config.variant)
+
+
+def with_streams(config: I2ZConfig, folders: dict[str, Path | None]) -> I2ZConfig:
+    """`config` with the configurations of the stream checkpoints it will read.
+
+    Args:
+        folders: model folder by stream name; streams the variant does not read may be
+            missing or None.
+
+    Raises:
+        InputError: a stream is missing, or is a model of another kind.
+    """
+    for name in required_streams(config):
+        folder = folders.get(name)
+        if folder is None:
+            raise InputError(
+                f"variant {config.variant} needs a pretrained {name} stream",
+                fix=f"give --{name} DIR, from `i2z convert` or `i2z train landmarks`",
+            )
+        card = checkpoint.read_card(folder)
+        if card.architecture != name:
+            raise InputError(f"not a {name} model", where=folder, got=card.architecture)
+        config = replace(config, **{name: card.config})
+    return config
+
+
+def attach_streams(
+    net: I2ZNet,
+    config: I2ZConfig,
+    folders: dict[str, Path | None],
+    *,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> None:
+    """Put the pretrained streams of `with_streams` into `net`, frozen, in place."""
+    for name in required_streams(config):
+        folder = folders[name]
+        assert folder is not None
+        stream: Any = checkpoint.load(folder, dtype=dtype)
+        graph, state = nnx.split(freeze(stream))
+        state = jax.device_put(state, replicated(mesh))
+        setattr(net, name, nnx.merge(graph, state))
