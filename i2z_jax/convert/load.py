@@ -261,16 +261,18 @@ class _Reader(pickle.Unpickler):
 
 
 def _tensors(content: Any, path: Path) -> dict[str, _Tensor]:
-    if isinstance(content, _Scripted):
-        return dict(_attributes(content, ""))
     for _ in range(3):  # {"model": {"state_dict": {...}}}
         holder = content if isinstance(content, dict) else {}
         inner = [holder[k] for k in WRAPPERS if isinstance(holder.get(k), dict)]
         if not inner:
             break
         content = inner[0]
-    items = content.items() if isinstance(content, dict) else ()
-    tensors = {str(k): v for k, v in items if isinstance(v, _Tensor)}
+    if isinstance(content, _Scripted):
+        tensors = dict(_attributes(content, ""))
+    elif isinstance(content, dict):
+        tensors = {str(k): v for k, v in content.items() if isinstance(v, _Tensor)}
+    else:
+        tensors = {}
     if not tensors:
         got = list(content)[:6] if isinstance(content, dict) else type(content).__name__
         raise InputError(

@@ -52,7 +52,8 @@ def verify(converted: Converted, *, seed: int = 0) -> list[StageError]:
     inputs = family.sample(config, np.random.default_rng(seed))
     expected = family.reference(config, converted.tensors, inputs)
     graph, state = nnx.split(converted.module)
-    ours = jax.jit(lambda s: family.stages(nnx.merge(graph, s), inputs))(state)
+    run = jax.jit(lambda state, x: family.stages(nnx.merge(graph, state), x))
+    ours = run(state, inputs)
     return [
         _compare(stage, np.asarray(ours[stage]), reference)
         for stage, reference in expected.items()
