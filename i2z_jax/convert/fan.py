@@ -22,6 +22,7 @@ from i2z_jax.convert.mapping import (
     random_image,
 )
 from i2z_jax.models.hourglass import Hourglass
+from i2z_jax.types import Array
 
 
 def infer_config(tensors: Tensors) -> HourglassConfig:
@@ -81,7 +82,7 @@ def _block(torch: str, flax: str | None = None, *, widens: bool = False) -> list
     return table
 
 
-def stages(module: Hourglass, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def stages(module: Hourglass, inputs: dict[str, Array]) -> dict[str, Any]:
     """Heatmaps of every stack of ours."""
     return {f"heatmaps {i + 1}": x for i, x in enumerate(module(inputs["image"]))}
 

@@ -121,7 +121,7 @@ class Published:
     # For `--verify`: random input by name; the stages of our module on it; the
     # stages of the PyTorch reference network with these tensors on it.
     sample: Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
-    stages: Callable[[Any, dict[str, np.ndarray]], Mapping[str, Any]]
+    stages: Callable[[Any, dict[str, Any]], Mapping[str, Any]]
     reference: Callable[[Any, Tensors, dict[str, np.ndarray]], Stages]
     # Regular expressions of names that are left out on purpose -> why.
     ignored: Mapping[str, str] = field(default_factory=dict)

@@ -33,6 +33,7 @@ from i2z_jax.data.krt import read_krt
 from i2z_jax.data.multiface import read_statistics
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM, texture_plan
+from i2z_jax.types import ArrayLike
 
 STATISTICS = ("tex_mean.png", "tex_var.txt", "vert_mean.bin", "vert_var.txt")
 
@@ -251,7 +252,7 @@ def sample(config: DAMConfig, rng: np.random.Generator) -> dict[str, np.ndarray]
     return inputs | {"camera": np.array([config.cameras - 1], np.int32)}
 
 
-def stages(module: DAM, inputs: dict[str, np.ndarray]) -> Mapping[str, Any]:
+def stages(module: DAM, inputs: Mapping[str, ArrayLike]) -> Mapping[str, Any]:
     """Both halves of our model on `sample`'s input, in mm and [0, 1]."""
     graph, state = nnx.split(module)
 

@@ -21,6 +21,7 @@ from i2z_jax.convert.mapping import (
     random_image,
 )
 from i2z_jax.models.vgg import BLOCKS, VGG, VGGMaps
+from i2z_jax.types import Array
 
 
 def infer_config(tensors: Tensors) -> VGGConfig:
@@ -56,7 +57,7 @@ def entries(config: VGGConfig) -> list[Entry]:
     return table
 
 
-def stages(module: VGG, inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+def stages(module: VGG, inputs: dict[str, Array]) -> dict[str, Any]:
     """The four taps of our network."""
     return module(inputs["image"])._asdict()
 
