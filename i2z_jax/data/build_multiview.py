@@ -13,7 +13,6 @@ weak perspective cannot express, is stored beside it.
 import fnmatch
 import functools
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,9 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import camera_direction, project_calibrated
 from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.geometry.topology import load as load_topology
+from i2z_jax.geometry.topology import save as save_topology
 
 NAME = "multiview_capture"
 FRAME_SPLITS = ("train", "test")
@@ -55,6 +57,8 @@ class CaptureOptions:
     # Held out: Multiface's own segments, and no camera.
     test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
     test_cameras: tuple[str, ...] = ()
+    # .obj or topology.npz, where the capture has none.
+    topology: Path | None = None
 
 
 class Moment(NamedTuple):
@@ -87,10 +91,16 @@ def build(
     """
     captures = [Capture(root) for root in sources]
     chosen = [_cameras(opened, capture) for opened in captures]
+    topologies = [_topology(opened, capture) for opened in captures]
     moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
     gaps = []
     for index, opened in enumerate(captures):
         gaps += _absent(opened, chosen[index])
+        if topologies[index] is None:
+            gaps.append(
+                f"{opened.paths.root}: no topology.npz and no .obj; give --topology "
+                "FILE, or nothing that unwraps or draws the mesh can use this"
+            )
         for frame in _frames(opened, capture, options.max_frames):
             split = (
                 "test" if _matches(frame.segment, capture.test_segments) else "train"
@@ -138,7 +148,8 @@ def build(
             ),
         }
         for index, opened in enumerate(captures):
-            _write_source(out / NAME / "sources" / str(index), opened, capture)
+            folder = out / NAME / "sources" / str(index)
+            _write_source(folder, opened, capture, topologies[index])
         gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
         return finish(out, NAME, sources, [options, capture], counts, gaps)
 
@@ -329,7 +340,32 @@ def _number(frame: Frame) -> int:
         ) from error
 
 
-def _write_source(folder: Path, opened: Capture, options: CaptureOptions) -> None:
+def _topology(opened: Capture, options: CaptureOptions) -> Topology | None:
+    """What stays fixed on the capture's mesh: the file that was given, the capture's
+    own, or one of its `.obj`; None without any.
+
+    Raises:
+        InputError: damaged, or of a mesh with another number of vertices.
+    """
+    meshes = opened.paths.root / "tracked_mesh"
+    own = [opened.paths.topology] if opened.paths.topology.is_file() else []
+    path = options.topology or next(iter([*own, *meshes.glob("*/*.obj")]), None)
+    if path is None:
+        return None
+    topology = load_topology(path)
+    if topology.vertex_count != opened.vertex_count:
+        raise InputError(
+            "the topology of another mesh",
+            where=path,
+            expected=f"{opened.vertex_count} vertices",
+            got=topology.vertex_count,
+        )
+    return topology
+
+
+def _write_source(
+    folder: Path, opened: Capture, options: CaptureOptions, topology: Topology | None
+) -> None:
     """What is true of a whole capture: cameras, statistics, topology."""
     statistics = opened.statistics
     with write_aside(folder, overwrite=True) as aside:
@@ -345,5 +381,5 @@ def _write_source(folder: Path, opened: Capture, options: CaptureOptions) -> Non
         ]
         (aside / "cameras.json").write_text(json.dumps(cameras, indent=1))
         np.savez(aside / "stats.npz", allow_pickle=False, **statistics._asdict())
-        if opened.paths.topology.is_file():
-            shutil.copyfile(opened.paths.topology, aside / "topology.npz")
+        if topology is not None:
+            save_topology(aside / "topology.npz", topology)

@@ -10,7 +10,7 @@ so. For anything harder, give boxes or landmarks of your own.
 
 import functools
 import itertools
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 # Detection works on a picture of at most this many pixels on its longer side.
-DETECT_SIZE = 480
+DETECT_SIZE = 320
 # A step of the face between frames that the track believes, in box sides.
 BELIEVED_STEP = 0.5
 # Half-width of the smoothing in frames, for the place and for the size of the box.
@@ -27,6 +27,7 @@ SMOOTH_CENTRE, SMOOTH_SIDE = 2.0, 8.0
 LONGEST_MISS = 45
 
 
+@runtime_checkable
 class FaceDetector(Protocol):
     """Anything that finds faces in one picture."""
 

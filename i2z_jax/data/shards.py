@@ -7,6 +7,7 @@ interrupted at any moment finds the finished shards by their notes and goes on w
 the rest. What is wrong with one item is a gap; the build goes on, unless strict.
 """
 
+import functools
 import hashlib
 import itertools
 import json
@@ -123,12 +124,19 @@ def write_shards(
 
 def _claim(folder: Path, jobs: Sequence[Job], encode: Encoder) -> None:
     """Make the folder ours: what another plan left in it is removed."""
-    plan = hashlib.sha256(repr((encode, jobs)).encode()).hexdigest()
+    plan = hashlib.sha256(repr((_identity(encode), jobs)).encode()).hexdigest()
     mark = folder / "plan"
     if not mark.exists() or mark.read_text() != plan:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         mark.write_text(plan)
+
+
+def _identity(encode: Any) -> Any:
+    """A name and options that are the same in another process."""
+    if isinstance(encode, functools.partial):
+        return _identity(encode.func), encode.args, sorted(encode.keywords.items())
+    return encode.__module__, encode.__qualname__
 
 
 def _note(path: Path) -> Path:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from i2z_jax.data import images
 from i2z_jax.data import multiface as mf
 from i2z_jax.data.krt import CalibratedCamera, write_krt
 from i2z_jax.geometry.camera import project_calibrated
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.geometry.topology import save as save_topology
 
 WIDTH, HEIGHT, TEXTURE = 160, 200, 32
 SEGMENTS = ("E001_Neutral", "E002_Smile", "EXP_ROM07")
@@ -29,6 +32,15 @@ def egg(count: int = 300) -> np.ndarray:
     # The tip of the nose is vertex 0.
     points = np.roll(points, -int(np.argmax(points[:, 2])), axis=0)
     return points * (75.0, 100.0, 80.0)
+
+
+def egg_topology() -> Topology:
+    """The egg's convex hull; u goes around it, v up."""
+    points = egg()
+    faces = ConvexHull(points).simplices.astype(np.int32)
+    around = np.arctan2(points[:, 0], points[:, 2]) / (2 * np.pi) + 0.5
+    uvs = np.stack([around, points[:, 1] / 200 + 0.5], axis=1).astype(np.float32)
+    return Topology(faces, uvs, faces, len(points))
 
 
 def camera_at(degrees: float) -> CalibratedCamera:
@@ -71,6 +83,7 @@ def write_capture(root: Path, *, seed: int = 0) -> Path:
             mf.write_bytes(layout.image(frame, name), paint(pixels, rng))
             mf.write_bytes(layout.texture(frame, name), noise(rng))
         mf.write_bytes(layout.texture(frame), noise(rng))
+    save_topology(layout.topology, egg_topology())
     mean = rng.uniform(0, 255, (TEXTURE, TEXTURE, 3)).astype(np.float32)
     mf.write_statistics(layout, mf.Statistics(mean, 400.0, base.astype("f4"), 1.0))
     mf.write_frame_list(layout.frame_list, frames)

@@ -13,8 +13,9 @@ from i2z_jax.data.build_multiview import CaptureOptions, build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
+from i2z_jax.geometry import topology
 from i2z_jax.geometry.camera import project_calibrated, project_weak
-from tests.data.captures import CAMERAS, TEXTURE, write_capture
+from tests.data.captures import CAMERAS, TEXTURE, egg_topology, write_capture
 
 NAME = "multiview_capture"
 OPTIONS = CaptureOptions(
@@ -217,3 +218,23 @@ def test_what_is_true_of_the_capture_travels_along(built, source):
     with np.load(folder / "stats.npz", allow_pickle=False) as stored:
         for name, value in statistics._asdict().items():
             np.testing.assert_array_equal(stored[name], value)
+    ours = topology.load(folder / "topology.npz")
+    np.testing.assert_array_equal(ours.faces, egg_topology().faces)
+
+
+def test_topology_from_a_file_or_reported_missing(source, tmp_path):
+    root = tmp_path / "bare"
+    shutil.copytree(source, root)
+    (root / "topology.npz").unlink()
+    some = dataclasses.replace(OPTIONS, segments=("E001*",), view_textures=False)
+    summary = build((root,), tmp_path / "a", BuildOptions(max_frames=1), some)
+    assert [g for g in summary.gaps if "--topology" in g] == summary.gaps
+    given = dataclasses.replace(some, topology=source / "topology.npz")
+    summary = build((root,), tmp_path / "b", BuildOptions(max_frames=1), given)
+    assert summary.gaps == []
+    assert (tmp_path / "b" / NAME / "sources" / "0" / "topology.npz").is_file()
+    other = tmp_path / "other.obj"
+    other.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n" + "vt 0 0\n" * 3 + "f 1/1 2/2 3/3\n")
+    wrong = dataclasses.replace(some, topology=other)
+    with pytest.raises(InputError, match=r"expected 300 vertices, got 3"):
+        build((root,), tmp_path / "c", BuildOptions(), wrong)

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The validator: every kind of damage is found, and a good folder is called good."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i2z_jax.commands import main
+from i2z_jax.data import ibug, images
+from i2z_jax.data.check import check, contact_sheet
+from i2z_jax.data.krt import write_krt
+from i2z_jax.data.multiface import Capture
+from i2z_jax.errors import InputError
+from tests.data.captures import CAMERAS, camera_at, write_capture
+from tests.data.clips import gradient, write_clip
+from tests.data.landmark_folders import face, write_layout, write_pair
+
+SHARED = Path(
+    os.environ.get("I2Z_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
+)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    return write_capture(tmp_path_factory.mktemp("check") / "capture")
+
+
+@pytest.fixture
+def capture(sound, tmp_path):
+    root = tmp_path / "capture"
+    shutil.copytree(sound, root)
+    return Capture(root)
+
+
+def test_a_sound_capture(sound):
+    report = check(sound)
+    assert report.layout == "multiface capture"
+    assert report.usable(strict=True)
+    assert report.facts["frames that are whole"] == 9
+    assert report.facts["views"] == 27
+    assert len({caption.split()[-1] for caption, _ in report.cells}) == 3
+
+
+def test_the_overlay_lies_on_the_face(sound):
+    for _, cell in check(sound).cells:
+        green = np.argwhere((cell[..., 1] > 200) & (cell[..., 0] < 120))
+        skin = np.argwhere(cell[..., 0] > 180)
+        # The dots fill the face that was painted from the same projection.
+        for end in (np.min, np.max):
+            np.testing.assert_allclose(end(green, axis=0), end(skin, axis=0), atol=12)
+
+
+def test_every_gap_of_a_capture_is_listed(capture):
+    frames, paths = capture.frames, capture.paths
+    paths.image(frames[0], "400000").unlink()
+    image = paths.image(frames[0], "400001")
+    image.write_bytes(image.read_bytes()[:-30])
+    paths.texture(frames[1]).write_bytes(b"")
+    paths.mesh(frames[2]).write_bytes(np.zeros(6, "f4").tobytes())
+    paths.mesh(frames[3]).write_bytes(np.full(900, np.nan, "f4").tobytes())
+    paths.transform(frames[4]).write_text("1 0 0 0\n0 1 0 0\n")
+    small = images.encode(np.zeros((20, 20, 3), np.uint8), "png")
+    paths.image(frames[5], "400001").write_bytes(small)
+    shutil.rmtree(paths.root / "unwrapped_uv_1024" / "EXP_ROM07" / "average")
+    shutil.rmtree(paths.root / "images" / "E002_Smile" / "400002")
+    (paths.root / "images" / "E001_Neutral" / "400077").mkdir()
+    report = check(paths.root)
+    assert report.usable()
+    assert not report.usable(strict=True)
+    found = {kind: len(lines) for kind, lines in report.gaps.items()}
+    assert found.pop("face outside the picture", 0) <= 1  # the small one may be
+    assert found == {
+        "missing image": 1,
+        "damaged image": 1,
+        "damaged average texture": 1,
+        "missing average texture": 3,
+        "segment without average/": 1,
+        "mesh": 2,
+        "head pose": 1,
+        "camera without images": 1,
+        "camera absent from KRT": 1,
+        "wrong size": 1,
+    }
+
+
+def test_a_capture_whose_cameras_do_not_fit_is_not_usable(capture):
+    # World and camera mixed up: the inverse of each [R | t].
+    swapped = {}
+    for name, camera in CAMERAS.items():
+        rotation, shift = (
+            camera.camera_from_world[:, :3],
+            camera.camera_from_world[:, 3],
+        )
+        inverse = np.column_stack([rotation.T, -rotation.T @ shift])
+        swapped[name] = camera._replace(camera_from_world=inverse)
+    write_krt(capture.paths.krt, swapped)
+    report = check(capture.paths.root)
+    assert not report.usable()
+    assert "mesh and camera disagree" in report.errors
+    write_krt(capture.paths.krt, {"400000": camera_at(0.0)})
+    (capture.paths.root / "tex_var.txt").unlink()
+    assert not check(capture.paths.root).usable()
+
+
+def test_landmark_folders(tmp_path, rng):
+    root = write_layout(tmp_path / "300W", rng)
+    report = check(root)
+    assert report.layout == "300-W"
+    assert report.usable()
+    assert set(report.gaps) == {"fewer than published"}
+    afw = root / "afw"
+    (afw / "image_000.pts").unlink()
+    (afw / "image_001.pts").write_text("{\n" + "1 1\n" * 67 + "}")
+    write_pair(afw / "far", rng)
+    ibug.write_pts(afw / "far.pts", np.full((68, 2), 1000.0))
+    ibug.write_pts(afw / "alone.pts", np.full((68, 2), 10.0))
+    found = check(root).gaps
+    assert "image_000.png" in found["picture without landmarks"][0]
+    assert "expected 68, got 67" in found["bad landmarks"][0]
+    assert "68 points outside 120x100" in found["landmarks out of bounds"][0]
+    assert "alone.pts" in found["landmarks without picture"][0]
+
+
+def test_zero_based_landmarks_are_noticed(tmp_path, rng):
+    for number in range(3):
+        image, points = face(rng)
+        points[0] = (0.5, 40.5)  # a landmark on the first column of pixels
+        (tmp_path / f"{number}.png").write_bytes(images.encode(image, "png"))
+        ibug.write_pts(tmp_path / f"{number}.pts", points)
+    assert check(tmp_path).gaps == {}
+    for path in tmp_path.glob("*.pts"):
+        ibug.write_pts(path, ibug.read_pts(path) - 1)
+    assert "3 files" in check(tmp_path).gaps["apparently 0-based"][0]
+
+
+def test_videos(tmp_path):
+    wall = write_clip(tmp_path / "wall.mp4", [gradient(shift=4 * i) for i in range(5)])
+    report = check(wall)
+    assert report.facts["wall.mp4"]["frames"] == 5
+    assert report.facts["wall.mp4"]["size"] == "96x64"
+    assert not report.usable()
+    assert "--boxes" in report.gaps["no face"][0]
+    (tmp_path / "broken.mov").write_bytes(b"nothing")
+    assert "broken.mov" in check(tmp_path).gaps["unreadable video"][0]
+
+
+def test_what_is_no_dataset(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "a.zip").touch()
+    for name, reason in (
+        ("empty", "no layout that is known"),
+        ("loop", "cannot read"),
+        ("absent", "cannot read"),
+        ("a.zip", "an archive"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            check(tmp_path / name)
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "check", str(tmp_path / "empty")])
+    assert exit_.value.code == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_contact_sheet_of_pictures_of_any_shape(tmp_path, rng):
+    shapes = [(40, 700), (700, 40), (320, 320), (1, 1), (2000, 1300)]
+    cells = [(f"{h}x{w}", np.full((h, w, 3), 128, np.uint8)) for h, w in shapes]
+    contact_sheet(cells, tmp_path / "sheet.png")
+    sheet = images.read_picture(tmp_path / "sheet.png")
+    assert sheet.shape == (680, 1280, 3)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data folder")
+def test_real_landmarks():
+    report = check(SHARED / "pts")
+    assert report.usable(strict=True)
+    assert report.facts["usable"] == 2
+    assert len(report.cells) == 2

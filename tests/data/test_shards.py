@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shards: the same records whoever writes them, and nothing done twice."""
+
+import functools
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+
+from i2z_jax.data.shards import Gap, into_jobs, write_shards
+from i2z_jax.errors import InputError
+
+FEATURES = tfds.features.FeaturesDict(
+    {"number": tfds.features.Scalar(np.int64), "text": tfds.features.Text()}
+)
+
+
+def encode(item, *, log=None, stop=None):
+    if log is not None:
+        with open(log, "a") as file:
+            file.write(f"{item}\n")
+    if stop is not None and item == 20 and stop.exists():
+        os._exit(9)
+    if item % 7 == 3:
+        raise InputError("an unlucky number", where=str(item))
+    if item % 5 == 0:
+        yield Gap(f"half of {item}")
+    yield {"number": item, "text": f"item {item}"}
+
+
+def write(folder, encoder, *, workers=1, strict=False, items=tuple(range(40))):
+    jobs = into_jobs("train", items, 6)
+    return write_shards(
+        jobs, encoder, FEATURES, folder, workers=workers, strict=strict, what="items"
+    )
+
+
+def stored(shards):
+    values = []
+    for shard in shards:
+        reader = array_record_module.ArrayRecordReader(str(shard.path))
+        values += [FEATURES.deserialize_example_np(r) for r in reader.read_all()]
+        reader.close()
+    return values
+
+
+def test_jobs_are_even_and_in_order():
+    jobs = into_jobs("train", range(40), 6)
+    assert [i for job in jobs for i in job.items] == list(range(40))
+    assert {len(job.items) for job in jobs} <= {5, 6}
+    assert into_jobs("train", [], 6) == []
+
+
+def test_processes_write_what_one_process_writes(tmp_path):
+    alone = write(tmp_path / "a", encode)
+    together = write(tmp_path / "b", encode, workers=2)
+    assert stored(alone) == stored(together)
+    assert [s.examples for s in alone] == [s.examples for s in together]
+    gaps = [gap for shard in together for gap in shard.gaps]
+    assert sum("unlucky" in gap for gap in gaps) == 6
+    assert sum("half of" in gap for gap in gaps) == 7
+    assert sum(sum(shard.examples) for shard in together) == 34
+
+
+def test_a_killed_build_goes_on(tmp_path):
+    stop, log = tmp_path / "stop", tmp_path / "log"
+    encoder = functools.partial(encode, log=log, stop=stop)
+    stop.touch()
+    killed = multiprocessing.get_context("spawn").Process(
+        target=write, args=(tmp_path / "shards", encoder)
+    )
+    killed.start()
+    killed.join(120)
+    assert killed.exitcode == 9
+    before = log.read_text().split()
+    stop.unlink()
+    log.unlink()
+    shards = write(tmp_path / "shards", encoder)
+    after = log.read_text().split()
+    assert stored(shards) == stored(write(tmp_path / "whole", encode))
+    # Three whole shards were kept; the one that was being written starts over.
+    kept = set(before) - set(after)
+    assert kept == {str(i) for i in range(len(kept))}
+    assert len(kept) == 17
+
+
+def test_another_plan_starts_over(tmp_path):
+    write(tmp_path, encode, items=tuple(range(20)))
+    shards = write(tmp_path, encode, items=tuple(range(100, 140)))
+    numbers = [i for i in range(100, 140) if i % 7 != 3]
+    assert [int(record["number"]) for record in stored(shards)] == numbers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_strict_raises_the_first_gap(tmp_path, workers):
+    with pytest.raises(InputError, match="half of"):
+        write(tmp_path, encode, strict=True, workers=workers)
+
+
+def die(item):
+    os._exit(9)
+
+
+def test_a_worker_that_dies_is_one_clear_line(tmp_path):
+    with pytest.raises(InputError, match="a worker process died"):
+        write(tmp_path, functools.partial(die), workers=2)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a user gives it: no TensorFlow, one line an error, resumable."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from i2z_jax.commands import main
+from i2z_jax.data import tfds_builder
+from tests.data.clips import gradient, write_clip
+from tests.data.landmark_folders import write_layout
+
+
+def i2z(*arguments):
+    program = (
+        "import sys\n"
+        "from i2z_jax.commands import main\n"
+        "if __name__ == '__main__':\n"
+        "    try: main(sys.argv[1:])\n"
+        "    finally: assert 'tensorflow' not in sys.modules, 'tensorflow imported'\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_build_and_read_without_tensorflow(tmp_path, rng):
+    source = write_layout(tmp_path / "300W", rng)
+    done = i2z("data", "build", "ibug_300w", "--source", source, "--out", tmp_path,
+               "--workers", 2)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train 6, common 4, challenging 2, private 4" in done.stdout
+    assert "published 3148" in done.stdout
+    again = i2z("data", "build", "ibug_300w", "--source", source, "--out", tmp_path)
+    assert again.returncode == 1
+    assert "already built" in again.stderr
+    assert len(again.stderr.strip().splitlines()) == 1
+    checked = i2z("data", "check", tmp_path, "--picture", tmp_path / "sheet.png",
+                  "--json", tmp_path / "found.json")  # fmt: skip
+    assert checked.returncode == 0, checked.stderr
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["facts"]["ibug_300w/train"] == 6
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_bad_sources_are_one_line_each(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:
+        archive.writestr("../escaped.png", b"x")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    faceless = write_clip(tmp_path / "wall.mp4", [gradient()] * 3)
+    for name, source, reason in (
+        ("monocular_video", "evil.zip", "an archive"),
+        ("monocular_video", "empty.mp4", "empty file"),
+        ("monocular_video", "a", "no video here"),
+        ("monocular_video", faceless.name, "no face found"),
+        ("ibug_300w", "a", "not a 300-W folder"),
+        ("multiview_capture", "a", "not a finished capture"),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main(["data", "build", name, "--source", str(tmp_path / source),
+                  "--out", str(tmp_path / "out"), "--workers", "1"])  # fmt: skip
+        assert exit_.value.code == 1, (name, source)
+        said = capsys.readouterr().err.strip().splitlines()
+        assert reason in said[-1]
+        assert not any("Traceback" in line for line in said)
+    assert not (tmp_path.parent / "escaped.png").exists()
+    assert not (tmp_path / "out" / "monocular_video").exists()
+
+
+@pytest.mark.parametrize("name", ["multiview_capture", "ibug_300w", "monocular_video"])
+def test_builders_load_from_the_checkout(name):
+    builder = tfds_builder.builder_class(name)
+    assert builder.name == name
+    assert builder.get_metadata().description.strip()
+    assert builder.get_metadata().tags

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos into crops: order, time, boxes, ground truth, and what is missing."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i2z_jax.data import images, records
+from i2z_jax.data.build_video import VideoOptions, build, read_boxes
+from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_weak
+from tests.data.clips import gradient, write_clip
+
+NAME = "monocular_video"
+SHARED = Path(
+    os.environ.get("I2Z_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
+)
+PNG = VideoOptions(crop_size=64, codec="png")
+
+
+def rows(out):
+    found = records.open_split(out, NAME, "train")
+    return [found[i] for i in range(len(found))]
+
+
+def with_boxes(tmp_path, count, options=PNG, box=(20.0, 10.0, 60.0, 50.0)):
+    path = tmp_path / "boxes.npz"
+    np.savez(path, boxes=np.tile(box, (count, 1)))
+    return VideoOptions(options.crop_size, options.codec, path)
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Lossless frames, so that crops can be compared with them."""
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in range(8):
+        image = gradient(shift=5 * number)
+        (folder / f"{number:03d}.png").write_bytes(images.encode(image, "png"))
+    return folder
+
+
+def test_crops_are_in_order_and_show_what_the_map_says(frames, tmp_path):
+    build((frames,), tmp_path, BuildOptions(), with_boxes(tmp_path, 8))
+    found = rows(tmp_path)
+    assert [r["frame"] for r in found] == list(range(8))
+    np.testing.assert_allclose([r["time_s"] for r in found], np.arange(8) / 30)
+    assert [r["cut"] for r in found] == [True] + [False] * 7
+    for record in found:
+        affine = record["crop_from_image"].astype(float)
+        zoom, shift = affine[0, 0], affine[:, 2]
+        crop = images.decode(record["image"]).astype(float)
+        # The gradients of the picture, read in the crop where the map puts them.
+        x = (np.arange(64) + 0.5 - shift[0]) / zoom
+        inside = (x > 2) & (x < 94)
+        row = int(zoom * 55 + shift[1])  # below the moving block
+        expected = (x[inside] - 0.5) * 200 / 96
+        assert np.abs(crop[row, inside, 0] - expected).max() < 2.5
+        assert record["box_found"]
+
+
+def test_frames_without_a_box_or_a_picture_are_gaps_that_cut(frames, tmp_path):
+    boxes = np.tile([20.0, 10.0, 60.0, 50.0], (8, 1))
+    np.savez(tmp_path / "b.npz", boxes=boxes)
+    path = frames / "004.png"
+    path.write_bytes(path.read_bytes()[:100])
+    options = VideoOptions(64, "png", tmp_path / "b.npz")
+    summary = build((frames,), tmp_path, BuildOptions(), options)
+    assert [r["frame"] for r in rows(tmp_path)] == [0, 1, 2, 3, 5, 6, 7]
+    assert [r["frame"] for r in rows(tmp_path) if r["cut"]] == [0, 5]
+    (gap,) = summary.gaps
+    assert "004.png: damaged" in gap
+    with pytest.raises(InputError, match=r"004\.png"):
+        build((frames,), tmp_path / "s", BuildOptions(strict=True), options)
+
+
+def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
+    vertices = rng.normal(0, 40, (8, 30, 3))
+    points = rng.uniform(10, 60, (8, 68, 2))
+    pose = rng.normal(0, 0.2, (8, 6))
+    pose[:, 0] += 0.012
+    # The sidecar's own crop: the left 64 x 64 pixels of the frame, at twice the size.
+    affine = np.tile([[2.0, 0, 0], [0, 2.0, 0]], (8, 1, 1))
+    truth = VideoTruth(pose, affine, 128, vertices, points)
+    truth.save(truth_path(frames))
+    build((frames,), tmp_path, BuildOptions(), with_boxes(tmp_path, 8))
+    for record, h, v in zip(rows(tmp_path), pose, vertices, strict=True):
+        in_frame = (project_weak(h, v)[:, :2] + 1) / 2 * 128 / 2
+        affine = record["crop_from_image"].astype(float)
+        expected = in_frame @ affine[:, :2].T + affine[:, 2]
+        seen = project_weak(
+            record["pose"].astype(float), record["vertices"].astype(float)
+        )
+        np.testing.assert_allclose((seen[:, :2] + 1) / 2 * 64, expected, atol=1e-3)
+        assert record["has_truth"]
+        np.testing.assert_array_equal(record["vertices"], v.astype(np.float32))
+    first = rows(tmp_path)[0]
+    affine = first["crop_from_image"].astype(float)
+    back = (first["landmarks"] - affine[:, 2]) / np.diag(affine[:, :2])
+    np.testing.assert_allclose(back, points[0], atol=1e-3)
+
+
+def test_a_sidecar_that_is_none(tmp_path):
+    for name, text in (("a.npz", b"no zip"), ("b.npz", b"")):
+        (tmp_path / name).write_bytes(text)
+        with pytest.raises(InputError, match="not a ground-truth sidecar"):
+            read_truth(tmp_path / name)
+    np.savez(tmp_path / "c.npz", pose=np.zeros((3, 6)))
+    with pytest.raises(InputError, match="no field 'crop_from_image'"):
+        read_truth(tmp_path / "c.npz")
+
+
+def test_boxes_from_landmarks_and_from_a_table(tmp_path, rng):
+    points = rng.uniform(0, 100, (5, 68, 2))
+    np.savez(tmp_path / "points.npz", landmarks=points)
+    boxes = read_boxes(tmp_path / "points.npz")
+    np.testing.assert_allclose(boxes[:, 2:], points.max(axis=1))
+    table = tmp_path / "boxes.csv"
+    table.write_text("frame,left,top,right,bottom\n0,1,2,3,4\n2,5,6,7,8\n")
+    boxes = read_boxes(table)
+    np.testing.assert_array_equal(boxes[[0, 2]], [[1, 2, 3, 4], [5, 6, 7, 8]])
+    assert np.isnan(boxes[1]).all()
+    table.write_text("nothing of the kind\n")
+    with pytest.raises(InputError, match="not a box file"):
+        read_boxes(table)
+
+
+def test_several_videos_one_of_them_bad(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / name, [gradient(shift=5 * i) for i in range(6)])
+    (folder / "broken.mp4").touch()
+
+    def detect(image):
+        return np.array([[20.0, 10.0, 60.0, 50.0, 1.0]])
+
+    summary = build((folder,), tmp_path, BuildOptions(max_frames=4), PNG, detect)
+    found = rows(tmp_path)
+    assert [r["video"] for r in found] == [b"a.mp4"] * 4 + [b"b.mp4"] * 4
+    assert [i for i, r in enumerate(found) if r["cut"]] == [0, 4]
+    (gap,) = summary.gaps
+    assert "broken.mp4: empty file" in gap
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data folder")
+def test_a_real_webcam_video(tmp_path):
+    options = VideoOptions(crop_size=128)
+    summary = build(
+        (SHARED / "video" / "webcam.mp4",), tmp_path, BuildOptions(workers=2), options
+    )
+    found = rows(tmp_path)
+    assert summary.gaps == []
+    assert [r["frame"] for r in found] == list(range(765))
+    share = np.mean([r["duplicate"] for r in found])
+    assert 0.1 < share < 0.3  # about a fifth of them, its description says
+    assert [r["frame"] for r in found if r["cut"]] == [0]
+    boxes = np.array([r["box"] for r in found])
+    # One person, sitting: the box stays with the face and does not jump.
+    assert np.abs(np.diff(boxes, axis=0)).max() < 5
