@@ -15,6 +15,7 @@ they are on the device, a quarter of the bytes to move.
 import os
 import signal
 import threading
+import weakref
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -124,7 +125,9 @@ class Batches:
     def __init__(self, dataset: grain.MapDataset, identity: dict, workers: int):
         self._dataset, self._identity, self._workers = dataset, identity, workers
         self._position = 0
-        self._iterator: grain.DatasetIterator | None = None
+        self._running: list[grain.DatasetIterator] = []
+        # Also at exit: grain's own clean-up comes after the modules that it needs.
+        weakref.finalize(self, _close_all, self._running)
 
     def __iter__(self) -> "Batches":
         return self
@@ -134,11 +137,11 @@ class Batches:
         return len(self._dataset)
 
     def __next__(self) -> dict[str, Any]:
-        if self._iterator is None:
-            self._iterator = self._start()
-        batch = next(self._iterator)
+        if not self._running:
+            self._running.append(self._start())
+        batch = next(self._running[0])
         self._position += 1
-        return batch
+        return _own(batch) if self._workers else batch
 
     def get_state(self) -> dict[str, Any]:
         """Where we are, as JSON; the same on every host."""
@@ -164,9 +167,7 @@ class Batches:
 
     def close(self) -> None:
         """End the workers. The next `next` would start new ones at the same place."""
-        if self._iterator is not None:
-            self._iterator.close()
-            self._iterator = None
+        _close_all(self._running)
 
     def __enter__(self) -> "Batches":
         return self
@@ -190,6 +191,18 @@ class Batches:
             )
             batches = batches.mp_prefetch(options, worker_init_fn=_start_worker)
         return iter(batches)
+
+
+def _own(batch: Any) -> Any:
+    """A copy out of the workers' shared memory, which must not outlive them."""
+    if isinstance(batch, dict):
+        return {name: _own(part) for name, part in batch.items()}
+    return np.array(batch)
+
+
+def _close_all(running: list[grain.DatasetIterator]) -> None:
+    while running:
+        running.pop().close()
 
 
 class _HostBatches(grain.MapDataset):

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Built datasets as examples: joined by frame, paired in time, whole batches."""
+
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+
+from i2z_jax.data import images
+from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.batches import Stream, endless, one_pass
+from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views, pair_starts
+from i2z_jax.data.records import open_frames
+from i2z_jax.errors import InputError
+from tests.data import tiny_datasets as tiny
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    return tiny.multiview(tmp_path_factory.mktemp("capture"))
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    out = tmp_path_factory.mktemp("video")
+    return VideoFrames(tiny.video(out, cut=[0, 5], duplicate=[3, 8], frames=12))
+
+
+def test_a_view_brings_what_belongs_to_its_frame(capture):
+    frames = open_frames(capture)
+    z = np.arange(len(frames), dtype=np.float32)[:, None] * np.ones(4, np.float32)
+    fields = ("image", "vertices", "texture", "average_texture")
+    # Two cached frames, so that some are dropped and read again.
+    views = Views(capture, "train", fields=fields, tables={"z": z}, cached_frames=2)
+    assert len(views) == len(frames) * tiny.CAMERAS
+    for index in (0, 5, 23, 1, 14, 5):
+        frame, camera = divmod(index, tiny.CAMERAS)
+        example = views[index]
+        assert example["index"] == index
+        assert example["frame_index"] == frame
+        assert example["camera"] == camera
+        np.testing.assert_array_equal(example["z"], z[frame])
+        np.testing.assert_array_equal(example["vertices"], frames[frame]["vertices"])
+        stored = views.record(index)
+        np.testing.assert_array_equal(example["image"], images.decode(stored["image"]))
+        for field, bytes_ in (
+            ("texture", stored["texture"]),
+            ("average_texture", frames[frame]["texture"]),
+        ):
+            # Row 0 is v = 0, which files have at the bottom.
+            np.testing.assert_array_equal(example[field], images.decode(bytes_)[::-1])
+        assert stored["segment"].decode() == f"SEG{frame % 2}"
+
+
+def test_fields_not_asked_for_are_absent(capture):
+    example = Views(capture, "train", fields=("vertices",))[0]
+    assert "image" not in example
+    assert "texture" not in example
+
+
+def test_tables_must_fit(capture):
+    with pytest.raises(InputError, match=r"expected 6 rows, got 5"):
+        Views(capture, "train", tables={"z": np.zeros((5, 4))})
+
+
+def test_regression_batches(capture):
+    views = Views(capture, "train")
+    stream = Stream(views, 8, partial(augment_regression, size=48))
+    with endless(stream, seed=0, workers=2) as batches:
+        ours = [next(batches) for _ in range(4)]
+    batches = endless(stream, seed=0)
+    theirs = [next(batches) for _ in range(4)]
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["image"].dtype == np.uint8
+        assert a["image"].shape == (8, 48, 48, 3)
+        assert a["pose"].dtype == a["vertices"].dtype == np.float32
+        assert a["vertices"].shape == (8, tiny.VERTICES, 3)
+        for field in b:
+            assert type(a[field]) is np.ndarray
+            np.testing.assert_array_equal(a[field], b[field])
+    epoch = np.concatenate([batch["index"] for batch in ours[:3]])
+    np.testing.assert_array_equal(np.sort(epoch), np.arange(24))
+
+
+def test_pairs_never_cross_a_cut_or_hold_a_repetition(video):
+    pairs = FramePairs(video)
+    found = [tuple(pairs[i]["image"][:, 0, 0, 0]) for i in range(len(pairs))]
+    # Cuts in front of 0 and 5, repetitions at 3 and 8.
+    assert found == [(0, 1), (1, 2), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (10, 11)]
+    assert pairs[3]["image"].shape == (2, tiny.SIDE, tiny.SIDE, 3)
+    np.testing.assert_array_equal(pairs[3]["frame"], [5, 6])
+
+
+def test_pairs_can_be_held_out(video):
+    assert FramePairs(video, first=np.arange(6)).starts.tolist() == [0, 1, 3, 5]
+    with pytest.raises(InputError, match="no two consecutive frames"):
+        FramePairs(video, first=np.array([4]))
+
+
+def test_pairs_at_half_the_containers_rate():
+    repeated = np.arange(8) % 2 == 1
+    cut = np.arange(8) == 0
+    assert pair_starts(cut=cut, duplicate=repeated).tolist() == [1, 3, 5]
+
+
+def test_lab_and_wild_in_one_batch(capture, video):
+    streams = {
+        "lab": Stream(Views(capture, "train"), 2),
+        "wild": Stream(FramePairs(video), 3),
+    }
+    batch = next(endless(streams, seed=0))
+    assert batch["lab"]["image"].shape == (2, tiny.SIDE, tiny.SIDE, 3)
+    assert batch["wild"]["image"].shape == (3, 2, tiny.SIDE, tiny.SIDE, 3)
+
+
+def test_a_video_in_order(video):
+    grey = [b["image"][b["valid"], 0, 0, 0] for b in one_pass(Stream(video, 5))]
+    np.testing.assert_array_equal(np.concatenate(grey), np.arange(12))
+
+
+def test_no_tensorflow_is_loaded(capture):
+    code = f"""
+import sys
+from i2z_jax.data.batches import Stream, endless
+from i2z_jax.data.pipeline import Views
+next(endless(Stream(Views({str(capture)!r}, "train"), 2), seed=0))
+loaded = [m for m in sys.modules if m.split(".")[0] in ("tensorflow", "torch")]
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
