@@ -286,7 +286,7 @@ def _view(
     require_in_front(depth, camera=name)
     path = opened.paths.image(frame, name)
     image = images.read_picture(path)
-    box = framing.mesh_box(pixels)
+    box = framing.mesh_box(np.asarray(pixels))
     height, width = image.shape[:2]
     if not (0 < (box[0] + box[2]) / 2 < width and 0 < (box[1] + box[3]) / 2 < height):
         raise InputError(

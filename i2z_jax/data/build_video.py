@@ -168,8 +168,9 @@ def analyse(
     none = np.zeros((0, 5))
 
     def look(frame: Frame) -> Float[NDArray, "k 5"]:
-        skip = given is not None or frame.image is None
-        return none if skip else detect(frame.image)
+        if given is not None or frame.image is None:
+            return none
+        return detect(frame.image)
 
     frames = console.progress(
         read_frames(path, limit),
@@ -206,7 +207,7 @@ def _steady(
             got=len(given),
         )
     given = given[: len(starts)].astype(float)
-    found = np.isfinite(given).all(axis=1)
+    found = np.asarray(np.isfinite(given).all(axis=1))
     box = np.full_like(given, np.nan)
     edges = [0, *(np.flatnonzero(starts[1:]) + 1), len(starts)]
     for a, b in itertools.pairwise(edges):
@@ -232,7 +233,7 @@ def read_boxes(path: Path) -> Float[NDArray, "f 4"]:
                 if "boxes" in file:
                     return file["boxes"].reshape(-1, 4).astype(float)
                 points = file["landmarks"].reshape(-1, 68, 2).astype(float)
-                return box_of_points(points)
+                return np.asarray(box_of_points(points))
         table = np.genfromtxt(path, delimiter=",", comments="#", ndmin=2)
         # A line of column names reads as NaN.
         table = table[np.isfinite(table).all(axis=1)]

@@ -10,7 +10,6 @@ from i2z_jax.data import images, records
 from i2z_jax.data.check import MOST_CELLS, Report, dots, near_side, spread
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
-from i2z_jax.geometry.crop import pixels_from_unit
 
 NAMES = ("multiview_capture", "ibug_300w", "monocular_video")
 _GREEN = (60, 255, 90)
@@ -84,5 +83,5 @@ def _points(record: dict[str, Any], frames: Any, size: int) -> np.ndarray | None
     else:
         # Video crops without ground truth have no label; 300-W has landmarks.
         return None if "has_truth" in record else record["landmarks"]
-    seen = project_weak(record["pose"], vertices)
-    return near_side(pixels_from_unit(seen[:, :2], size), seen[:, 2])
+    seen = np.asarray(project_weak(record["pose"], vertices))
+    return near_side((seen[:, :2] + 1) * (size / 2), seen[:, 2])

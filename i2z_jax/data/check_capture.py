@@ -175,12 +175,13 @@ def _textures(capture: Capture, whole: list[Frame], report: Report) -> None:
 def _projected(
     capture: Capture, frame: Frame, camera: CalibratedCamera
 ) -> tuple[np.ndarray, np.ndarray]:
-    return project_calibrated(
+    points, depth = project_calibrated(
         camera.intrinsics,
         camera.camera_from_world,
         capture.world_from_head(*frame),
         capture.vertices(*frame).astype(np.float64),
     )
+    return np.asarray(points), np.asarray(depth)
 
 
 def _in_picture(capture: Capture, frame: Frame, name: str, image: np.ndarray) -> bool:
@@ -206,8 +207,9 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
         crop_from_image = framing.frame(framing.mesh_box(points), "mesh", CELL)
         crop_from_image = np.array([[0.7], [0.7]]) * crop_from_image
         crop_from_image[:, 2] += 0.15 * CELL
+        drawn = np.asarray(apply_affine(crop_from_image, points))
         cell = brightened(sample_crop(image, crop_from_image, CELL))
-        dots(cell, near_side(apply_affine(crop_from_image, points), depth), _GREEN)
+        dots(cell, near_side(drawn, depth), _GREEN)
         report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
 
 

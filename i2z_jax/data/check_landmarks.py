@@ -91,9 +91,11 @@ def _pair(
 
 
 def _cell(path: Path, points: Float[NDArray, "68 2"]) -> tuple[str, np.ndarray]:
-    crop_from_image = framing.frame(box_of_points(points), "landmarks", CELL)
+    crop_from_image = framing.frame(
+        np.asarray(box_of_points(points)), "landmarks", CELL
+    )
     cell = sample_crop(images.read_picture(path), crop_from_image, CELL)
-    drawn = apply_affine(crop_from_image, points)
+    drawn = np.asarray(apply_affine(crop_from_image, points))
     dots(cell, drawn, _YELLOW)
     # The viewer's left eye in red: a mirrored or shuffled markup shows.
     dots(cell, drawn[36:42], _RED)

@@ -40,4 +40,4 @@ def frame(
     scale, rise = _SCALE_AND_RISE[source]
     longer = max(box[2] - box[0], box[3] - box[1])
     lifted = box - np.array([0.0, 1.0, 0.0, 1.0]) * rise * longer
-    return crop_from_box(lifted, size, scale=scale)
+    return np.asarray(crop_from_box(lifted, size, scale=scale))

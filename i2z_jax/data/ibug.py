@@ -159,7 +159,7 @@ def box_for(
     """A picture's face box and where it comes from: `detector` or `landmarks`."""
     if (box := detected.get(_plain(picture))) is not None:
         return box, "detector"
-    return box_of_points(points), "landmarks"
+    return np.asarray(box_of_points(points)), "landmarks"
 
 
 def shortfall(root: Path) -> Iterator[str]:

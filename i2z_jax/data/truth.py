@@ -50,9 +50,9 @@ class VideoTruth:
             self.pose[frame].astype(float), unit_affine(to_crop, self.crop_size, size)
         )
         if self.landmarks is None:
-            return pose, None
+            return np.asarray(pose), None
         points = self.landmarks[frame].astype(float)
-        return pose, apply_affine(crop_from_image, points)
+        return np.asarray(pose), np.asarray(apply_affine(crop_from_image, points))
 
     def save(self, path: str | Path) -> None:
         """Write the sidecar; an existing one is replaced."""
