@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks SUBJECT`: measure on this machine and print a table."""
+
+from typing import Literal
+
+import tyro
+from rich.table import Table
+
+from benchmarks.timing import table
+from i2z_jax.console import out
+
+
+def main(
+    subject: tyro.conf.Positional[Literal["forward", "conversion", "pipeline"]],
+    batch: tuple[int, ...] = (1, 8),
+    workers: int = 2,
+) -> None:
+    """Measure one subject.
+
+    Args:
+        subject: forward: the `paper` network against PyTorch; conversion: a VGG-19;
+            pipeline: batches onto the device against bare decoding.
+        batch: batch sizes of `forward`.
+        workers: loading processes of `pipeline`.
+    """
+    if subject == "forward":
+        from benchmarks import forward
+
+        for size in batch:
+            for title, timings in forward.measure(size).items():
+                out.print(table(title, timings, peer=list(timings)[-1]))
+    elif subject == "pipeline":
+        from benchmarks import pipeline
+
+        out.print(pipeline.table(pipeline.measure(workers), workers))
+    else:
+        from benchmarks import conversion
+
+        done = conversion.measure()
+        rows = Table("", "", title="VGG-19 .pth to a model folder")
+        rows.add_row("seconds", f"{done.seconds:.2f}")
+        rows.add_row("file", f"{done.file / 2**20:.0f} MiB")
+        rows.add_row("libraries alone", f"{done.baseline / 2**20:.0f} MiB")
+        rows.add_row("peak above them", f"{done.peak / 2**20:.0f} MiB")
+        rows.add_row("peak / file", f"{done.peak / done.file:.2f}")
+        out.print(rows)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion of a torchvision VGG-19 file, classifier included: seconds and memory."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from i2z_jax.config import VGGConfig
+from i2z_jax.convert.torch_reference.vgg import TorchVGG
+
+# In a process of its own: a peak of memory is never given back.
+CONVERT = """
+import json, resource, sys, time
+import jax.numpy as jnp
+from i2z_jax.checkpoint import load, save_model
+from i2z_jax.convert.convert import convert
+jnp.zeros(1).block_until_ready()
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, start = peak(), time.perf_counter()
+done = convert(sys.argv[1])
+save_model(sys.argv[2], done.module, done.card)
+written = time.perf_counter()
+print(json.dumps([written - start, peak() - before, before]))
+"""
+
+
+class Conversion(NamedTuple):
+    """Seconds and bytes; `peak` is above `baseline`, the libraries' own."""
+
+    seconds: float
+    peak: int
+    baseline: int
+    file: int
+
+
+def measure() -> Conversion:
+    """Write a random VGG-19 checkpoint of the published size and convert it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vgg19.pth"
+        state = TorchVGG(VGGConfig()).state_dict()
+        for index, shape in ((0, (4096, 25088)), (3, (4096, 4096)), (6, (1000, 4096))):
+            state[f"classifier.{index}.weight"] = torch.rand(shape)
+            state[f"classifier.{index}.bias"] = torch.rand(shape[0])
+        torch.save(state, path)
+        command = [sys.executable, "-c", CONVERT, str(path), str(path.parent / "out")]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return Conversion(*json.loads(done.stdout), path.stat().st_size)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Input pipeline: batches into JAX against bare decoding of the same bytes.
+
+Bare decoding runs in as many processes as the pipeline has workers, over encoded crops
+that are in memory already, and throws the pictures away: what no pipeline can beat.
+"""
+
+import contextlib
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import jax
+import numpy as np
+from rich.table import Table
+
+from i2z_jax.data import images, records
+from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.batches import Batches, Stream, endless
+from i2z_jax.data.finish import finish
+from i2z_jax.data.pipeline import Views
+from i2z_jax.data.shards import Job, write_shards
+from i2z_jax.data.tfds_builder import adopt
+from i2z_jax.sharding import create_mesh, to_global
+
+CROP, TEXTURE, VERTICES, CAMERAS = 256, 1024, 7306, 4
+BATCH, BATCHES, FRAMES = 32, 12, 24
+NAME = "multiview_capture"
+# What a GPU is to be fed with (DESIGN 12: one H200 is done with 6,600 at most).
+TARGET = 4000
+
+
+class Rate(NamedTuple):
+    """Examples per second, of several processes and of one core's time."""
+
+    elapsed: float
+    per_core: float
+
+
+def measure(workers: int = 2) -> dict[str, Rate]:
+    """Build a dataset of textured noise at full size and race over it."""
+    with tempfile.TemporaryDirectory() as folder:
+        directory = Path(folder)
+        _build(directory)
+        augment = partial(augment_regression, size=CROP)
+        crops = Views(directory, "train", fields=("image",))
+        meshes = Views(directory, "train")
+        average = Views(directory, "train", fields=("average_texture", "vertices"))
+        both = Views(
+            directory, "train", fields=("texture", "average_texture", "vertices")
+        )
+        encoded = [crops.record(i)["image"] for i in range(len(crops))]
+        streams = {
+            "crops, resized only": Stream(
+                crops, BATCH, partial(augment_regression, size=CROP, strength=None)
+            ),
+            "crops, augmented": Stream(crops, BATCH, augment),
+            "crops and meshes, augmented": Stream(meshes, BATCH, augment),
+            "average texture and mesh": Stream(average, BATCH),
+            "both textures and mesh": Stream(both, BATCH),
+        }
+        return {
+            "bare decoding of crops": _bare(encoded, workers),
+            **{name: _pipeline(stream, workers) for name, stream in streams.items()},
+        }
+
+
+def table(rates: dict[str, Rate], workers: int) -> Table:
+    """Rates, the ratio to bare decoding, and cores for `TARGET` images a second."""
+    bare = rates["bare decoding of crops"]
+    title = f"input pipeline, {workers} workers, batches of {BATCH} on the device"
+    rows = Table(
+        "", "examples/s", "ratio", "per core", f"cores for {TARGET}/s", title=title
+    )
+    for name, rate in rates.items():
+        rows.add_row(
+            name,
+            f"{rate.elapsed:.0f}",
+            f"{rate.elapsed / bare.elapsed:.2f}",
+            f"{rate.per_core:.0f}",
+            f"{TARGET / rate.per_core:.1f}",
+        )
+    return rows
+
+
+def _bare(encoded: list[bytes], workers: int) -> Rate:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        share = [encoded[k::workers] for k in range(workers)]
+        list(pool.map(_decode, share))  # started and warm
+        start = time.perf_counter()
+        seconds = sum(pool.map(_decode, share))
+        elapsed = time.perf_counter() - start
+    return Rate(len(encoded) / elapsed, len(encoded) / seconds)
+
+
+def _decode(encoded: list[bytes]) -> float:
+    cv2.setNumThreads(1)
+    start = time.process_time()
+    for data in encoded:
+        images.decode(data)
+    return time.process_time() - start
+
+
+def _pipeline(stream: Stream, workers: int) -> Rate:
+    mesh = create_mesh(devices=jax.devices()[:1])
+    count = BATCHES if "image" in stream.source[0] else 3
+    with endless(stream, seed=0, workers=workers) as batches:
+        jax.block_until_ready(to_global(next(batches), mesh))
+        _drain(batches, workers)
+        start = time.perf_counter()
+        for _ in range(count):
+            jax.block_until_ready(to_global(next(batches), mesh))
+        elapsed = time.perf_counter() - start
+    with _one_thread():
+        rng = np.random.default_rng(0)
+        augment: Callable = stream.augment or (lambda example, rng: example)
+        start = time.process_time()
+        for index in range(BATCH):
+            augment(stream.source[index * 3 % len(stream.source)], rng)
+        seconds = time.process_time() - start
+    return Rate(count * BATCH / elapsed, BATCH / seconds)
+
+
+def _drain(batches: Batches, workers: int) -> None:
+    """Take what was ready before the clock started."""
+    for _ in range(4 * workers):
+        next(batches)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    yield
+    cv2.setNumThreads(threads)
+
+
+def _build(directory: Path) -> None:
+    """Smooth noise: JPEG sizes near those of faces (30 kB a crop, 250 kB a texture)."""
+    rng = np.random.default_rng(0)
+    frames = [
+        {
+            "vertices": rng.normal(0, 50, (VERTICES, 3)).astype(np.float32),
+            "texture": images.encode(_noise(rng, TEXTURE, 2.0), "jpeg"),
+            "world_from_head": np.eye(3, 4, dtype=np.float32),
+            "source": 0,
+            "segment": "S",
+            "frame": frame,
+        }
+        for frame in range(FRAMES)
+    ]
+    views = [
+        {
+            "image": images.encode(_noise(rng, CROP, 1.2), "jpeg"),
+            "pose": np.float32([0.008, 0.1, 0.2, 0.3, 0.0, 0.1]),
+            "pose_residual_px": 0.5,
+            "view": np.float32([0, 0, 1]),
+            "camera": camera,
+            "source": 0,
+            "segment": "S",
+            "frame": frame,
+            "frame_index": frame,
+            "crop_from_image": np.eye(2, 3, dtype=np.float32),
+            "texture": frames[frame]["texture"],
+        }
+        for frame in range(FRAMES)
+        for camera in range(CAMERAS)
+    ]
+    counts = {}
+    for config, examples in (("frames", frames), ("views", views)):
+        shards = write_shards(
+            [Job("train", tuple(range(len(examples))))],
+            lambda item, examples=examples: [examples[item]],
+            records.features(f"{NAME}/{config}"),
+            directory / "work" / config,
+            workers=1,
+            strict=True,
+            what=config,
+        )
+        counts[config] = adopt(NAME, shards, directory, splits=["train"], config=config)
+    finish(directory, NAME, [directory], [], counts, [])
+
+
+def _noise(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
+    image = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(image, (0, 0), sigma)
