@@ -34,7 +34,7 @@ class WarpDecoder(nnx.Module):
         kinds = {"dtype": jnp.float32, "rngs": rngs}
         self.first = Dense(z_size, 256, **kinds)
         self.second = Dense(256, 1024, **kinds)
-        layers = [UpBlock(256, 128, 64, 8, **kinds)]
+        layers: list[nnx.Module] = [UpBlock(256, 128, 64, 8, **kinds)]
         if texture_size == 1024:
             layers.append(UpBlock(64, 64, 32, 32, **kinds))
             layers.append(UpBlock(32, 32, 16, 128, final=True, **kinds))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Multiface checkpoint with random weights, and our model of it."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -73,12 +72,6 @@ def converted(config: DAMConfig, tensors: Tensors, dtype: Any = jnp.float32) -> 
     filled = fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})
     assert isinstance(filled, DAM)
     return filled
-
-
-def initialized(make: Callable[[], Any]) -> Any:
-    """The module of `make()`, its parameters drawn in one compiled program."""
-    graph, _ = nnx.split(nnx.eval_shape(make))
-    return nnx.merge(graph, jax.jit(lambda: nnx.state(make()))())
 
 
 def run(model: DAM, method: str, *arguments: Any, **named: Any) -> Any:

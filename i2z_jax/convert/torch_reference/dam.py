@@ -77,24 +77,21 @@ class TexelDeconvolution(nn.Module):
 
 
 class Pair(nn.Module):
-    """Two layers that halve or double, with the residual ones of `res`."""
+    """Two layers that halve or double; in `res`, a 3x3 convolution added to each."""
 
     def __init__(self, first: nn.Module, second: nn.Module, residuals: list[int]):
         super().__init__()
         self.conv1, self.conv2 = first, second
-        self.residual = bool(residuals)
-        for index, channels in enumerate(residuals):
-            setattr(self, f"res{index + 1}", Convolution(channels, channels))
+        added = [Convolution(channels, channels) for channels in residuals]
+        self.res1, self.res2 = added or (None, None)
 
     def forward(self, x, final: bool = False):
         x = leaky(self.conv1(x))
-        if self.residual:
+        if self.res1 is not None:
             x = leaky(self.res1(x) + x)
-        x = self.conv2(x)
-        if final:
-            return self.res2(x) + x if self.residual else x
-        x = leaky(x)
-        return leaky(self.res2(x) + x) if self.residual else x
+        activation = nn.Identity() if final else leaky
+        x = activation(self.conv2(x))
+        return x if self.res2 is None else activation(self.res2(x) + x)
 
 
 class TextureEncoder(nn.Module):
