@@ -15,13 +15,14 @@ from i2z_jax.convert.torch_reference.vgg import TorchVGG
 
 # In a process of its own: a peak of memory is never given back.
 CONVERT = """
-import json, resource, sys, time
+import json, sys, time
 import jax.numpy as jnp
 from i2z_jax.checkpoint import load, save_model
 from i2z_jax.convert.convert import convert
 jnp.zeros(1).block_until_ready()
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def peak():  # ru_maxrss would count what the parent process had
+    status = dict(line.split(":") for line in open("/proc/self/status"))
+    return int(status["VmHWM"].split()[0]) * 1024
 before, start = peak(), time.perf_counter()
 done = convert(sys.argv[1])
 save_model(sys.argv[2], done.module, done.card)
