@@ -7,6 +7,7 @@ General mesh loaders merge or split vertices to get rid of one of the two; the r
 here keeps both, in file order, since vertex i of a `.bin` is vertex i of the OBJ.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,10 +61,7 @@ def read_obj(path: str | Path) -> ObjMesh:
                 polygon = [_corner(word, len(vertices), len(uvs)) for word in words]
                 first, second, third, *_ = polygon
                 corners.append((first, second, third))
-                corners += [
-                    (first, *pair)
-                    for pair in zip(polygon[2:-1], polygon[3:], strict=True)
-                ]
+                corners += [(first, *pair) for pair in pairwise(polygon[2:])]
         except InputError as error:
             raise InputError(str(error), where=f"{path}:{number}") from error
         except ValueError as error:

@@ -18,10 +18,12 @@ within a bound on the rounding error of the test. So every centre that the exact
 triangle covers is covered, and neighbours leave no gap; a centre on a shared edge
 goes to the nearer triangle, and at equal depth to the lower id.
 
-**Memory** beyond the output: two int32 frames and `CHUNK * BLOCK**2` pixel tests
-(about 4 MB), whatever the mesh and the resolution.
+**Memory** beyond the output: a few frames of int32, and at most `8 * CHUNK *
+BLOCK**2` pixel tests at a time (about 20 MB), whatever the mesh; `screen_barycentric`
+holds the corners of every pixel's triangle (36 bytes per pixel).
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -112,12 +114,10 @@ def screen_barycentric(
         triangle: the triangle of each pixel, as `rasterize` found it.
     """
     height, width = triangle.shape
-    centre = jnp.stack(
-        jnp.meshgrid(jnp.arange(width) + 0.5, jnp.arange(height) + 0.5), axis=-1
-    ).astype(points.dtype)
+    x = jnp.arange(width, dtype=points.dtype)[None, :] + 0.5
+    y = jnp.arange(height, dtype=points.dtype)[:, None] + 0.5
     corners = corner_values(points[:, :2], faces, triangle)
-    edges = _edge_functions(corners, centre)
-    inside = jnp.maximum(edges * jnp.sign(_double_area(corners))[..., None], 0)
+    inside = jnp.maximum(jnp.stack(_edges(corners, x, y), axis=-1), 0)
     total = jnp.sum(inside, axis=-1, keepdims=True)
     valid = (triangle >= 0)[..., None] & (total > 0)
     return jnp.where(valid, inside / jnp.where(valid, total, 1), 0)
@@ -179,9 +179,11 @@ def _nearest_triangle(points, faces, height, width, near):
         # The order of -1/depth is the order of depth, and it is affine on the screen.
         corners = corners.at[..., 2].set(-1 / corners[..., 2])
     offsets = jnp.arange(BLOCK)
+    # Every turn passes over the frame once, so larger frames take more per turn.
+    chunk = min(max(CHUNK, height * width // 128), 8 * CHUNK)
 
     def draw_chunk(work: _Work) -> _Work:
-        block = work.block + jnp.arange(CHUNK, dtype=jnp.uint32)
+        block = work.block + jnp.arange(chunk, dtype=jnp.uint32)
         face = jnp.searchsorted(ends, block, side="right", method="scan_unrolled")
         face = jnp.minimum(face, len(faces) - 1)
         # A block's number within its triangle, then its place in the box.
@@ -190,22 +192,23 @@ def _nearest_triangle(points, faces, height, width, near):
         corner = first[face] + BLOCK * jnp.stack(
             [number % across, number // across], axis=-1
         ).astype(jnp.int32)
-        column = corner[:, 0, None, None] + offsets[None, None, :]
-        row = corner[:, 1, None, None] + offsets[None, :, None]
-        key, inside = _test_pixels(corners[face][:, None, None], column, row)
-        inside &= (block < ends[-1])[:, None, None]
-        inside &= column <= last[face, 0][:, None, None]
-        inside &= row <= last[face, 1][:, None, None]
+        # Blocks last: the long axis is the one to vectorise over.
+        column = corner[None, None, :, 0] + offsets[None, :, None]
+        row = corner[None, None, :, 1] + offsets[:, None, None]
+        key, inside = _test_pixels(corners[face][None, None], column, row)
+        inside &= (block < ends[-1])[None, None]
+        inside &= column <= last[None, None, face, 0]
+        inside &= row <= last[None, None, face, 1]
         # Pixels outside are sent beyond the frame, where a scatter drops them.
         pixel = jnp.where(inside, row * width + column, height * width).ravel()
-        key, face = key.ravel(), jnp.repeat(face, BLOCK**2)
+        key, face = key.ravel(), jnp.tile(face, BLOCK**2)
         nearest = work.nearest.at[pixel].min(key, mode="drop")
         triangle = jnp.where(nearest < work.nearest, len(faces), work.triangle)
         ahead = key == nearest.at[pixel].get(mode="fill", fill_value=0)
         triangle = triangle.at[jnp.where(ahead, pixel, height * width)].min(
             face, mode="drop"
         )
-        return _Work(work.block + CHUNK, nearest, triangle)
+        return _Work(work.block + chunk, nearest, triangle)
 
     work = jax.lax.while_loop(
         lambda work: work.block < ends[-1],
@@ -243,29 +246,44 @@ def _pixel_bounds(corners, height, width, near):
 
 
 def _test_pixels(corners, column, row):
-    """Depth order and inside test of pixel centres; shapes broadcast over blocks."""
-    centre = jnp.stack(jnp.broadcast_arrays(column + 0.5, row + 0.5), axis=-1)
-    edges = _edge_functions(corners[..., :2], centre)
-    edges *= jnp.sign(_double_area(corners))[..., None]
-    inside = jnp.all(edges >= -_edge_tolerance(corners), axis=-1)
-    weights = jnp.maximum(edges, 0)
-    total = jnp.sum(weights, axis=-1)
-    depth = jnp.sum(weights * corners[..., 2], axis=-1) / jnp.where(total > 0, total, 1)
-    return _sortable(depth), inside & (total > 0)
+    """Depth order of pixel centres in their block's triangle, and whether inside."""
+    edges = _edges(corners, column + 0.5, row + 0.5)
+    lengths = [
+        jnp.sum(jnp.abs(end - start)[..., :2], axis=-1)
+        for start, end in _edge_ends(corners)
+    ]
+    longest = functools.reduce(jnp.maximum, lengths)
+    inside = functools.reduce(
+        jnp.logical_and,
+        (
+            edge >= -ROUNDING * length * longest
+            for edge, length in zip(edges, lengths, strict=True)
+        ),
+    )
+    weights = [jnp.maximum(edge, 0) for edge in edges]
+    total = sum(weights)
+    depth = sum(weight * corners[..., i, 2] for i, weight in enumerate(weights))
+    return _sortable(depth / jnp.where(total > 0, total, 1)), inside & (total > 0)
 
 
-def _edge_functions(corners, centre):
-    """Twice the signed area that a point spans with the edge opposite each corner."""
-    start, end = jnp.roll(corners, -1, axis=-2), jnp.roll(corners, -2, axis=-2)
-    edge, reach = end - start, centre[..., None, :] - start
-    return edge[..., 0] * reach[..., 1] - edge[..., 1] * reach[..., 0]
+def _edges(corners, x, y):
+    """Twice the area that a point spans with the edge opposite each corner.
+
+    Positive inside, whichever way the triangle winds. One array per corner.
+    """
+    side = jnp.sign(_double_area(corners))
+    return [
+        side
+        * (
+            (end[..., 0] - start[..., 0]) * (y - start[..., 1])
+            - (end[..., 1] - start[..., 1]) * (x - start[..., 0])
+        )
+        for start, end in _edge_ends(corners)
+    ]
 
 
-def _edge_tolerance(corners):
-    """Bound on the rounding error of `_edge_functions` inside a triangle's box."""
-    start, end = jnp.roll(corners, -1, axis=-2), jnp.roll(corners, -2, axis=-2)
-    length = jnp.sum(jnp.abs(end - start)[..., :2], axis=-1)
-    return ROUNDING * length * jnp.max(length, axis=-1, keepdims=True)
+def _edge_ends(corners):
+    return [(corners[..., i - 2, :], corners[..., i - 1, :]) for i in range(3)]
 
 
 def _double_area(corners):

@@ -20,7 +20,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.mesh import read_obj
 from i2z_jax.geometry.raster import rasterize
-from i2z_jax.types import ArrayLike, Float, Int, NDArray
+from i2z_jax.types import ArrayLike, Float, Int
 
 LANDMARKS = 68
 
