@@ -27,6 +27,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.config import HourglassConfig
+from i2z_jax.models.batch_norm import BatchNorm
 from i2z_jax.models.resampling import double, max_pool, mean_pool
 from i2z_jax.types import Array, Float
 
@@ -38,11 +39,11 @@ class ResidualBlock(nnx.Module):
         self, channels_in: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         half = channels // 2
-        self.bn1 = _norm(channels_in, rngs)
+        self.bn1 = BatchNorm(channels_in)
         self.conv1 = _conv(channels_in, half, 1, dtype, rngs)
-        self.bn2 = _norm(half, rngs)
+        self.bn2 = BatchNorm(half)
         self.conv2 = _conv(half, half, 3, dtype, rngs)
-        self.bn3 = _norm(half, rngs)
+        self.bn3 = BatchNorm(half)
         self.conv3 = _conv(half, channels, 1, dtype, rngs)
         self.skip = (
             _conv(channels_in, channels, 1, dtype, rngs)
@@ -64,14 +65,14 @@ class HierarchicalBlock(nnx.Module):
         self, channels_in: int, channels: int, *, dtype: DTypeLike, rngs: nnx.Rngs
     ):
         half, quarter = channels // 2, channels // 4
-        self.bn1 = _norm(channels_in, rngs)
+        self.bn1 = BatchNorm(channels_in)
         self.conv1 = _conv(channels_in, half, 3, dtype, rngs, use_bias=False)
-        self.bn2 = _norm(half, rngs)
+        self.bn2 = BatchNorm(half)
         self.conv2 = _conv(half, quarter, 3, dtype, rngs, use_bias=False)
-        self.bn3 = _norm(quarter, rngs)
+        self.bn3 = BatchNorm(quarter)
         self.conv3 = _conv(quarter, quarter, 3, dtype, rngs, use_bias=False)
         widens = channels_in != channels
-        self.skip_bn = _norm(channels_in, rngs) if widens else None
+        self.skip_bn = BatchNorm(channels_in) if widens else None
         self.skip = (
             _conv(channels_in, channels, 1, dtype, rngs, use_bias=False)
             if widens
@@ -133,7 +134,7 @@ class Stack(nnx.Module):
         self.hourglass = Level(config, config.depth, dtype=dtype, rngs=rngs)
         self.top = block(size, size, dtype=dtype, rngs=rngs)
         self.conv = _conv(size, size, 1, dtype, rngs)
-        self.bn = _norm(size, rngs)
+        self.bn = BatchNorm(size)
         self.heatmaps = _conv(size, landmarks, 1, dtype, rngs)
         self.merge_features = None if last else _conv(size, size, 1, dtype, rngs)
         self.merge_heatmaps = None if last else _conv(landmarks, size, 1, dtype, rngs)
@@ -164,7 +165,7 @@ class Hourglass(nnx.Module):
         self.conv1 = nnx.Conv(
             3, first, (7, 7), 2, padding=((3, 3), (3, 3)), dtype=dtype, rngs=rngs
         )
-        self.bn1 = _norm(first, rngs)
+        self.bn1 = BatchNorm(first)
         self.conv2 = block(first, second, dtype=dtype, rngs=rngs)
         self.conv3 = block(second, second, dtype=dtype, rngs=rngs)
         self.conv4 = block(second, config.features, dtype=dtype, rngs=rngs)
@@ -209,8 +210,3 @@ def _conv(
         dtype=dtype,
         rngs=rngs,
     )
-
-
-def _norm(channels: int, rngs: nnx.Rngs) -> nnx.BatchNorm:
-    # No dtype: normalised in float32, whatever the convolutions compute in.
-    return nnx.BatchNorm(channels, use_running_average=True, momentum=0.9, rngs=rngs)

@@ -17,6 +17,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.config import VGGConfig
+from i2z_jax.models.batch_norm import BatchNorm
 from i2z_jax.models.resampling import max_pool
 from i2z_jax.types import Array, Float
 
@@ -57,17 +58,11 @@ class ConvUnit(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.bn = (
-            nnx.BatchNorm(channels, use_running_average=True, rngs=rngs)
-            if batch_norm
-            else None
-        )
+        self.bn = BatchNorm(channels) if batch_norm else None
 
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w d"]:
         x = self.conv(x)
-        if self.bn is not None:
-            x = self.bn(x).astype(x.dtype)  # normalised in float32
-        return nnx.relu(x)
+        return nnx.relu(x if self.bn is None else self.bn(x))
 
 
 class VGG(nnx.Module):

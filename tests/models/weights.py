@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks with random weights and random running statistics: nothing is 0 or 1.
+
+Scaled so that activations neither vanish nor grow with depth, and filled without
+initialisers, which take minutes to compile for networks of hundreds of shapes.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import torch
+from flax import nnx
+
+from i2z_jax.checkpoint import build, fill, named_arrays
+from i2z_jax.convert.mapping import Published, Tensors, fit
+
+
+def random_array(rng: np.random.Generator, leaf: str, shape: Any, fan_in: int) -> Any:
+    if leaf == "var":
+        return rng.uniform(0.5, 2.0, shape).astype(np.float32)
+    if leaf == "scale":
+        return rng.uniform(0.5, 1.5, shape).astype(np.float32)
+    width = np.sqrt(2 / fan_in) if leaf == "kernel" else 0.2
+    return rng.standard_normal(shape, np.float32) * np.float32(width)
+
+
+def random_module(
+    architecture: str, config: Any, *, seed: int = 0, dtype: Any = jnp.float32
+) -> nnx.Module:
+    rng = np.random.default_rng(seed)
+    module = build(architecture, config, dtype=dtype)
+    arrays = {}
+    for name, abstract in named_arrays(module).items():
+        fan_in = int(np.prod(abstract.shape[:-1])) or 1
+        array = random_array(rng, name.split(".")[-1], abstract.shape, fan_in)
+        arrays[name] = jnp.asarray(array)
+    return fill(module, arrays)
+
+
+TORCH_LEAVES = {"running_var": "var", "running_mean": "mean", "bias": "bias"}
+
+
+def random_tensors(network: torch.nn.Module, seed: int) -> Tensors:
+    """A state dict for a PyTorch network, batch counters aside."""
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for name, value in network.state_dict().items():
+        shape = tuple(value.shape)
+        if shape:
+            kernel_or_scale = "kernel" if len(shape) > 1 else "scale"
+            leaf = TORCH_LEAVES.get(name.split(".")[-1], kernel_or_scale)
+            tensors[name] = random_array(rng, leaf, shape, int(np.prod(shape[1:])))
+    return tensors
+
+
+def converted(
+    family: Published, config: Any, tensors: Tensors, *, dtype: Any = jnp.float32
+) -> nnx.Module:
+    """Our network with a PyTorch network's tensors."""
+    module = build(family.architecture, config, dtype=dtype)
+    shapes = {name: tuple(leaf.shape) for name, leaf in named_arrays(module).items()}
+    fitted = fit(tensors, family.entries(config), shapes, family.ignored)
+    assert not fitted.mismatches
+    return fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})
