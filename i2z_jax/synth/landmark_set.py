@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many identities in the wild -> a landmark set in 300-W layout (DESIGN section 7).
+
+One picture a person: pose, light, scale, place, background and occlusion vary. Every
+picture is a function of the seed and its number alone, and its `.pts` is written last,
+so an interrupted run goes on with what is missing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data import ibug, images
+from i2z_jax.data.multiface import write_bytes
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.crop import box_of_points
+from i2z_jax.synth import wild
+from i2z_jax.synth.portrait import Studio
+from i2z_jax.synth.subject import Subject
+from i2z_jax.synth.video import phone
+
+# Head poses of 300-W at difficulty 1, rad: pitch, yaw, roll.
+ANGLES = np.radians([14.0, 32.0, 12.0])
+# Where in the picture and how near, mm.
+SHIFT_MM = np.array([45.0, 35.0, 110.0])
+OCCLUDED = 0.2
+# The hard folders of 300-W are harder than its training folders.
+DIFFICULTY = {"train": 0.8, "common": 0.7, "challenging": 1.3, "private": 1.0}
+
+
+class Sitter(NamedTuple):
+    """A person and the light on them."""
+
+    subject: Subject
+    light: Any
+
+
+# rng -> someone new. Subjects of equal sizes share their compiled code.
+Casting = Callable[[np.random.Generator], Sitter]
+
+
+@dataclass(frozen=True)
+class LandmarkOptions:
+    """Size of a landmark set."""
+
+    count: int
+    width: int
+    height: int
+    seed: int = 0
+
+
+def write_landmarks(casting: Casting, options: LandmarkOptions, out: Path) -> int:
+    """Render the set, or what is missing of it; every folder of the layout gets some.
+
+    Args:
+        casting: who is seen.
+        options: how many pictures, spread over the folders as published.
+        out: the set's folder.
+
+    Returns:
+        how many pictures were rendered now.
+    """
+    jobs = [
+        (folder, number)
+        for folder, count in folder_counts(options.count).items()
+        for number in range(1, count + 1)
+    ]
+    missing = [
+        (order, folder, number)
+        for order, (folder, number) in enumerate(jobs)
+        if not _stem(out, folder, number).with_suffix(".pts").exists()
+    ]
+    for order, folder, number in console.progress(missing, "pictures"):
+        seed = np.random.SeedSequence([options.seed, order])
+        image, points = _picture(casting, options, folder, np.random.default_rng(seed))
+        stem = _stem(out, folder, number)
+        write_bytes(stem.with_suffix(".png"), images.encode(image, "png"))
+        with write_aside(stem.with_suffix(".pts"), overwrite=True) as aside:
+            ibug.write_pts(aside, points)
+    return len(missing)
+
+
+def folder_counts(count: int) -> dict[str, int]:
+    """How many of `count` pictures go to each folder: as published, at least one.
+
+    Raises:
+        InputError: fewer pictures than folders.
+    """
+    published = {folder: number for folder, (_, number) in ibug.FOLDERS.items()}
+    if count < len(published):
+        raise InputError(
+            "too few pictures for the folders of 300-W",
+            where="--count",
+            expected=f"{len(published)} or more",
+            got=count,
+        )
+    exact = {f: count * n / sum(published.values()) for f, n in published.items()}
+    counts = {folder: max(1, int(number)) for folder, number in exact.items()}
+    # Rounding down took some; the one that every folder gets may have added some.
+    while (rest := count - sum(counts.values())) != 0:
+        change = int(np.sign(rest))
+        owed = {
+            folder: change * (exact[folder] - number)
+            for folder, number in counts.items()
+            if number + change > 0
+        }
+        counts[max(owed, key=lambda folder: owed[folder])] += change
+    return counts
+
+
+def _picture(casting, options, folder, rng):
+    hard = DIFFICULTY[ibug.FOLDERS[folder][0]]
+    subject, light = casting(rng)
+    expressions = len(subject.head.expression_names)
+    active = rng.random(expressions) < 3 / max(expressions, 3)
+    weights = active * rng.beta(1.5, 1.5, expressions)
+    angles = np.clip(rng.normal(size=3) * hard, -2.2, 2.2) * ANGLES
+    lens = phone(
+        options.width, options.height, angles, rng.uniform(-1, 1, 3) * SHIFT_MM * hard
+    )
+    studio = Studio(subject, options.width, options.height)
+    portrait = studio.portrait(weights, lens, light)
+    behind = wild.background(options.width, options.height, rng)
+    image = wild.srgb(portrait.image + (1 - portrait.mask[..., None]) * behind)
+    if rng.random() < OCCLUDED * hard:
+        image = wild.occlude(image, box_of_points(portrait.landmarks), rng)
+    conditions = wild.Conditions.sample(min(hard, 1.0), rng)
+    return conditions.apply(image, rng), portrait.landmarks
+
+
+def _stem(out: Path, folder: str, number: int) -> Path:
+    return out / folder / f"image_{number:04d}"

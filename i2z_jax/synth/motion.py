@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a face moves over time: expression weights and head pose, smooth and seeded."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from i2z_jax.geometry.rotation import matrix_from_euler
+from i2z_jax.types import Float, NDArray
+
+# Captures run at 30 frames/s, and Multiface numbers its frames in steps of 3.
+FPS, FRAME_STEP = 30.0, 3
+# Frames one expression takes to come and go.
+EXPRESSION_FRAMES = 12
+# A resting head is never still: rad, mm and the time it takes to drift.
+HEAD_ANGLES = np.radians([4.0, 7.0, 3.0])
+HEAD_SHIFT_MM = np.array([5.0, 3.0, 5.0])
+HEAD_FRAMES = 25.0
+# Share of the capture in each of the two segments that training holds out.
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A named run of frames: weights of the head's expressions in [0, 1]."""
+
+    name: str
+    weights: Float[NDArray, "f k"]
+    head_angles: Float[NDArray, "f 3"]
+    head_shift: Float[NDArray, "f 3"]
+
+
+def capture_segments(
+    names: tuple[str, ...], frames: int, rng: np.random.Generator
+) -> list[Segment]:
+    """Every expression in turn, then the two free segments Multiface tests on.
+
+    Args:
+        names: of the head's expressions.
+        frames: of the whole capture, at least 4.
+        rng: what varies between captures.
+    """
+    free = max(1, round(frames * HELD_OUT))
+    posed = frames - 2 * free
+    groups = min(len(names), max(1, posed // (2 * EXPRESSION_FRAMES)))
+    bounds = np.linspace(0, posed, groups + 1).round().astype(int)
+    segments = []
+    for number, chosen in enumerate(np.array_split(np.arange(len(names)), groups)):
+        length = int(bounds[number + 1] - bounds[number])
+        weights = np.zeros((length, len(names)))
+        # Each of the group has its share of the time, half of it with a neighbour.
+        place = np.linspace(0, 1, len(chosen) + 2)[1:-1]
+        time = np.linspace(0, 1, length)
+        width = 1.5 / (len(chosen) + 1)
+        bump = np.abs(time[:, None] - place[None]) / width
+        weights[:, chosen] = np.where(bump < 1, 0.5 + 0.5 * np.cos(np.pi * bump), 0)
+        name = f"E{number + 1:03d}_{names[chosen[0]]}"
+        segments.append(_with_head(name, weights, rng))
+    for name in ("EXP_ROM07", "EXP_free_face"):
+        segments.append(_with_head(name, free_weights(free, len(names), rng), rng))
+    return segments
+
+
+def free_weights(
+    frames: int, expressions: int, rng: np.random.Generator
+) -> Float[NDArray, "f k"]:
+    """Weights that come and go at random; a few are active at any time."""
+    drift = smooth_noise(frames, expressions, 1.5 * EXPRESSION_FRAMES, rng)
+    return np.clip(drift * 0.9 - 0.55, 0.0, 1.0)
+
+
+def smooth_noise(
+    frames: int, channels: int, period: float, rng: np.random.Generator
+) -> Float[NDArray, "f c"]:
+    """Random curves of about unit variance that turn once in `period` frames."""
+    knots = int(np.ceil(frames / period)) + 3
+    curve = CubicSpline(np.arange(knots), rng.normal(size=(knots, channels)))
+    return curve(np.arange(frames) / period + rng.uniform())
+
+
+def rigid(
+    angles: Float[NDArray, "3"], shift: Float[NDArray, "3"]
+) -> Float[NDArray, "3 4"]:
+    """A 3x4 transform [R | t] from Euler angles (rad) and a shift (mm)."""
+    return np.column_stack([matrix_from_euler(angles), shift])
+
+
+def chain(
+    outer: Float[NDArray, "3 4"], inner: Float[NDArray, "3 4"]
+) -> Float[NDArray, "3 4"]:
+    """The transform that applies `inner`, then `outer`."""
+    linear = outer[:, :3] @ inner[:, :3]
+    return np.column_stack([linear, outer[:, :3] @ inner[:, 3] + outer[:, 3]])
+
+
+def _with_head(
+    name: str, weights: Float[NDArray, "f k"], rng: np.random.Generator
+) -> Segment:
+    motion = smooth_noise(len(weights), 6, HEAD_FRAMES, rng)
+    return Segment(
+        name, weights, motion[:, :3] * HEAD_ANGLES, motion[:, 3:] * HEAD_SHIFT_MM
+    )

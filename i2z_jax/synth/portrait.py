@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One picture of a head by a hand-held camera, in linear light, before compositing.
+
+Shared by `video` (many frames of one head) and `landmarks` (one of each of many).
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.geometry.camera import camera_position, project_calibrated
+from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.synth.subject import Subject
+from i2z_jax.synth.view import Cameras, photograph, surface
+from i2z_jax.types import Float, NDArray
+
+# Rays along each side of a pixel: a phone's picture has no stairs.
+SAMPLES = 2
+
+
+class Lens(NamedTuple):
+    """A pinhole camera in front of a head."""
+
+    intrinsics: Float[NDArray, "3 3"]
+    camera_from_head: Float[NDArray, "3 4"]
+
+
+class Portrait(NamedTuple):
+    """A picture and what is true of it."""
+
+    image: Float[NDArray, "h w 3"]
+    """Linear light, black where the head is not."""
+    mask: Float[NDArray, "h w"]
+    vertices: Float[NDArray, "n 3"]
+    pixels: Float[NDArray, "n 2"]
+    """Where the vertices are in the picture."""
+    landmarks: Float[NDArray, "68 2"]
+
+
+class Studio:
+    """A subject ready to be photographed at one size."""
+
+    def __init__(self, subject: Subject, width: int, height: int):
+        self.subject, self.width, self.height = subject, width, height
+        self.surface = surface(subject.head.topology, subject.texture_size)
+
+    def portrait(
+        self, weights: Float[NDArray, "k"], lens: Lens, light: Any
+    ) -> Portrait:
+        """Photograph an expression.
+
+        Args:
+            weights: of the head's expressions.
+            lens: the camera.
+            light: in head space, as the subject's painter takes it.
+        """
+        still = np.eye(3, 4)
+        position = camera_position(lens.camera_from_head, still)
+        # Only `photograph` is compiled here: it is the same for all identities.
+        vertices = self.subject.head.vertices(jnp.asarray(weights, jnp.float32))
+        texture = self.subject.paint(
+            vertices, jnp.asarray(position, jnp.float32), light
+        )
+        views = photograph(
+            self.surface,
+            vertices,
+            texture[None],
+            Cameras(
+                jnp.asarray(lens.intrinsics, jnp.float32)[None],
+                jnp.asarray(lens.camera_from_head, jnp.float32)[None],
+            ),
+            height=self.height,
+            width=self.width,
+            samples=SAMPLES,
+        )
+        vertices = np.asarray(vertices)
+        points = vertices.astype(float)
+        pixels, _ = project_calibrated(*lens, still, points)
+        marks = landmark_points(self.subject.head.topology, points)
+        landmarks, _ = project_calibrated(*lens, still, marks)
+        return Portrait(
+            np.asarray(views.image[0]),
+            np.asarray(views.mask[0]),
+            vertices,
+            pixels,
+            landmarks,
+        )

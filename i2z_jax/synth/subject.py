@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What capture, landmark pictures and video need to know of a head.
+
+The procedural head and a scanned one both fit, and so does a mesh with a test pattern.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.types import Array, Float
+
+# (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
+# [0, 1], row 0 at v = 0; all in head space. Traceable, and quick when it is not traced:
+# whoever makes one for many identities compiles it once for all of them.
+Painter = Callable[[Array, Array, Any], Array]
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A shape with named expressions."""
+
+    @property
+    def topology(self) -> Topology: ...
+
+    @property
+    def expression_names(self) -> tuple[str, ...]: ...
+
+    def vertices(self, weights: Float[Array, "*b k"]) -> Float[Array, "*b n 3"]:
+        """Head space, mm; all weights 0 is the neutral face, 1 a full expression."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A head and its skin at one texture size."""
+
+    head: Head
+    paint: Painter
+    texture_size: int

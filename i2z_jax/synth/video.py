@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The captured person on a phone: a video in the wild with its ground truth.
+
+Another camera, nearer and hand-held; another light, drifting; colours as a phone makes
+them; a background that moves behind; noise, blur and real video compression. Beside
+`clip.mp4` stands `clip.truth.npz` (`data/truth.py`).
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data import framing
+from i2z_jax.data.truth import VideoTruth, truth_path
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.fit import fit_calibrated_pose
+from i2z_jax.geometry.rotation import matrix_from_euler
+from i2z_jax.synth import wild
+from i2z_jax.synth.motion import free_weights, smooth_noise
+from i2z_jax.synth.portrait import Lens, Portrait, Studio
+from i2z_jax.synth.subject import Subject
+from i2z_jax.types import Float, NDArray, UInt8
+
+# A phone at arm's length and its field of view: mm, and focal length in picture
+# heights. Nearer than the stage, so with more perspective.
+DISTANCE_MM = 560.0
+FOCAL_IN_HEIGHTS = 1.15
+# How the head turns and wanders at difficulty 1: rad and mm.
+ANGLES = np.radians([11.0, 24.0, 7.0])
+SHIFT_MM = np.array([28.0, 18.0, 40.0])
+MOTION_FRAMES, LIGHT_FRAMES = 22.0, 90.0
+# The crop that the ground-truth poses are given in, px.
+TRUTH_CROP = 256
+# x264's quality: 18 looks untouched, 34 like a bad call.
+BEST_CRF, WORST_CRF = 18.0, 34.0
+
+
+@dataclass(frozen=True)
+class VideoOptions:
+    """Size and hardness of a video."""
+
+    frames: int
+    width: int
+    height: int
+    fps: int = 30
+    difficulty: float = 0.5
+    seed: int = 0
+
+
+def write_video(
+    subject: Subject, light: Any, options: VideoOptions, path: Path
+) -> VideoTruth:
+    """Render a video and its sidecar.
+
+    Args:
+        subject: the person.
+        light: a function (progress in [0, 1], head angles 3) -> light in head space,
+            as the subject's painter takes it.
+        options: size and hardness.
+        path: the .mp4; an existing one is replaced.
+
+    Returns:
+        the ground truth that was written.
+    """
+    truths: list[tuple] = []
+
+    def frames() -> Iterator[UInt8[NDArray, "h w 3"]]:
+        for portrait, lens, image in _frames(subject, light, options):
+            truths.append(_truth(portrait, lens))
+            yield image
+
+    with write_aside(path, overwrite=True) as aside:
+        crf = BEST_CRF + options.difficulty * (WORST_CRF - BEST_CRF)
+        encode(
+            aside, console.progress(frames(), path.name, total=options.frames),
+            options.fps, crf,
+        )  # fmt: skip
+        columns = [np.array(column) for column in zip(*truths, strict=True)]
+        poses, crops, vertices, landmarks = columns
+        truth = VideoTruth(poses, crops, TRUTH_CROP, vertices, landmarks)
+        # The sidecar first: a video without one would look like any other video.
+        truth.save(truth_path(path))
+    return truth
+
+
+def encode(
+    path: Path, frames: Iterator[UInt8[NDArray, "h w 3"]], fps: int, crf: float
+) -> None:
+    """H.264 in an mp4, as a phone would store it.
+
+    Args:
+        path: the file.
+        frames: RGB, even width and height.
+        fps: frames per second.
+        crf: x264's constant rate factor.
+    """
+    # One thread: with more, x264's bytes depend on the machine.
+    coding = {"crf": f"{crf:.1f}", "preset": "veryfast", "threads": "1"}
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = None
+        for number, image in enumerate(frames):
+            if stream is None:
+                stream = container.add_stream("libx264", rate=fps, options=coding)
+                stream.height, stream.width = image.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def _frames(
+    subject: Subject, light: Any, options: VideoOptions
+) -> Iterator[tuple[Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
+    rng = np.random.default_rng(options.seed)
+    count, hard = options.frames, options.difficulty
+    studio = Studio(subject, options.width, options.height)
+    weights = free_weights(count, len(subject.head.expression_names), rng)
+    motion = smooth_noise(count, 6, MOTION_FRAMES, rng) * (0.4 + 0.6 * hard)
+    angles, shift = motion[:, :3] * ANGLES, motion[:, 3:] * SHIFT_MM
+    conditions = wild.Conditions.sample(hard, rng)
+    exposure = np.exp(smooth_noise(count, 3, LIGHT_FRAMES, rng) * 0.05 * hard)
+    # The background is wider than the picture: the camera wanders over it.
+    margin = 1.25
+    width, height = options.width, options.height
+    place = wild.background(round(width * margin), round(height * margin), rng)
+    wander = smooth_noise(count, 2, MOTION_FRAMES, rng).clip(-2, 2) / 4 + 0.5
+    for row in range(count):
+        lens = phone(width, height, angles[row], shift[row])
+        portrait = studio.portrait(
+            weights[row], lens, light(row / max(count - 1, 1), angles[row])
+        )
+        left, top = (wander[row] * [width, height] * (margin - 1)).astype(int)
+        behind = place[top : top + height, left : left + width]
+        image = portrait.image + (1 - portrait.mask[..., None]) * behind
+        now = dataclasses.replace(conditions, gain=conditions.gain * exposure[row])
+        yield portrait, lens, now.apply(wild.srgb(image), rng)
+
+
+def phone(
+    width: int, height: int, angles: Float[NDArray, "3"], shift: Float[NDArray, "3"]
+) -> Lens:
+    """A phone held in front of a head that is turned and shifted.
+
+    Args:
+        width: of the picture, px.
+        height: of the picture, px; the focal length follows the shorter side.
+        angles: of the head, rad, 0 looks into the camera.
+        shift: of the head, mm: right, up and towards the phone.
+    """
+    focal = FOCAL_IN_HEIGHTS * min(width, height)
+    intrinsics = np.array(
+        [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
+    )
+    upright = np.diag([1.0, -1.0, -1.0])
+    rotation = upright @ matrix_from_euler(angles)
+    return Lens(
+        intrinsics,
+        np.column_stack([rotation, upright @ shift + [0.0, 0.0, DISTANCE_MM]]),
+    )
+
+
+def _truth(portrait: Portrait, lens: Lens) -> tuple:
+    crop = framing.frame(framing.mesh_box(portrait.pixels), "mesh", TRUTH_CROP)
+    vertices = portrait.vertices.astype(float)
+    fit = fit_calibrated_pose(*lens, np.eye(3, 4), vertices, crop, TRUTH_CROP)
+    return fit.pose, crop, portrait.vertices, portrait.landmarks
