@@ -41,7 +41,7 @@ class MultiviewCapture(Common):
 
     # Side of the face crops, pixels.
     crop_size: int = 256
-    # Side of the textures, texels.
+    # Side of the textures, texels; smaller ones stay as they are.
     texture_size: int = 1024
     # Store the texture unwrapped from each camera. Without, training unwraps on the
     # device, and a view takes about a tenth of the space.

@@ -47,6 +47,7 @@ class CaptureOptions:
     """Which part of a capture is built, and how large."""
 
     crop_size: int = 256
+    # Textures are never enlarged.
     texture_size: int = 1024
     view_textures: bool = True
     image_codec: images.Codec = "jpeg"
@@ -319,15 +320,14 @@ def _texture(path: Path, options: CaptureOptions) -> bytes:
     """A texture file at the size and in the codec of the dataset, rows as in files;
     the very bytes when it is a PNG of that size already and PNG is asked for."""
     texture = images.read_picture(path)
-    size = options.texture_size
-    if texture.shape[0] != texture.shape[1]:
+    side = texture.shape[0]
+    if texture.shape[1] != side:
         raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
-    if texture.shape[0] == size and options.texture_codec == path.suffix[1:]:
+    size = min(options.texture_size, side)
+    if side == size and options.texture_codec == path.suffix[1:]:
         return path.read_bytes()
-    if texture.shape[0] != size:
-        shrinks = texture.shape[0] > size
-        way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        texture = cv2.resize(texture, (size, size), interpolation=way)
+    if side > size:
+        texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
     return images.encode(texture, options.texture_codec)
 
 

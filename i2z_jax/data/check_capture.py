@@ -117,9 +117,8 @@ def _cameras(capture: Capture, report: Report) -> dict[str, list[str]]:
         found[segment] = [name for name in capture.cameras if name in there]
         for name in sorted(there - set(capture.cameras)):
             report.gap("camera absent from KRT", f"{folder / name}")
-        for name in capture.cameras:
-            if name not in there:
-                report.gap("camera without images", f"{folder / name}")
+        if absent := [name for name in capture.cameras if name not in there]:
+            report.gap("camera without images", f"{folder}: {', '.join(absent)}")
         if not (capture.paths.root / "unwrapped_uv_1024" / segment / AVERAGE).is_dir():
             report.gap(
                 "segment without average/",

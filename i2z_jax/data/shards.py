@@ -25,6 +25,9 @@ from typing import Any
 from i2z_jax import console
 from i2z_jax.errors import InputError
 
+# Shards to have at least, unless they would get fewer examples than this each.
+BUSY, LEAST_EXAMPLES = 16, 16
+
 # One item -> its examples, and a Gap for each one that is missing. Called in workers,
 # so it and the items are picklable. An InputError is the gap of the whole item.
 Encoder = Callable[[Any], Iterable["dict[str, Any] | Gap"]]
@@ -65,10 +68,15 @@ class Shard:
 def into_jobs(
     split: str, items: Sequence[Any], per_shard: int, per_item: int = 1
 ) -> list[Job]:
-    """Consecutive items, evenly: shards that differ by one item at most."""
+    """Consecutive items, evenly: shards that differ by one item at most.
+
+    No shard has more than `per_shard` items, and where there are enough examples
+    there are `BUSY` shards, so that a small build has work for many processes too.
+    """
     if not items:
         return []
-    count = -(-len(items) // per_shard)
+    enough = min(BUSY, len(items) * per_item // LEAST_EXAMPLES, len(items))
+    count = max(-(-len(items) // per_shard), enough)
     edges = [len(items) * i // count for i in range(count + 1)]
     return [
         Job(split, tuple(items[a:b]), per_item) for a, b in itertools.pairwise(edges)
