@@ -5,32 +5,32 @@ What belongs to a moment (mesh, average texture, head pose) is stored once, in c
 `frames`; what belongs to a moment and a camera (crop, H, view, unwrapped texture) in
 config `views`. Frames are written first: a frame whose mesh or average is missing has
 no views, and a view knows the row of its frame.
-
-H is the weak-perspective fit to the calibrated camera (DESIGN 5); its residual, what
-weak perspective cannot express, is stored beside it.
 """
 
 import fnmatch
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import cv2
 import numpy as np
 
-from i2z_jax.data import framing, images, records
+from i2z_jax.data import records
+from i2z_jax.data.capture_examples import (
+    CaptureOptions,
+    Moment,
+    Views,
+    encode_frame,
+    encode_views,
+    matches,
+)
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame
-from i2z_jax.data.shards import Gap, Job, into_jobs, write_shards
+from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
-from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-from i2z_jax.geometry.camera import camera_direction, project_calibrated
-from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.geometry.topology import load as load_topology
 from i2z_jax.geometry.topology import save as save_topology
@@ -40,42 +40,6 @@ FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
 # Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
 PER_SHARD = 512
-
-
-@dataclass(frozen=True)
-class CaptureOptions:
-    """Which part of a capture is built, and how large."""
-
-    crop_size: int = 256
-    # Textures are never enlarged.
-    texture_size: int = 1024
-    view_textures: bool = True
-    image_codec: images.Codec = "jpeg"
-    texture_codec: images.Codec = "jpeg"
-    # Names or patterns.
-    segments: tuple[str, ...] = ("*",)
-    cameras: tuple[str, ...] = ("*",)
-    # Held out: Multiface's own segments, and no camera.
-    test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
-    test_cameras: tuple[str, ...] = ()
-    # .obj or topology.npz, where the capture has none.
-    topology: Path | None = None
-
-
-class Moment(NamedTuple):
-    """One frame of one source."""
-
-    root: Path
-    source: int
-    frame: Frame
-
-
-class Views(NamedTuple):
-    """The cameras of one frame that go into one split."""
-
-    moment: Moment
-    frame_index: int
-    cameras: tuple[str, ...]
 
 
 def build(
@@ -103,9 +67,7 @@ def build(
                 "FILE, or nothing that unwraps or draws the mesh can use this"
             )
         for frame in _frames(opened, capture, options.max_frames):
-            split = (
-                "test" if _matches(frame.segment, capture.test_segments) else "train"
-            )
+            split = "test" if matches(frame.segment, capture.test_segments) else "train"
             moments[split].append(Moment(opened.paths.root, index, frame))
     if options.strict and gaps:
         raise InputError(gaps[0])
@@ -168,7 +130,7 @@ def _cameras(opened: Capture, options: CaptureOptions) -> tuple[str, ...]:
                 where=opened.paths.krt,
                 expected=_some(opened.cameras),
             )
-    return tuple(n for n in opened.cameras if _matches(n, options.cameras))
+    return tuple(n for n in opened.cameras if matches(n, options.cameras))
 
 
 def _frames(
@@ -182,14 +144,10 @@ def _frames(
                 where=opened.paths.frame_list,
                 expected=_some(opened.segments),
             )
-    frames = [f for f in opened.frames if _matches(f.segment, options.segments)]
+    frames = [f for f in opened.frames if matches(f.segment, options.segments)]
     if most is None or most >= len(frames):
         return frames
     return [frames[i * len(frames) // most] for i in range(most)]
-
-
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _some(names: Sequence[str] | dict[str, Any]) -> str:
@@ -218,7 +176,7 @@ def _view_jobs(
     for row, (split, moment) in enumerate(built):
         folder = moment.root / "images" / moment.frame.segment
         names = [n for n in chosen[moment.source] if (folder / n).is_dir()]
-        held = [n for n in names if _matches(n, options.test_cameras)]
+        held = [n for n in names if matches(n, options.test_cameras)]
         kept = [n for n in names if n not in held]
         for part, cameras in ((split, kept), (_camera_split(split), held)):
             if cameras:
@@ -232,112 +190,6 @@ def _view_jobs(
 
 def _camera_split(split: str) -> str:
     return "camera" if split == "train" else "test_camera"
-
-
-@functools.lru_cache(maxsize=4)
-def _capture(root: Path) -> Capture:
-    return Capture(root)
-
-
-def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
-    """What is stored once a frame."""
-    opened, frame = _capture(moment.root), moment.frame
-    yield {
-        "vertices": opened.vertices(*frame),
-        "texture": _texture(opened.paths.texture(frame), options),
-        "world_from_head": opened.world_from_head(*frame).astype(np.float32),
-        "source": moment.source,
-        "segment": frame.segment,
-        "frame": _number(frame),
-    }
-
-
-def encode_views(views: Views, *, options: CaptureOptions) -> Iterator[dict | Gap]:
-    """What is stored for each camera of a frame."""
-    moment, opened = views.moment, _capture(views.moment.root)
-    vertices = opened.vertices(*moment.frame).astype(np.float64)
-    world_from_head = opened.world_from_head(*moment.frame)
-    rows = {name: row for row, name in enumerate(opened.cameras)}
-    for name in views.cameras:
-        try:
-            yield {
-                **_view(opened, moment.frame, name, vertices, world_from_head, options),
-                "camera": rows[name],
-                "source": moment.source,
-                "segment": moment.frame.segment,
-                "frame": _number(moment.frame),
-                "frame_index": views.frame_index,
-            }
-        except InputError as error:
-            yield Gap(str(error))
-
-
-def _view(
-    opened: Capture,
-    frame: Frame,
-    name: str,
-    vertices: np.ndarray,
-    world_from_head: np.ndarray,
-    options: CaptureOptions,
-) -> dict[str, Any]:
-    camera = opened.cameras[name]
-    pixels, depth = project_calibrated(
-        camera.intrinsics, camera.camera_from_world, world_from_head, vertices
-    )
-    require_in_front(depth, camera=name)
-    path = opened.paths.image(frame, name)
-    image = images.read_picture(path)
-    box = framing.mesh_box(np.asarray(pixels))
-    height, width = image.shape[:2]
-    if not (0 < (box[0] + box[2]) / 2 < width and 0 < (box[1] + box[3]) / 2 < height):
-        raise InputError(
-            "the face is outside the picture", where=path, got=f"box {box.round()}"
-        )
-    crop_from_image = framing.frame(box, "mesh", options.crop_size)
-    crop = sample_crop(image, crop_from_image, options.crop_size)
-    fit = fit_calibrated_pose(
-        camera.intrinsics,
-        camera.camera_from_world,
-        world_from_head,
-        vertices,
-        crop_from_image,
-        options.crop_size,
-    )
-    view = camera_direction(camera.camera_from_world, world_from_head)
-    record = {
-        "image": images.encode(crop, options.image_codec),
-        "pose": np.asarray(fit.pose, np.float32),
-        "pose_residual_px": np.float32(fit.residual),
-        "view": np.asarray(view, np.float32),
-        "crop_from_image": crop_from_image.astype(np.float32),
-    }
-    if options.view_textures:
-        record["texture"] = _texture(opened.paths.texture(frame, name), options)
-    return record
-
-
-def _texture(path: Path, options: CaptureOptions) -> bytes:
-    """A texture file at the size and in the codec of the dataset, rows as in files;
-    the very bytes when it is a PNG of that size already and PNG is asked for."""
-    texture = images.read_picture(path)
-    side = texture.shape[0]
-    if texture.shape[1] != side:
-        raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
-    size = min(options.texture_size, side)
-    if side == size and options.texture_codec == path.suffix[1:]:
-        return path.read_bytes()
-    if side > size:
-        texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
-    return images.encode(texture, options.texture_codec)
-
-
-def _number(frame: Frame) -> int:
-    try:
-        return int(frame.number)
-    except ValueError as error:
-        raise InputError(
-            f"frame {frame.number} is not a number", where=frame.segment
-        ) from error
 
 
 def _topology(opened: Capture, options: CaptureOptions) -> Topology | None:
@@ -373,7 +225,7 @@ def _write_source(
         cameras = [
             {
                 "name": name,
-                "test": _matches(name, options.test_cameras),
+                "test": matches(name, options.test_cameras),
                 "intrinsics": camera.intrinsics.tolist(),
                 "camera_from_world": camera.camera_from_world.tolist(),
             }

@@ -3,49 +3,32 @@
 
 Two passes over each video: the first decodes, finds the face, and tells repeats and
 cuts; the track over the whole video then gives each frame its crop, which the second
-pass cuts out. Detection runs in threads beside decoding (OpenCV lets go of Python's
-lock), several videos in processes. One shard a video: its frames stay together and in
-order.
+pass cuts out. One shard a video: its frames stay together and in order.
 """
 
 import functools
 import hashlib
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 
-from i2z_jax import console
 from i2z_jax.data import framing, images, records
-from i2z_jax.data.faces import FaceDetector, opencv_detector, smooth, track
+from i2z_jax.data.faces import FaceDetector, opencv_detector
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
-from i2z_jax.data.video import (
-    Continuity,
-    Frame,
-    frame_count,
-    is_video,
-    read_frames,
-)
+from i2z_jax.data.video import Frame, is_video, read_frames
+from i2z_jax.data.video_analysis import Analysis, analyse, read_boxes, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-from i2z_jax.geometry.crop import box_of_points
-from i2z_jax.types import Bool, Float, NDArray
+from i2z_jax.types import Float, NDArray
 
 NAME = "monocular_video"
-# Frames in flight between the decoder and the threads, per thread: bounds memory.
-AHEAD = 3
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -56,15 +39,6 @@ class VideoOptions:
     codec: images.Codec = "jpeg"
     # .npz or .csv with boxes or landmarks for every frame; wins over the detector.
     boxes: Path | None = None
-
-
-class Analysis(NamedTuple):
-    """What the first pass learns of a video, a row a frame."""
-
-    box: Float[NDArray, "f 4"]  # NaN: no face
-    found: Bool[NDArray, "f"]
-    duplicate: Bool[NDArray, "f"]
-    cut: Bool[NDArray, "f"]
 
 
 def build(
@@ -150,103 +124,6 @@ def _analysed(
         return kept, len(file["box"])
 
 
-def analyse(
-    path: Path,
-    detect: FaceDetector,
-    given: Float[NDArray, "f 4"] | None,
-    limit: int | None,
-    threads: int,
-) -> Analysis:
-    """The first pass: one steady box a frame, repeats, cuts and gaps.
-
-    Raises:
-        InputError: the video is unreadable, no face was found in it, or the boxes
-            given are not one for each frame.
-    """
-    continuity = Continuity()
-    duplicate, cut, detections = [], [], []
-    none = np.zeros((0, 5))
-
-    def look(frame: Frame) -> Float[NDArray, "k 5"]:
-        if given is not None or frame.image is None:
-            return none
-        return detect(frame.image)
-
-    frames = console.progress(
-        read_frames(path, limit),
-        f"{path.name}: faces",
-        total=frame_count(path, limit),
-    )
-    for frame, boxes in threaded(look, frames, threads):
-        repeats, start = continuity.step(frame)
-        duplicate.append(repeats)
-        cut.append(start)
-        detections.append(boxes)
-    starts = np.array(cut)
-    if given is None:
-        box, found = track(detections, starts)
-    else:
-        box, found = _steady(given, starts, path)
-    if np.isnan(box).all():
-        raise InputError(
-            "no face found",
-            where=path,
-            fix="give --boxes FILE with a box or 68 landmarks for each frame",
-        )
-    return Analysis(box, found, np.array(duplicate), starts)
-
-
-def _steady(
-    given: Float[NDArray, "f 4"], starts: Bool[NDArray, "f"], path: Path
-) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
-    if len(given) < len(starts):
-        raise InputError(
-            "fewer boxes than frames",
-            where=path,
-            expected=len(starts),
-            got=len(given),
-        )
-    given = given[: len(starts)].astype(float)
-    found = np.asarray(np.isfinite(given).all(axis=1))
-    box = np.full_like(given, np.nan)
-    edges = [0, *(np.flatnonzero(starts[1:]) + 1), len(starts)]
-    for a, b in itertools.pairwise(edges):
-        seen = a + np.flatnonzero(found[a:b])
-        if len(seen):
-            box[a:b] = smooth(seen, given[seen], np.arange(a, b))
-    return box, found
-
-
-def read_boxes(path: Path) -> Float[NDArray, "f 4"]:
-    """Boxes for every frame of a video, pixels; NaN where there is none.
-
-    An `.npz` has `boxes` (f 4) or `landmarks` (f 68 2); a `.csv` has the columns
-    frame, left, top, right, bottom.
-
-    Raises:
-        InputError: something else.
-    """
-    expected = "npz with boxes or landmarks, or csv frame,left,top,right,bottom"
-    try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
-                if "boxes" in file:
-                    return file["boxes"].reshape(-1, 4).astype(float)
-                points = file["landmarks"].reshape(-1, 68, 2).astype(float)
-                return np.asarray(box_of_points(points))
-        table = np.genfromtxt(path, delimiter=",", comments="#", ndmin=2)
-        # A line of column names reads as NaN.
-        table = table[np.isfinite(table).all(axis=1)]
-        rows = table[:, 0].astype(int)
-        boxes = np.full((rows.max() + 1, 4), np.nan)
-        boxes[rows] = table[:, 1:5]
-        return boxes
-    except Exception as error:  # a table, a zip or an index that is not what it says
-        raise InputError(
-            f"not a box file ({error})", where=path, expected=expected
-        ) from error
-
-
 def _encode(
     item: tuple[Path, Path], *, options: VideoOptions, threads: int
 ) -> Iterator[dict[str, Any] | Gap]:
@@ -323,19 +200,3 @@ def _truth_fields(
         if points is not None:
             fields["landmarks"] = points.astype(np.float32)
     return fields
-
-
-def threaded(
-    do: Callable[[Item], Result], items: Iterator[Item], threads: int
-) -> Iterator[tuple[Item, Result]]:
-    """`(item, do(item))` in order, a few items ahead in threads."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque = deque()
-        for item in items:
-            waiting.append((item, pool.submit(do, item)))
-            if len(waiting) > AHEAD * threads:
-                first, result = waiting.popleft()
-                yield first, result.result()
-        while waiting:
-            first, result = waiting.popleft()
-            yield first, result.result()

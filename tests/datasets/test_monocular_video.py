@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import images, records
-from i2z_jax.data.build_video import VideoOptions, build, read_boxes
+from i2z_jax.data.build_video import VideoOptions, build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
+from i2z_jax.data.video_analysis import read_boxes
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from tests.data.clips import gradient, write_clip

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame of a capture -> its records: what workers of `build_multiview` do.
+
+H is the weak-perspective fit to the calibrated camera (DESIGN 5); its residual, what
+weak perspective cannot express, is stored beside it.
+"""
+
+import fnmatch
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from i2z_jax.data import framing, images
+from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.data.shards import Gap
+from i2z_jax.data.warp import sample_crop
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import camera_direction, project_calibrated
+from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """Which part of a capture is built, and how large."""
+
+    crop_size: int = 256
+    # Textures are never enlarged.
+    texture_size: int = 1024
+    view_textures: bool = True
+    image_codec: images.Codec = "jpeg"
+    texture_codec: images.Codec = "jpeg"
+    # Names or patterns.
+    segments: tuple[str, ...] = ("*",)
+    cameras: tuple[str, ...] = ("*",)
+    # Held out: Multiface's own segments, and no camera.
+    test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
+    test_cameras: tuple[str, ...] = ()
+    # .obj or topology.npz, where the capture has none.
+    topology: Path | None = None
+
+
+class Moment(NamedTuple):
+    """One frame of one source."""
+
+    root: Path
+    source: int
+    frame: Frame
+
+
+class Views(NamedTuple):
+    """The cameras of one frame that go into one split."""
+
+    moment: Moment
+    frame_index: int
+    cameras: tuple[str, ...]
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name fits one of the patterns (`*`, `?`)."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+@functools.lru_cache(maxsize=4)
+def _capture(root: Path) -> Capture:
+    return Capture(root)
+
+
+def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
+    """What is stored once a frame."""
+    opened, frame = _capture(moment.root), moment.frame
+    yield {
+        "vertices": opened.vertices(*frame),
+        "texture": _texture(opened.paths.texture(frame), options),
+        "world_from_head": opened.world_from_head(*frame).astype(np.float32),
+        "source": moment.source,
+        "segment": frame.segment,
+        "frame": _number(frame),
+    }
+
+
+def encode_views(views: Views, *, options: CaptureOptions) -> Iterator[dict | Gap]:
+    """What is stored for each camera of a frame."""
+    moment, opened = views.moment, _capture(views.moment.root)
+    vertices = opened.vertices(*moment.frame).astype(np.float64)
+    world_from_head = opened.world_from_head(*moment.frame)
+    rows = {name: row for row, name in enumerate(opened.cameras)}
+    for name in views.cameras:
+        try:
+            yield {
+                **_view(opened, moment.frame, name, vertices, world_from_head, options),
+                "camera": rows[name],
+                "source": moment.source,
+                "segment": moment.frame.segment,
+                "frame": _number(moment.frame),
+                "frame_index": views.frame_index,
+            }
+        except InputError as error:
+            yield Gap(str(error))
+
+
+def _view(
+    opened: Capture,
+    frame: Frame,
+    name: str,
+    vertices: np.ndarray,
+    world_from_head: np.ndarray,
+    options: CaptureOptions,
+) -> dict[str, Any]:
+    camera = opened.cameras[name]
+    pixels, depth = project_calibrated(
+        camera.intrinsics, camera.camera_from_world, world_from_head, vertices
+    )
+    require_in_front(depth, camera=name)
+    path = opened.paths.image(frame, name)
+    image = images.read_picture(path)
+    box = framing.mesh_box(np.asarray(pixels))
+    height, width = image.shape[:2]
+    if not (0 < (box[0] + box[2]) / 2 < width and 0 < (box[1] + box[3]) / 2 < height):
+        raise InputError(
+            "the face is outside the picture", where=path, got=f"box {box.round()}"
+        )
+    crop_from_image = framing.frame(box, "mesh", options.crop_size)
+    crop = sample_crop(image, crop_from_image, options.crop_size)
+    fit = fit_calibrated_pose(
+        camera.intrinsics,
+        camera.camera_from_world,
+        world_from_head,
+        vertices,
+        crop_from_image,
+        options.crop_size,
+    )
+    view = camera_direction(camera.camera_from_world, world_from_head)
+    record = {
+        "image": images.encode(crop, options.image_codec),
+        "pose": np.asarray(fit.pose, np.float32),
+        "pose_residual_px": np.float32(fit.residual),
+        "view": np.asarray(view, np.float32),
+        "crop_from_image": crop_from_image.astype(np.float32),
+    }
+    if options.view_textures:
+        record["texture"] = _texture(opened.paths.texture(frame, name), options)
+    return record
+
+
+def _texture(path: Path, options: CaptureOptions) -> bytes:
+    """A texture file at the size and in the codec of the dataset, rows as in files;
+    the very bytes when it is a PNG of that size already and PNG is asked for."""
+    texture = images.read_picture(path)
+    side = texture.shape[0]
+    if texture.shape[1] != side:
+        raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
+    size = min(options.texture_size, side)
+    if side == size and options.texture_codec == path.suffix[1:]:
+        return path.read_bytes()
+    if side > size:
+        texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
+    return images.encode(texture, options.texture_codec)
+
+
+def _number(frame: Frame) -> int:
+    try:
+        return int(frame.number)
+    except ValueError as error:
+        raise InputError(
+            f"frame {frame.number} is not a number", where=frame.segment
+        ) from error
