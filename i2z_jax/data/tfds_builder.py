@@ -14,6 +14,7 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,11 @@ def adopt(
         texture=texture,
     )
     shutil.rmtree(builder.data_dir, ignore_errors=True)
-    # TFDS prints to stdout, which is for our results.
-    with contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare()
+    # TFDS prints to stdout, which is for our results, and makes a folder for
+    # downloads, of which there are none.
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        tempfile.TemporaryDirectory() as downloads,
+    ):
+        builder.download_and_prepare(download_dir=downloads)
     return counts

@@ -46,6 +46,7 @@ def rows(out, split, config="views"):
 def test_splits_by_segment_and_by_camera(built):
     out, summary = built
     assert summary.gaps == []
+    assert [path.name for path in out.iterdir()] == [NAME]  # nothing else is left
     assert summary.counts == {
         "frames": {"train": 6, "test": 3},
         "views": {"train": 12, "test": 6, "camera": 6, "test_camera": 3},
