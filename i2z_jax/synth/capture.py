@@ -32,7 +32,7 @@ from i2z_jax.geometry.camera import camera_position, project_calibrated
 from i2z_jax.geometry.fit import require_in_front
 from i2z_jax.synth.motion import FRAME_STEP, Segment, capture_segments, chain, rigid
 from i2z_jax.synth.rig import Rig, capture_rig
-from i2z_jax.synth.subject import Head, Subject
+from i2z_jax.synth.subject import Head, Subject, face_centre
 from i2z_jax.synth.view import Cameras, photograph, surface, to_bytes
 
 # Writing is many small files: threads wait for the disk while the next frame renders.
@@ -92,7 +92,7 @@ def write_capture(
     if rig is None:
         rig = capture_rig(options.cameras, options.width, options.height, rng)
     segments = capture_segments(head.expression_names, options.frames, rng)
-    shots = list(_schedule(segments, rig))
+    shots = list(_schedule(segments, rig, face_centre(head)))
     write_krt(layout.krt, rig.cameras)
     topology.save(layout.topology, head.topology, overwrite=True)
     missing = [shot for shot in shots if not layout.transform(shot.frame).exists()]
@@ -182,11 +182,11 @@ class _Stage:
         )
 
 
-def _schedule(segments: list[Segment], rig: Rig) -> Iterator[Shot]:
+def _schedule(segments: list[Segment], rig: Rig, centre: np.ndarray) -> Iterator[Shot]:
     number = 0
     for segment in segments:
         for row in range(len(segment.weights)):
-            moved = rigid(segment.head_angles[row], segment.head_shift[row])
+            moved = rigid(segment.head_angles[row], segment.head_shift[row], centre)
             yield Shot(
                 mf.Frame(segment.name, f"{number:06d}"),
                 segment.weights[row],

@@ -20,8 +20,9 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.synth import wild
+from i2z_jax.synth.motion import rigid
 from i2z_jax.synth.portrait import Studio
-from i2z_jax.synth.subject import Subject
+from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.synth.video import phone
 
 # Head poses of 300-W at difficulty 1, rad: pitch, yaw, roll.
@@ -120,9 +121,9 @@ def _picture(casting, options, folder, rng):
     active = rng.random(expressions) < 3 / max(expressions, 3)
     weights = active * rng.beta(1.5, 1.5, expressions)
     angles = np.clip(rng.normal(size=3) * hard, -2.2, 2.2) * ANGLES
-    lens = phone(
-        options.width, options.height, angles, rng.uniform(-1, 1, 3) * SHIFT_MM * hard
-    )
+    shift = rng.uniform(-1, 1, 3) * SHIFT_MM * hard
+    placed = rigid(angles, shift, face_centre(subject.head))
+    lens = phone(options.width, options.height, placed)
     studio = Studio(subject, options.width, options.height)
     portrait = studio.portrait(weights, lens, light)
     behind = wild.background(options.width, options.height, rng)

@@ -80,10 +80,22 @@ def smooth_noise(
 
 
 def rigid(
-    angles: Float[NDArray, "3"], shift: Float[NDArray, "3"]
+    angles: Float[NDArray, "3"],
+    shift: Float[NDArray, "3"],
+    centre: Float[NDArray, "3"],
 ) -> Float[NDArray, "3 4"]:
-    """A 3x4 transform [R | t] from Euler angles (rad) and a shift (mm)."""
-    return np.column_stack([matrix_from_euler(angles), shift])
+    """A head turned about its `centre`, which then goes to `shift`.
+
+    Args:
+        angles: Euler angles, rad.
+        shift: mm.
+        centre: head space, mm.
+
+    Returns:
+        [R | t].
+    """
+    rotation = matrix_from_euler(angles)
+    return np.column_stack([rotation, shift - rotation @ centre])
 
 
 def chain(

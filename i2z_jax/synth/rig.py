@@ -65,8 +65,7 @@ def capture_rig(count: int, width: int, height: int, rng: np.random.Generator) -
         cameras[f"4000{number + 1:02d}"] = CalibratedCamera(
             intrinsics, np.zeros(5), np.column_stack([relative, origin])
         )
-    gains = np.exp(rng.normal(size=(count, 3)) * 0.04)
-    return Rig(cameras, gains / gains[:1], world_from_stage)
+    return Rig(cameras, _gains(count, rng), world_from_stage)
 
 
 def look_at(
@@ -99,3 +98,48 @@ def _directions(count: int) -> Float[NDArray, "c 3"]:
         [np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)],
         axis=1,
     )
+
+
+def rig_of_krt(
+    cameras: dict[str, CalibratedCamera],
+    width: int,
+    height: int,
+    rng: np.random.Generator,
+) -> Rig:
+    """A real stage's cameras, their pictures scaled to another size.
+
+    The head stands where the optical axes come closest to each other, upright in a
+    world that is a frontal camera's, as Multiface's is.
+
+    Args:
+        cameras: of the stage, for pictures 1334 x 2048.
+        width: of the pictures, px.
+        height: of the pictures, px; a narrower picture is cut, not squeezed.
+        rng: colour gains, which a KRT does not tell.
+    """
+    rotations = np.array([c.camera_from_world[:, :3] for c in cameras.values()])
+    shifts = np.array([c.camera_from_world[:, 3] for c in cameras.values()])
+    positions = -np.einsum("cji,cj->ci", rotations, shifts)
+    axes = rotations[:, 2]
+    across = np.eye(3) - axes[:, :, None] * axes[:, None]
+    meeting = np.linalg.solve(
+        across.sum(axis=0), np.einsum("cij,cj->i", across, positions)
+    )
+    zoom = height / 2048.0
+    to_size = np.array(
+        [[zoom, 0.0, (width - 1334.0 * zoom) / 2], [0.0, zoom, 0.0], [0.0, 0.0, 1.0]]
+    )
+    scaled = {
+        name: camera._replace(intrinsics=to_size @ camera.intrinsics)
+        for name, camera in cameras.items()
+    }
+    return Rig(
+        scaled,
+        _gains(len(cameras), rng),
+        np.column_stack([np.diag([1.0, -1.0, -1.0]), meeting]),
+    )
+
+
+def _gains(count: int, rng: np.random.Generator) -> Float[NDArray, "c 3"]:
+    gains = np.exp(rng.normal(size=(count, 3)) * 0.04)
+    return gains / gains[:1]

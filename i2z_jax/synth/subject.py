@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from i2z_jax.geometry.topology import Topology
-from i2z_jax.types import Array, Float
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.geometry.topology import Topology, landmark_points
+from i2z_jax.types import Array, Float, NDArray
 
 # (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
 # [0, 1], row 0 at v = 0; all in head space. Traceable, and quick when it is not traced:
@@ -39,3 +42,13 @@ class Subject:
     head: Head
     paint: Painter
     texture_size: int
+
+
+def face_centre(head: Head) -> Float[NDArray, "3"]:
+    """Where cameras look: the middle of the neutral face's landmarks, head space, mm.
+
+    Heads need not agree on where their origin is.
+    """
+    neutral = head.vertices(jnp.zeros(len(head.expression_names)))
+    marks = landmark_points(head.topology, np.asarray(neutral, float))
+    return (marks.min(axis=0) + marks.max(axis=0)) / 2 * [1.0, 1.0, 0.0]

@@ -21,11 +21,10 @@ from i2z_jax.data import framing
 from i2z_jax.data.truth import VideoTruth, truth_path
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.fit import fit_calibrated_pose
-from i2z_jax.geometry.rotation import matrix_from_euler
 from i2z_jax.synth import wild
-from i2z_jax.synth.motion import free_weights, smooth_noise
+from i2z_jax.synth.motion import chain, free_weights, rigid, smooth_noise
 from i2z_jax.synth.portrait import Lens, Portrait, Studio
-from i2z_jax.synth.subject import Subject
+from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.types import Float, NDArray, UInt8
 
 # A phone at arm's length and its field of view: mm, and focal length in picture
@@ -123,6 +122,7 @@ def _frames(
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
     studio = Studio(subject, options.width, options.height)
+    centre = face_centre(subject.head)
     weights = free_weights(count, len(subject.head.expression_names), rng)
     motion = smooth_noise(count, 6, MOTION_FRAMES, rng) * (0.4 + 0.6 * hard)
     angles, shift = motion[:, :3] * ANGLES, motion[:, 3:] * SHIFT_MM
@@ -134,7 +134,7 @@ def _frames(
     place = wild.background(round(width * margin), round(height * margin), rng)
     wander = smooth_noise(count, 2, MOTION_FRAMES, rng).clip(-2, 2) / 4 + 0.5
     for row in range(count):
-        lens = phone(width, height, angles[row], shift[row])
+        lens = phone(width, height, rigid(angles[row], shift[row], centre))
         portrait = studio.portrait(
             weights[row], lens, light(row / max(count - 1, 1), angles[row])
         )
@@ -145,27 +145,23 @@ def _frames(
         yield portrait, lens, now.apply(wild.srgb(image), rng)
 
 
-def phone(
-    width: int, height: int, angles: Float[NDArray, "3"], shift: Float[NDArray, "3"]
-) -> Lens:
-    """A phone held in front of a head that is turned and shifted.
+def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Lens:
+    """A phone held in front of a face.
 
     Args:
         width: of the picture, px.
         height: of the picture, px; the focal length follows the shorter side.
-        angles: of the head, rad, 0 looks into the camera.
-        shift: of the head, mm: right, up and towards the phone.
+        stage_from_head: how the head is turned and shifted (`motion.rigid`): mm to
+            the right of the picture, up and towards the phone.
     """
     focal = FOCAL_IN_HEIGHTS * min(width, height)
     intrinsics = np.array(
         [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
     )
-    upright = np.diag([1.0, -1.0, -1.0])
-    rotation = upright @ matrix_from_euler(angles)
-    return Lens(
-        intrinsics,
-        np.column_stack([rotation, upright @ shift + [0.0, 0.0, DISTANCE_MM]]),
+    camera_from_stage = np.column_stack(
+        [np.diag([1.0, -1.0, -1.0]), [0.0, 0.0, DISTANCE_MM]]
     )
+    return Lens(intrinsics, chain(camera_from_stage, stage_from_head))
 
 
 def _truth(portrait: Portrait, lens: Lens) -> tuple:
