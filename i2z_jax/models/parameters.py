@@ -6,7 +6,6 @@ A frozen stream's weights are `Frozen`, so that they enter no gradient, no optim
 state, no all-reduce and no training checkpoint, without any list of names.
 """
 
-import itertools
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -38,11 +37,12 @@ class Keys(nnx.Rngs):
     """
 
     def __init__(self, seed: int):
-        key = jax.random.key(seed)
-        self._key = (jax.random.fold_in(key, i) for i in itertools.count())
+        self._key = jax.random.key(seed)
+        self._drawn = 0
 
     def params(self) -> Array:
-        return next(self._key)
+        self._drawn += 1
+        return jax.random.fold_in(self._key, self._drawn - 1)
 
 
 def freeze(module: Module) -> Module:

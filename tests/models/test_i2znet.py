@@ -28,7 +28,7 @@ VARIANTS = get_args(I2ZVariant)
 # Everything `tiny` has, and batch normalisation in both streams.
 SMALL = I2ZConfig(
     image_size=64,
-    vgg=VGGConfig(depth=16, batch_norm=True, channels=(8, 8, 16, 24, 24)),
+    vgg=VGGConfig(depth=16, batch_norm=True, channels=(8, 8, 48, 64, 64)),
     hourglass=HourglassConfig("residual", 1, (8, 8), 16, landmarks=8),
     z_size=5,
     level_size=12,
@@ -169,7 +169,7 @@ def test_features_against_float64(net, maps):
             (net.unify.vgg, np.float64(maps.vgg[level][0])),
             (net.unify.heatmaps, heat),
         ):
-            scale, bias = stream[level].scale[...], stream[level].bias[...]
+            scale, bias = map(np.asarray, (stream[level].scale, stream[level].bias))
             parts.append(x / np.sqrt((x**2).mean()) * scale + bias)
         np.testing.assert_allclose(u[0], np.concatenate(parts, -1), atol=2e-3)
         heat = np.maximum.reduce([heat[i::2, j::2] for i in (0, 1) for j in (0, 1)])

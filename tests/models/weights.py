@@ -16,12 +16,14 @@ from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.convert.mapping import Published, Tensors, fit
 
 
-def random_array(rng: np.random.Generator, leaf: str, shape: Any, fan_in: int) -> Any:
+def random_array(
+    rng: np.random.Generator, leaf: str, shape: Any, fan_in: int, gain: float = 2
+) -> Any:
     if leaf == "var":
         return rng.uniform(0.5, 2.0, shape).astype(np.float32)
     if leaf == "scale":
         return rng.uniform(0.5, 1.5, shape).astype(np.float32)
-    width = np.sqrt(2 / fan_in) if leaf == "kernel" else 0.2
+    width = np.sqrt(gain / fan_in) if leaf == "kernel" else 0.2
     return rng.standard_normal(shape, np.float32) * np.float32(width)
 
 
@@ -41,8 +43,13 @@ def random_module(
 TORCH_LEAVES = {"running_var": "var", "running_mean": "mean", "bias": "bias"}
 
 
-def random_tensors(network: torch.nn.Module, seed: int) -> Tensors:
-    """A state dict for a PyTorch network, batch counters aside."""
+def random_tensors(network: torch.nn.Module, seed: int, *, gain: float) -> Tensors:
+    """A state dict for a PyTorch network, batch counters aside.
+
+    Args:
+        gain: variance of a kernel times its inputs; 2 keeps a chain of ReLU layers
+            level, a sum of many blocks needs less.
+    """
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, value in network.state_dict().items():
@@ -50,7 +57,9 @@ def random_tensors(network: torch.nn.Module, seed: int) -> Tensors:
         if shape:
             kernel_or_scale = "kernel" if len(shape) > 1 else "scale"
             leaf = TORCH_LEAVES.get(name.split(".")[-1], kernel_or_scale)
-            tensors[name] = random_array(rng, leaf, shape, int(np.prod(shape[1:])))
+            tensors[name] = random_array(
+                rng, leaf, shape, int(np.prod(shape[1:])), gain
+            )
     return tensors
 
 
