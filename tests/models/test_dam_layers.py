@@ -77,6 +77,25 @@ def test_deconvolve_is_transposed_convolution(size, rng):
     np.testing.assert_allclose(nchw(ours), expected, atol=1e-5)
 
 
+def test_gradients_of_deconvolve_are_pytorch_s(rng):
+    """By input and by kernel: the rule for the kernel is written by hand."""
+    x = rng.normal(size=(2, 5, 3, 3)).astype(np.float32)
+    weight = rng.normal(size=(3, 4, 4, 4)).astype(np.float32)
+    cotangent = rng.normal(size=(2, 10, 6, 4)).astype(np.float32)
+    x_peer, weight_peer = nchw(x), torch.from_numpy(weight)
+    x_peer.requires_grad_()
+    weight_peer.requires_grad_()
+    y = functional.conv_transpose2d(x_peer, weight_peer, stride=2, padding=1)
+    y.backward(nchw(cotangent))
+
+    kernel = weight[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
+    _, pull = jax.vjp(deconvolve, jnp.asarray(x), jnp.asarray(kernel))
+    of_x, of_kernel = pull(jnp.asarray(cotangent))
+    np.testing.assert_allclose(nchw(of_x), x_peer.grad, atol=1e-4)
+    of_weight = of_kernel[::-1, ::-1].transpose(2, 3, 0, 1)
+    np.testing.assert_allclose(of_weight, weight_peer.grad, atol=1e-4)
+
+
 def test_repeat_and_convolve_is_one_deconvolution(rng):
     x = rng.normal(size=(2, 4, 5, 3)).astype(np.float32)
     weight = rng.normal(size=(6, 3, 3, 3)).astype(np.float32)  # out, in, h, w
