@@ -59,6 +59,7 @@ class DAMConfig:
     variant: DAMVariant = "base"
     z_size: int = 128
     vertices: int = 7306
+    # A power of two from 8 to 1024.
     texture_size: int = 1024
     # Rows of the colour correction, in KRT order; camera 0 is anchored.
     cameras: int = 1
