@@ -252,7 +252,8 @@ class _Padded(grain.MapDataset):
         if isinstance(index, slice):
             return self.slice(index)
         last = len(self._parent) - 1
-        return {**self._parent[min(index, last)], "valid": np.bool_(index <= last)}
+        example: Any = self._parent[min(index, last)]
+        return {**example, "valid": np.bool_(index <= last)}
 
 
 def _stack(examples: list[Example]) -> dict[str, np.ndarray]:

@@ -10,9 +10,11 @@ import functools
 import cv2
 import numpy as np
 
+from i2z_jax.data import images
 from i2z_jax.types import Float, NDArray, UInt8
 
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Rec. 601 luma
+_LEVELS = np.linspace(0.0, 1.0, 256)[:, None]
 _NOISE_SIDE = 512
 
 
@@ -24,8 +26,7 @@ def tone(
     gamma: float = 1.0,
 ) -> UInt8[NDArray, "h w 3"]:
     """`gain x^gamma + bias` per channel, x in [0, 1]; one table look-up per pixel."""
-    level = np.linspace(0.0, 1.0, 256)[:, None] ** gamma
-    table = level * np.broadcast_to(gain, 3) + np.broadcast_to(bias, 3)
+    table = _LEVELS**gamma * np.broadcast_to(gain, 3) + np.broadcast_to(bias, 3)
     table = np.rint(np.clip(table, 0.0, 1.0) * 255).astype(np.uint8)
     return cv2.LUT(image, table.reshape(1, 256, 3))
 
@@ -67,7 +68,7 @@ def jpeg(image: UInt8[NDArray, "h w 3"], quality: int) -> UInt8[NDArray, "h w 3"
     # Channel order decides which colours are kept best, so JPEG must know it.
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return images.decode(encoded.tobytes())
 
 
 # Standard deviation of the stored noise; int16 keeps its tails and a fine step.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from i2z_jax.geometry.crop import compose, invert, similarity
-from i2z_jax.types import Float, NDArray, UInt8
+from i2z_jax.types import ArrayLike, Float, NDArray, UInt8
 
 _HALF = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
 _MINUS_HALF = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]])
@@ -17,7 +17,7 @@ _MINUS_HALF = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]])
 
 def sample_crop(
     image: UInt8[NDArray, "h w 3"],
-    crop_from_image: Float[NDArray, "2 3"],
+    crop_from_image: Float[ArrayLike, "2 3"],
     size: int,
     border: int = cv2.BORDER_CONSTANT,
 ) -> UInt8[NDArray, "size size 3"]:
@@ -29,10 +29,11 @@ def sample_crop(
     Args:
         border: what lies outside the image, an OpenCV border mode.
     """
-    image, crop_from_image = _shrink(image, crop_from_image)
+    image, crop_from_image = _shrink(image, np.asarray(crop_from_image))
     if np.array_equal(crop_from_image, _IDENTITY) and image.shape[:2] == (size, size):
         return image.copy()
     inverse = compose(_MINUS_HALF, compose(invert(crop_from_image), _HALF))
+    inverse = np.asarray(inverse)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, inverse, (size, size), flags=flags, borderMode=border)
 
@@ -47,6 +48,7 @@ def similarity_about_centre(
     """Zoom and turn (rad, clockwise) a crop about its centre, then shift by pixels."""
     centre = np.full(2, size / 2)
     turn = similarity(np.asarray(scale), np.asarray(angle), np.zeros(2))
+    turn = np.asarray(turn)
     turn[:, 2] = centre - turn[:, :2] @ centre + shift
     return turn
 
@@ -71,4 +73,4 @@ def _shrink(
     blocks = image[: height * block, : width * block]
     small = cv2.resize(blocks, (width, height), interpolation=cv2.INTER_AREA)
     grow = np.array([[block, 0.0, 0.0], [0.0, block, 0.0]])
-    return small, compose(crop_from_image, grow)
+    return np.asarray(small), np.asarray(compose(crop_from_image, grow))
