@@ -13,6 +13,7 @@ from i2z_jax.console import out
 def main(
     subject: tyro.conf.Positional[Literal["forward", "conversion", "pipeline"]],
     batch: tuple[int, ...] = (1, 8),
+    rounds: int = 9,
     workers: int = 2,
 ) -> None:
     """Measure one subject.
@@ -21,13 +22,14 @@ def main(
         subject: forward: the `paper` network against PyTorch; conversion: a VGG-19;
             pipeline: batches onto the device against bare decoding.
         batch: batch sizes of `forward`.
+        rounds: calls of each contender that count, of `forward`.
         workers: loading processes of `pipeline`.
     """
     if subject == "forward":
         from benchmarks import forward
 
         for size in batch:
-            for title, timings in forward.measure(size).items():
+            for title, timings in forward.measure(size, rounds).items():
                 out.print(table(title, timings, peer=list(timings)[-1]))
     elif subject == "pipeline":
         from benchmarks import pipeline

@@ -2,7 +2,7 @@
 """`paper` forward on the CPU: both frozen streams against PyTorch, and the whole net.
 
 The peer is the PyTorch reference of the converter, eager, channels-last, on as many
-threads as XLA has (all cores). Weights are random: the time does not depend on them.
+threads as XLA has. Weights are random: the time does not depend on them.
 """
 
 import os
@@ -21,9 +21,10 @@ from i2z_jax.convert.torch_reference.vgg import TorchVGG
 from i2z_jax.presets import PAPER
 
 
-def measure(batch: int) -> dict[str, dict[str, Timing]]:
+def measure(batch: int, rounds: int) -> dict[str, dict[str, Timing]]:
     """Races by title, for images of the preset's size."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    # Those this process may use (taskset), which is what XLA counts too.
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     size = PAPER.i2z.image_size
     image = np.random.default_rng(0).random((batch, size, size, 3), np.float32)
     ours, peer = _ours(PAPER.i2z, image), _peer(PAPER.i2z, image)
@@ -31,9 +32,11 @@ def measure(batch: int) -> dict[str, dict[str, Timing]]:
         f"{part}, batch {batch}": {"i2z_jax": ours[part], "PyTorch": peer[part]}
         for part in peer
     }
-    timings = {title: race(contenders) for title, contenders in races.items()}
+    timings = {
+        title: race(contenders, rounds=rounds) for title, contenders in races.items()
+    }
     whole = {"i2z_jax": ours["whole network"], "i2z_jax streams": ours["streams"]}
-    return {**timings, f"whole network, batch {batch}": race(whole)}
+    return {**timings, f"whole network, batch {batch}": race(whole, rounds=rounds)}
 
 
 def _ours(config: I2ZConfig, image: np.ndarray) -> dict:
