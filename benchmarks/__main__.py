@@ -11,7 +11,9 @@ from i2z_jax.console import out
 
 
 def main(
-    subject: tyro.conf.Positional[Literal["forward", "conversion", "pipeline"]],
+    subject: tyro.conf.Positional[
+        Literal["forward", "conversion", "pipeline", "raster"]
+    ],
     batch: tuple[int, ...] = (1, 8),
     rounds: int = 9,
     workers: int = 2,
@@ -20,7 +22,8 @@ def main(
 
     Args:
         subject: forward: the `paper` network against PyTorch; conversion: a VGG-19;
-            pipeline: batches onto the device against bare decoding.
+            pipeline: batches onto the device against bare decoding; raster: rasterise,
+            unwrap and render at full size.
         batch: batch sizes of `forward`.
         rounds: calls of each contender that count, of `forward`.
         workers: loading processes of `pipeline`.
@@ -35,6 +38,13 @@ def main(
         from benchmarks import pipeline
 
         out.print(pipeline.table(pipeline.measure(workers), workers))
+    elif subject == "raster":
+        from benchmarks import raster
+
+        timings, memory = raster.measure(rounds)
+        out.print(table("geometry", timings, peer=next(iter(timings))))
+        for name, size in memory.items():
+            out.print(f"{name}: {size:.0f} MiB of temporary memory")
     else:
         from benchmarks import conversion
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rasteriser, unwrap and render at the sizes of a Multiface capture, on this machine.
 
-The mesh is a sphere of 11,400 triangles that fills the frame as a head does. Memory
+The mesh is a sphere of 11,250 triangles that fills the frame as a head does. Memory
 is what XLA plans beside arguments and results of the compiled program.
 """
 
@@ -18,7 +18,7 @@ from i2z_jax.geometry.unwrap import unwrap
 BATCH = 8
 
 
-def measure() -> tuple[dict[str, Timing], dict[str, float]]:
+def measure(rounds: int) -> tuple[dict[str, Timing], dict[str, float]]:
     """Seconds per call, and MiB of temporary memory, by task."""
     vertices, topology = _globe(76, 76)
     texture = jnp.asarray(np.random.default_rng(0).random((1024, 1024, 3), np.float32))
@@ -55,7 +55,8 @@ def measure() -> tuple[dict[str, Timing], dict[str, float]]:
         {
             name: lambda task=task, arguments=arguments: task(*arguments)
             for name, (task, arguments) in programs.items()
-        }
+        },
+        rounds=rounds,
     )
     return timings, memory
 
