@@ -25,9 +25,18 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("the whole system on a synthetic capture, on a laptop CPU"),
-    "synth capture": Command("render a synthetic head into a multiview capture"),
-    "synth landmarks": Command("render many identities into a 300-W folder"),
-    "synth video": Command("render the captured head in the wild, as a video"),
+    "synth capture": Command(
+        "render a synthetic head into a multiview capture",
+        "i2z_jax.commands.synth_capture",
+    ),
+    "synth landmarks": Command(
+        "render many identities into a 300-W folder",
+        "i2z_jax.commands.synth_landmarks",
+    ),
+    "synth video": Command(
+        "render the captured head in the wild, as a video",
+        "i2z_jax.commands.synth_video",
+    ),
     "data build": Command(
         "files on disk -> records that training reads", "i2z_jax.commands.data_build"
     ),

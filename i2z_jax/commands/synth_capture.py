@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from i2z_jax import console
-from i2z_jax.commands.synth_options import CAPTURE_SIZES, chosen, required
+from i2z_jax.commands.synth_options import CAPTURE_SIZES, captured, chosen
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,10 @@ def run(config: Config) -> None:
     """Render what is missing of the capture."""
     import numpy as np
 
-    from i2z_jax.commands.synth_subject import captured
     from i2z_jax.data.krt import read_krt
     from i2z_jax.synth.capture import CaptureOptions, write_capture
     from i2z_jax.synth.rig import rig_of_krt
 
-    required(config)
     sizes = chosen(config, CAPTURE_SIZES[config.preset])
     rig = None
     if config.krt is not None:
@@ -67,7 +65,8 @@ def run(config: Config) -> None:
         sizes["cameras"] = len(stage)
         generator = np.random.default_rng(config.seed)
         rig = rig_of_krt(stage, sizes["width"], sizes["height"], generator)
-    subject, light = captured(config, sizes)
+    scan = (config.template, config.topology, config.texture)
+    subject = captured(config.identity, scan, sizes)
     options = CaptureOptions(
         sizes["frames"], sizes["cameras"], sizes["width"], sizes["height"], config.seed
     )
@@ -79,7 +78,7 @@ def run(config: Config) -> None:
         "krt": str(config.krt),
     }
     start = time.monotonic()
-    new = write_capture(subject, light, options, config.out, origin=origin, rig=rig)
+    new = write_capture(subject, options, config.out, origin=origin, rig=rig)
     console.out.print(
         f"{config.out}: {options.frames} frames x {options.cameras} cameras, "
         f"{options.width} x {options.height} px, texture {subject.texture_size}; "

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import jax
@@ -37,6 +37,8 @@ from i2z_jax.synth.view import Cameras, photograph, surface, to_bytes
 
 # Writing is many small files: threads wait for the disk while the next frame renders.
 WRITERS, AHEAD = 2, 4
+# Pixels or texels rendered in one go: bounds memory, whatever the number of cameras.
+BATCH_PIXELS = 2**20
 # PNG at its fastest: half the time of the default for a tenth more bytes.
 PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
@@ -62,7 +64,6 @@ class Shot(NamedTuple):
 
 def write_capture(
     subject: Subject,
-    light: Any,
     options: CaptureOptions,
     out: Path,
     *,
@@ -73,7 +74,6 @@ def write_capture(
 
     Args:
         subject: who is captured.
-        light: of the stage, as the subject's painter takes it.
         options: sizes and seed.
         out: the capture's folder.
         origin: what else decides the result (the head's own options); a folder begun
@@ -96,7 +96,7 @@ def write_capture(
     write_krt(layout.krt, rig.cameras)
     topology.save(layout.topology, head.topology, overwrite=True)
     missing = [shot for shot in shots if not layout.transform(shot.frame).exists()]
-    stage = _Stage(subject, light, rig, options)
+    stage = _Stage(subject, rig, options)
     with ThreadPoolExecutor(WRITERS) as pool, console.bar() as bar:
         task = bar.add_task("frames", total=len(shots), remark="")
         bar.advance(task, len(shots) - len(missing))
@@ -128,11 +128,12 @@ class _Frame(NamedTuple):
 class _Stage:
     """A head under fixed light in front of fixed cameras, compiled once."""
 
-    def __init__(self, subject: Subject, light: Any, rig: Rig, options: CaptureOptions):
+    def __init__(self, subject: Subject, rig: Rig, options: CaptureOptions):
         self.rig, self.options = rig, options
         self.surface = surface(subject.head.topology, subject.texture_size)
         self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
-        self.light = light
+        pixels = max(options.width * options.height, subject.texture_size**2)
+        self.batch = max(1, BATCH_PIXELS // pixels)
         self.vertices = jax.jit(subject.head.vertices)
         rng = np.random.default_rng(options.seed)
         self.walls = _walls(options, len(rig.cameras), rng)
@@ -152,34 +153,36 @@ class _Stage:
             require_in_front(depth, camera=f"camera {name}")
         from_head = [chain(c, shot.world_from_head) for c in rigid_heads]
         positions = [camera_position(c, shot.world_from_head) for c in rigid_heads]
-        standing = jnp.asarray(np.array(positions), jnp.float32)
-        textures = self.paint(vertices, standing, self.light)
-        gains = jnp.asarray(self.rig.gains, jnp.float32)[:, None, None]
-        textures = jnp.clip(textures * gains, 0, 1)
-        lenses = Cameras(
-            jnp.asarray(np.array([c.intrinsics for c in cameras]), jnp.float32),
-            jnp.asarray(np.array(from_head), jnp.float32),
-        )
-        options = self.options
-        views = photograph(
-            self.surface,
-            vertices,
-            textures,
-            lenses,
-            height=options.height,
-            width=options.width,
-        )
-        images = views.image + (1 - views.mask[..., None]) * self.walls
-        weight = views.seen[..., None]
-        total = jnp.sum(weight, axis=0)
-        average = jnp.sum(textures * weight, axis=0) / jnp.maximum(total, 1e-6)
-        seen = to_bytes(textures * (weight > 0))
-        names = list(self.rig.cameras)
-        return _Frame(
-            np.asarray(vertices),
-            dict(zip(names, to_bytes(images), strict=True)),
-            dict(zip(names, seen, strict=True)) | {mf.AVERAGE: to_bytes(average)},
-        )
+        options, batch = self.options, self.batch
+        images, textures = {}, {}
+        names, lenses = list(self.rig.cameras), [c.intrinsics for c in cameras]
+        total, weights = 0.0, 0.0
+        for start in range(0, len(names), batch):
+            some = slice(start, start + batch)
+            standing = jnp.asarray(np.array(positions[some]), jnp.float32)
+            gains = jnp.asarray(self.rig.gains[some], jnp.float32)[:, None, None]
+            painted = self.paint(vertices, standing, None)
+            painted = jnp.clip(painted * gains, 0, 1)
+            views = photograph(
+                self.surface,
+                vertices,
+                painted,
+                Cameras(
+                    jnp.asarray(np.array(lenses[some]), jnp.float32),
+                    jnp.asarray(np.array(from_head[some]), jnp.float32),
+                ),
+                height=options.height,
+                width=options.width,
+            )
+            whole = views.image + (1 - views.mask[..., None]) * self.walls[some]
+            weight = views.seen[..., None]
+            total = total + jnp.sum(painted * weight, axis=0)
+            weights = weights + jnp.sum(weight, axis=0)
+            images |= dict(zip(names[some], to_bytes(whole), strict=True))
+            seen = to_bytes(painted * (weight > 0))
+            textures |= dict(zip(names[some], seen, strict=True))
+        textures[mf.AVERAGE] = to_bytes(total / jnp.maximum(weights, 1e-6))
+        return _Frame(np.asarray(vertices), images, textures)
 
 
 def _schedule(segments: list[Segment], rig: Rig, centre: np.ndarray) -> Iterator[Shot]:

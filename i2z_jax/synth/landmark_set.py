@@ -127,7 +127,7 @@ def _picture(casting, options, folder, rng):
     studio = Studio(subject, options.width, options.height)
     portrait = studio.portrait(weights, lens, light)
     behind = wild.background(options.width, options.height, rng)
-    image = wild.srgb(portrait.image + (1 - portrait.mask[..., None]) * behind)
+    image = wild.composite(portrait.image, portrait.mask, behind)
     if rng.random() < OCCLUDED * hard:
         image = wild.occlude(image, box_of_points(portrait.landmarks), rng)
     conditions = wild.Conditions.sample(min(hard, 1.0), rng)

@@ -30,7 +30,7 @@ class Portrait(NamedTuple):
     """A picture and what is true of it."""
 
     image: Float[NDArray, "h w 3"]
-    """Linear light, black where the head is not."""
+    """Linear light times coverage: black where the head is not."""
     mask: Float[NDArray, "h w"]
     vertices: Float[NDArray, "n 3"]
     pixels: Float[NDArray, "n 2"]

@@ -15,8 +15,8 @@ from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.types import Array, Float, NDArray
 
 # (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
-# [0, 1], row 0 at v = 0; all in head space. Traceable, and quick when it is not traced:
-# whoever makes one for many identities compiles it once for all of them.
+# [0, 1], row 0 at v = 0; all in head space. Traceable; outside a trace, whoever makes
+# one for many identities compiles it once for all of them. No light is the stage's.
 Painter = Callable[[Array, Array, Any], Array]
 
 

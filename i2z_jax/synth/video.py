@@ -7,7 +7,7 @@ them; a background that moves behind; noise, blur and real video compression. Be
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,9 +21,11 @@ from i2z_jax.data import framing
 from i2z_jax.data.truth import VideoTruth, truth_path
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.fit import fit_calibrated_pose
+from i2z_jax.geometry.rotation import matrix_from_euler
 from i2z_jax.synth import wild
 from i2z_jax.synth.motion import chain, free_weights, rigid, smooth_noise
 from i2z_jax.synth.portrait import Lens, Portrait, Studio
+from i2z_jax.synth.shade import Light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -41,6 +43,10 @@ TRUTH_CROP = 256
 BEST_CRF, WORST_CRF = 18.0, 34.0
 
 
+# (progress in [0, 1], head angles 3 rad) -> light in head space.
+LightOf = Callable[[float, np.ndarray], Any]
+
+
 @dataclass(frozen=True)
 class VideoOptions:
     """Size and hardness of a video."""
@@ -54,14 +60,13 @@ class VideoOptions:
 
 
 def write_video(
-    subject: Subject, light: Any, options: VideoOptions, path: Path
+    subject: Subject, light: LightOf, options: VideoOptions, path: Path
 ) -> VideoTruth:
     """Render a video and its sidecar.
 
     Args:
         subject: the person.
-        light: a function (progress in [0, 1], head angles 3) -> light in head space,
-            as the subject's painter takes it.
+        light: over time, as the subject's painter takes it; `turning` makes one.
         options: size and hardness.
         path: the .mp4; an existing one is replaced.
 
@@ -117,7 +122,7 @@ def encode(
 
 
 def _frames(
-    subject: Subject, light: Any, options: VideoOptions
+    subject: Subject, light: LightOf, options: VideoOptions
 ) -> Iterator[tuple[Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
@@ -140,9 +145,9 @@ def _frames(
         )
         left, top = (wander[row] * [width, height] * (margin - 1)).astype(int)
         behind = place[top : top + height, left : left + width]
-        image = portrait.image + (1 - portrait.mask[..., None]) * behind
+        image = wild.composite(portrait.image, portrait.mask, behind)
         now = dataclasses.replace(conditions, gain=conditions.gain * exposure[row])
-        yield portrait, lens, now.apply(wild.srgb(image), rng)
+        yield portrait, lens, now.apply(image, rng)
 
 
 def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Lens:
@@ -169,3 +174,18 @@ def _truth(portrait: Portrait, lens: Lens) -> tuple:
     vertices = portrait.vertices.astype(float)
     fit = fit_calibrated_pose(*lens, np.eye(3, 4), vertices, crop, TRUTH_CROP)
     return fit.pose, crop, portrait.vertices, portrait.landmarks
+
+
+def turning(light: Light) -> LightOf:
+    """A light that stands still while the head turns."""
+
+    def in_head_space(progress: float, angles: Float[NDArray, "3"]) -> Light:
+        head_from_stage = matrix_from_euler(angles).T
+        y, z, x = np.asarray(light.sky)[1:4]
+        first = head_from_stage @ np.stack([x, y, z])
+        sky = np.array(light.sky)
+        sky[1:4] = first[[1, 2, 0]]
+        directions = np.asarray(light.directions) @ head_from_stage.T
+        return Light(sky, directions, light.colours)
+
+    return in_head_space

@@ -55,6 +55,15 @@ def srgb(linear: Float[NDArray, "*b 3"]) -> UInt8[NDArray, "*b 3"]:
     return np.rint(encoded * 255).astype(np.uint8)
 
 
+def composite(
+    image: Float[NDArray, "h w 3"],
+    mask: Float[NDArray, "h w"],
+    behind: Float[NDArray, "h w 3"],
+) -> UInt8[NDArray, "h w 3"]:
+    """A head (colour times coverage) before a background, linear in, sRGB out."""
+    return srgb(image + (1 - mask[..., None]) * behind)
+
+
 def background(
     width: int, height: int, rng: np.random.Generator
 ) -> Float[NDArray, "h w 3"]:

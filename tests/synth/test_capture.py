@@ -22,9 +22,7 @@ OPTIONS = CaptureOptions(frames=6, cameras=3, width=224, height=256, seed=7)
 
 
 def render(out: Path, options=OPTIONS, **changes) -> int:
-    return write_capture(
-        subject(), np.zeros(1, np.float32), options, out, origin={}, **changes
-    )
+    return write_capture(subject(), options, out, origin={}, **changes)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the three `i2z synth` commands share: sizes by name, and who is seen."""
+
+from pathlib import Path
+from typing import Any
+
+from i2z_jax.errors import InputError
+
+CAPTURE_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {
+        "frames": 150, "cameras": 8, "width": 224, "height": 256,
+        "texture_size": 128, "vertices": 1500,
+    },
+    "small": {
+        "frames": 600, "cameras": 16, "width": 448, "height": 512,
+        "texture_size": 256, "vertices": 3000,
+    },
+    "paper": {
+        "frames": 3000, "cameras": 38, "width": 1334, "height": 2048,
+        "texture_size": 1024, "vertices": 7000,
+    },
+}  # fmt: skip
+VIDEO_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {
+        "frames": 90, "width": 240, "height": 320, "texture_size": 128,
+        "vertices": 1500,
+    },
+    "small": {
+        "frames": 300, "width": 480, "height": 640, "texture_size": 256,
+        "vertices": 3000,
+    },
+    "paper": {
+        "frames": 900, "width": 1080, "height": 1920, "texture_size": 1024,
+        "vertices": 7000,
+    },
+}  # fmt: skip
+LANDMARK_SIZES: dict[str, dict[str, int]] = {
+    "tiny": {
+        "count": 120, "width": 256, "height": 256, "texture_size": 256,
+        "vertices": 3000,
+    },
+    "small": {
+        "count": 1000, "width": 384, "height": 384, "texture_size": 256,
+        "vertices": 3000,
+    },
+    "paper": {
+        "count": 4437, "width": 640, "height": 640, "texture_size": 512,
+        "vertices": 7000,
+    },
+}  # fmt: skip
+# Smallest sizes that make sense.
+LEAST = {
+    "frames": 4, "cameras": 1, "width": 32, "height": 32, "texture_size": 16,
+    "vertices": 500, "count": 8,
+}  # fmt: skip
+
+
+def chosen(config: Any, sizes: dict[str, int]) -> dict[str, int]:
+    """A preset's sizes with those that were given in their place.
+
+    Raises:
+        InputError: a size too small to be rendered.
+    """
+    given = {name: getattr(config, name) for name in sizes}
+    sizes = sizes | {name: v for name, v in given.items() if v is not None}
+    for name, value in sizes.items():
+        if value < LEAST[name]:
+            raise InputError(
+                "too small",
+                where=f"--{name.replace('_', '-')}",
+                expected=f"{LEAST[name]} or more",
+                got=value,
+            )
+    return sizes
+
+
+def captured(
+    identity: int,
+    template: tuple[Path | None, Path | None, Path | None],
+    sizes: dict[str, int],
+) -> Any:
+    """The subject of a capture and of its videos.
+
+    Args:
+        identity: of the procedural head; 0 is the default face.
+        template: mesh, topology and texture of a scan, or Nones.
+        sizes: `texture_size` and `vertices`.
+
+    Raises:
+        InputError: part of a scan, or files that are none.
+    """
+    import numpy as np
+
+    from i2z_jax.synth.identity import Identity
+    from i2z_jax.synth.scan_subject import Template, scan_subject
+    from i2z_jax.synth.sitter import procedural_subject
+
+    mesh, topology, texture = template
+    if mesh is not None:
+        return scan_subject(Template(mesh, topology, texture), sizes["texture_size"])
+    if topology is not None or texture is not None:
+        raise InputError("needs --template", where="--topology, --texture")
+    who = Identity.sample(np.random.default_rng(identity)) if identity else Identity()
+    return procedural_subject(
+        who, vertices=sizes["vertices"], texture_size=sizes["texture_size"]
+    )
