@@ -22,6 +22,7 @@ from i2z_jax import __version__, console, records
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
+from i2z_jax.models.parameters import Keys
 
 CARD = "model.json"
 WEIGHTS = "weights"
@@ -59,21 +60,10 @@ class ModelCard:
     tool_version: str = __version__
 
 
-class _OneKey(nnx.Rngs):
-    """Random streams for a module of which only the shapes are wanted.
-
-    Counting keys while tracing costs time quadratic in the number of layers (23 s for
-    FAN-4): the counter, a tracer, is asked for a sharding it does not have.
-    """
-
-    def params(self) -> jax.Array:
-        return jax.random.key(0)
-
-
 def build(architecture: str, config: Any, *, dtype: Any = jnp.float32) -> nnx.Module:
     """The module with shapes in place of arrays: instant, and without memory."""
     _, module_class = ARCHITECTURES[architecture]
-    return nnx.eval_shape(lambda: module_class(config, dtype=dtype, rngs=_OneKey()))
+    return nnx.eval_shape(lambda: module_class(config, dtype=dtype, rngs=Keys(0)))
 
 
 def named_arrays(module: nnx.Module) -> dict[str, Any]:

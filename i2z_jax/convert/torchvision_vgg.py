@@ -35,11 +35,13 @@ def infer_config(tensors: Tensors) -> VGGConfig:
     depths = {sum(blocks): depth for depth, blocks in BLOCKS.items()}
     if len(kernels) not in depths:
         raise ValueError(f"{len(kernels)} convolutions; VGG-16 has 13, VGG-19 has 16")
-    depth = depths[len(kernels)]
+    depth: Any = depths[len(kernels)]
     last_of_blocks = np.cumsum(BLOCKS[depth]) - 1
-    widths = [len(tensors[f"features.{kernels[i]}.weight"]) for i in last_of_blocks]
+    widths: Any = tuple(
+        len(tensors[f"features.{kernels[i]}.weight"]) for i in last_of_blocks
+    )
     batch_normed = any(kind == "running_mean" for _, _, kind in features)
-    return VGGConfig(depth=depth, batch_norm=batch_normed, channels=tuple(widths))
+    return VGGConfig(depth=depth, batch_norm=batch_normed, channels=widths)
 
 
 def entries(config: VGGConfig) -> list[Entry]:
