@@ -30,6 +30,8 @@ from i2z_jax.types import Bool, Int, NDArray
 ViewField = Literal["image", "vertices", "texture", "average_texture"]
 
 _VIEW_NUMBERS = ("pose", "view", "camera", "source", "frame_index")
+_VIDEO_NUMBERS = ("frame", "time_s")
+_VIDEO_TRUTH = ("has_truth", "pose", "vertices", "landmarks")
 
 
 class Views:
@@ -85,7 +87,7 @@ class Views:
 
     def __getitem__(self, index: int) -> Example:
         record = self._views[index]
-        example = {name: np.asarray(record[name]) for name in _VIEW_NUMBERS}
+        example = _numbers(record, _VIEW_NUMBERS)
         if "image" in self._fields:
             example["image"] = decode(record["image"])
         if "texture" in self._fields:
@@ -159,15 +161,22 @@ class VideoFrames:
 
     def __getitem__(self, index: int) -> Example:
         record = self._records[index]
-        names = ["frame", "time_s"]
-        if self._truth:
-            names += ["has_truth", "pose", "vertices", "landmarks"]
-        example = {name: np.asarray(record[name]) for name in names}
+        names = _VIDEO_NUMBERS + (_VIDEO_TRUTH if self._truth else ())
+        example = _numbers(record, names)
         return {**example, "image": decode(record["image"]), "index": np.int32(index)}
 
     def record(self, index: int) -> dict[str, Any]:
         """The frame as stored, text included."""
         return self._records[index]
+
+
+def _numbers(record: Mapping[str, Any], names: tuple[str, ...]) -> Example:
+    """Fields as arrays. TFDS makes Python numbers of scalars, which forgets int32."""
+    return {
+        name: np.int32(value) if type(value) is int else np.asarray(value)
+        for name in names
+        for value in (record[name],)
+    }
 
 
 class FramePairs:

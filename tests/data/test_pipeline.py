@@ -115,6 +115,22 @@ def test_lab_and_wild_in_one_batch(capture, video):
     assert batch["wild"]["image"].shape == (3, 2, tiny.SIDE, tiny.SIDE, 3)
 
 
+def test_numbers_have_types_that_devices_have(capture, video):
+    view = Views(capture, "train")[3]
+    whole = {n: view[n].dtype for n in ("camera", "source", "frame_index", "index")}
+    assert set(whole.values()) == {np.dtype(np.int32)}
+    assert view["pose"].dtype == view["view"].dtype == np.float32
+    assert video[4]["frame"].dtype == np.int32
+
+
+def test_a_video_brings_its_truth(tmp_path):
+    out = tiny.video(tmp_path, cut=[0], duplicate=[], frames=3)
+    example = VideoFrames(out, truth=True)[1]
+    assert example["has_truth"].dtype == bool
+    assert example["vertices"].shape == (0, 3)
+    assert example["landmarks"].shape == (68, 2)
+
+
 def test_a_video_in_order(video):
     grey = [b["image"][b["valid"], 0, 0, 0] for b in one_pass(Stream(video, 5))]
     np.testing.assert_array_equal(np.concatenate(grey), np.arange(12))
