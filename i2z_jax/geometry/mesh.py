@@ -201,7 +201,8 @@ def vertex_normals(
     total = vertices.__array_namespace__().zeros_like(vertices)
     for corner in range(3):
         if isinstance(total, np.ndarray):
-            np.add.at(total, (..., faces[:, corner], slice(None)), normals)
+            place = (..., np.asarray(faces)[:, corner], slice(None))
+            np.add.at(total, place, normals)  # pyrefly: ignore
         else:
             total = total.at[..., faces[:, corner], :].add(normals)
     return _unit(total)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ class Topology:
                 "landmark_barycentric": (self.landmark_barycentric, (LANDMARKS, 3)),
             }
         for name, (array, shape) in expected.items():
-            if array.shape != shape:
+            if array is not None and array.shape != shape:
                 raise InputError(
                     f"{name} has another shape",
                     where="topology",
@@ -157,7 +157,7 @@ def save(path: str | Path, topology: Topology, *, overwrite: bool = False) -> No
     Raises:
         InputError: the path exists and `overwrite` is off, or cannot be written.
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "faces": topology.faces,
         "uvs": topology.uvs,
         "uv_faces": topology.uv_faces,
@@ -195,10 +195,12 @@ def texel_map(topology: Topology, size: int, *, gutter: int = 2) -> TexelMap:
     points = np.pad(topology.uvs * size, [(0, 0), (0, 1)]).astype(np.float32)
     draw = jax.jit(rasterize, static_argnums=(2, 3))
     raster = draw(jnp.asarray(points), jnp.asarray(topology.uv_faces), size, size)
-    triangle, barycentric = map(np.asarray, (raster.triangle, raster.barycentric))
-    distance, nearest = distance_transform_edt(triangle < 0, return_indices=True)
+    triangle = np.asarray(raster.triangle)
+    barycentric = np.asarray(raster.barycentric)
+    distance, (rows, columns) = distance_transform_edt(  # pyrefly: ignore
+        triangle < 0, return_indices=True
+    )
     near = (distance <= gutter) & (triangle >= 0).any()
-    rows, columns = nearest
     return TexelMap(
         np.where(near, triangle[rows, columns], -1),
         np.where(near[..., None], barycentric[rows, columns], 0),
