@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small built datasets with contents that a test can name: no capture, no video."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +100,3 @@ def _write(
         what="tiny",
     )
     return adopt(name, shards, out, splits=[split], config=config or None)
-
-
-def sorted_state(state: dict[str, Any]) -> str:
-    """A state as the JSON it must survive."""
-    return json.dumps(state, sort_keys=True)
