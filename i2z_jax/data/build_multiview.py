@@ -24,6 +24,7 @@ from i2z_jax.data.capture_examples import (
     encode_frame,
     encode_views,
     matches,
+    topology_of,
 )
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame
@@ -32,7 +33,6 @@ from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.topology import Topology
-from i2z_jax.geometry.topology import load as load_topology
 from i2z_jax.geometry.topology import save as save_topology
 
 NAME = "multiview_capture"
@@ -56,7 +56,7 @@ def build(
     """
     captures = [Capture(root) for root in sources]
     chosen = [_cameras(opened, capture) for opened in captures]
-    topologies = [_topology(opened, capture) for opened in captures]
+    topologies = [topology_of(root, capture) for root in sources]
     moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
     gaps = []
     for index, opened in enumerate(captures):
@@ -190,29 +190,6 @@ def _view_jobs(
 
 def _camera_split(split: str) -> str:
     return "camera" if split == "train" else "test_camera"
-
-
-def _topology(opened: Capture, options: CaptureOptions) -> Topology | None:
-    """What stays fixed on the capture's mesh: the file that was given, the capture's
-    own, or one of its `.obj`; None without any.
-
-    Raises:
-        InputError: damaged, or of a mesh with another number of vertices.
-    """
-    meshes = opened.paths.root / "tracked_mesh"
-    own = [opened.paths.topology] if opened.paths.topology.is_file() else []
-    path = options.topology or next(iter([*own, *meshes.glob("*/*.obj")]), None)
-    if path is None:
-        return None
-    topology = load_topology(path)
-    if topology.vertex_count != opened.vertex_count:
-        raise InputError(
-            "the topology of another mesh",
-            where=path,
-            expected=f"{opened.vertex_count} vertices",
-            got=topology.vertex_count,
-        )
-    return topology
 
 
 def _write_source(

@@ -21,7 +21,10 @@ from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import camera_direction, project_calibrated
+from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
+from i2z_jax.geometry.topology import Topology, landmark_points
+from i2z_jax.geometry.topology import load as load_topology
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,31 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 @functools.lru_cache(maxsize=4)
 def _capture(root: Path) -> Capture:
     return Capture(root)
+
+
+@functools.lru_cache(maxsize=4)
+def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
+    """What stays fixed on the capture's mesh: the file that was given, the capture's
+    own, or one of its `.obj`; None without any.
+
+    Raises:
+        InputError: damaged, or of a mesh with another number of vertices.
+    """
+    opened = _capture(root)
+    meshes = opened.paths.root / "tracked_mesh"
+    own = [opened.paths.topology] if opened.paths.topology.is_file() else []
+    path = options.topology or next(iter([*own, *meshes.glob("*/*.obj")]), None)
+    if path is None:
+        return None
+    topology = load_topology(path)
+    if topology.vertex_count != opened.vertex_count:
+        raise InputError(
+            "the topology of another mesh",
+            where=path,
+            expected=f"{opened.vertex_count} vertices",
+            got=topology.vertex_count,
+        )
+    return topology
 
 
 def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
@@ -118,13 +146,23 @@ def _view(
     require_in_front(depth, camera=name)
     path = opened.paths.image(frame, name)
     image = images.read_picture(path)
-    box = framing.mesh_box(np.asarray(pixels))
+    topology = topology_of(opened.paths.root, options)
+    if topology is None or topology.landmark_faces is None:
+        box, source = framing.mesh_box(np.asarray(pixels)), "mesh"
+    else:
+        landmarks, _ = project_calibrated(
+            camera.intrinsics,
+            camera.camera_from_world,
+            world_from_head,
+            landmark_points(topology, vertices),
+        )
+        box, source = np.asarray(box_of_points(landmarks)), "landmarks"
     height, width = image.shape[:2]
     if not (0 < (box[0] + box[2]) / 2 < width and 0 < (box[1] + box[3]) / 2 < height):
         raise InputError(
             "the face is outside the picture", where=path, got=f"box {box.round()}"
         )
-    crop_from_image = framing.frame(box, "mesh", options.crop_size)
+    crop_from_image = framing.frame(box, source, options.crop_size)
     crop = sample_crop(image, crop_from_image, options.crop_size)
     fit = fit_calibrated_pose(
         camera.intrinsics,

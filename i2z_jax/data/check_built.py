@@ -66,7 +66,7 @@ def _split(report: Report, folder: Path, config: str, split: str, count: int) ->
         for key, value in record.items():
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 report.error("not finite", f"{title}[{index}].{key}")
-        if "image" in pictures and len(report.cells) < MOST_CELLS and turn % 4 == 0:
+        if "image" in pictures and len(report.cells) < MOST_CELLS and turn % 5 == 0:
             cell = pictures["image"].copy()
             points = _points(record, frames, cell.shape[0])
             if points is not None:

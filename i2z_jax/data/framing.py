@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of the head a crop shows, whatever its box came from.
 
-The network is trained on crops around the tracked mesh and used on crops around what
-a detector found; both have to show the same part of the head at the same size. The
-reference is the box that holds the middle nine tenths of the projected vertices: the
-face without neck and hair, about 155 x 195 mm on Multiface's mesh. The other sources
-are brought to it with their typical sizes (a frontal detection is about 150 mm, the 68
-landmarks span about 130 mm from brows to chin, below the middle of the face).
+The network is trained on crops of a capture and used on crops around what a detector
+found; both have to show the same part of the head at the same size. Reference is the
+box of the 68 landmarks, brows to chin: the crop is 1.8 of its longer side wide, eyes at
+0.4 and chin at 0.92 of its height. A capture whose topology has no landmark map is cut
+by the box that holds the middle nine tenths of the vertices, brought to the same with
+the proportions of Multiface's mesh; a frontal detection is brought to it with the
+proportions of OpenCV's boxes.
 """
 
 from typing import Literal
@@ -22,9 +23,9 @@ BoxSource = Literal["mesh", "detector", "landmarks"]
 TRIM = 0.05
 # Side of the crop, and how far its centre lies above the box's, in longer box sides.
 _SCALE_AND_RISE: dict[BoxSource, tuple[float, float]] = {
-    "mesh": (1.2, 0.0),
+    "mesh": (1.2, 0.14),
     "detector": (1.55, 0.0),
-    "landmarks": (1.8, 0.15),
+    "landmarks": (1.8, 0.24),
 }
 
 
