@@ -2,7 +2,8 @@
 """The `i2z` command line: one table of commands, each a module loaded when asked for.
 
 A command module has a frozen dataclass `Config`, whose fields are the options and
-whose docstring is the help page, and a function `run(config) -> None`. The checkout's
+whose docstring is the help page, and a function `run(config) -> None`; one whose
+defaults depend on an option has `defaults(arguments) -> Config` as well. The checkout's
 `launch/<name>.py` calls the same `main`: `python -m launch.convert` is `i2z convert`.
 """
 
@@ -103,12 +104,15 @@ def _dispatch(arguments: list[str]) -> int:
     import tyro  # heavy beside `i2z --help`
 
     module = importlib.import_module(command.module)
-    config = tyro.cli(
-        module.Config,
-        prog=f"i2z {name}",
-        args=arguments[len(name.split()) :],
-    )
+    options = arguments[len(name.split()) :]
     try:
+        defaults = getattr(module, "defaults", None)
+        config = tyro.cli(
+            module.Config,
+            prog=f"i2z {name}",
+            args=options,
+            default=defaults(options) if defaults else None,
+        )
         module.run(config)
     except KeyboardInterrupt:
         print(f"i2z {name}: interrupted", file=sys.stderr)

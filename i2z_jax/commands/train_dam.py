@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from i2z_jax import console
+from i2z_jax.commands import train_options
 from i2z_jax.config import DAMVariant
 from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.train.run import RunConfig
@@ -36,10 +37,14 @@ class Config:
     weights: DAMWeights = field(default_factory=DAMWeights)
 
 
+def defaults(arguments: list[str]) -> Config:
+    """The preset's recipe (`train/recipes.py`), as the options' defaults."""
+    return train_options.defaults(Config, "dam", arguments)
+
+
 def run(config: Config) -> None:
     """Sizes and statistics from the capture, run, model folder."""
     import jax.numpy as jnp
-    from flax import nnx
 
     from i2z_jax import checkpoint
     from i2z_jax.checkpoint import ModelCard
@@ -47,6 +52,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_split
     from i2z_jax.models.dam import DAM
+    from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.train import labels
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
@@ -70,7 +76,7 @@ def run(config: Config) -> None:
                 cameras=len(source.cameras),
             )
             dam = fresh_module(
-                lambda: DAM(sizes, dtype=dtype, rngs=nnx.Rngs(config.run.seed)), mesh
+                lambda: DAM(sizes, dtype=dtype, rngs=Keys(config.run.seed)), mesh
             )
             dam.statistics.set(**source.statistics)
         else:

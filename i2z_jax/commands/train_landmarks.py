@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from i2z_jax import console
+from i2z_jax.commands import train_options
 from i2z_jax.train.run import RunConfig
 
 
@@ -37,6 +38,11 @@ class Config:
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 
 
+def defaults(arguments: list[str]) -> Config:
+    """The preset's recipe (`train/recipes.py`), as the options' defaults."""
+    return train_options.defaults(Config, "landmarks", arguments)
+
+
 def run(config: Config) -> None:
     """Network, run, model folder."""
     from flax import nnx
@@ -49,6 +55,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.records import has_split
     from i2z_jax.models.hourglass import Hourglass
     from i2z_jax.models.painter import HeatmapPainter
+    from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.stages import landmarks_stage
@@ -61,7 +68,7 @@ def run(config: Config) -> None:
         mesh = run_mesh(config.run)
 
         def build() -> nnx.Module:
-            rngs = nnx.Rngs(config.run.seed)
+            rngs = Keys(config.run.seed)
             if config.stream == "hourglass":
                 return Hourglass(i2z.hourglass, dtype=dtype, rngs=rngs)
             landmarks = i2z.hourglass.landmarks

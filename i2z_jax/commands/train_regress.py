@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from i2z_jax import console
+from i2z_jax.commands import train_options
 from i2z_jax.config import I2ZVariant
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.train.run import RunConfig
@@ -39,10 +40,14 @@ class Config:
     weights: RegressWeights = field(default_factory=RegressWeights)
 
 
+def defaults(arguments: list[str]) -> Config:
+    """The preset's recipe (`train/recipes.py`), as the options' defaults."""
+    return train_options.defaults(Config, "regress", arguments)
+
+
 def run(config: Config) -> None:
     """Labels, network, run, system."""
     import jax.numpy as jnp
-    from flax import nnx
 
     from i2z_jax import checkpoint
     from i2z_jax.checkpoint import ModelCard
@@ -51,6 +56,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_split
     from i2z_jax.models.i2znet import I2ZNet
+    from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
@@ -79,7 +85,7 @@ def run(config: Config) -> None:
         )
         i2z = with_streams(i2z, folders)
         net = fresh_module(
-            lambda: I2ZNet(i2z, dtype=dtype, rngs=nnx.Rngs(config.run.seed)), mesh
+            lambda: I2ZNet(i2z, dtype=dtype, rngs=Keys(config.run.seed)), mesh
         )
         attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
         mean, std = labels.pose_statistics(train)
