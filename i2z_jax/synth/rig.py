@@ -17,6 +17,8 @@ DISTANCE_MM = 1080.0
 FOCAL_IN_HEIGHTS = 7700.0 / 2048.0
 # Half width of the field of cameras: to the sides, upwards and downwards.
 YAW, UP, DOWN = np.radians([75.0, 35.0, 45.0])
+# Sensors differ by a few percent a channel.
+GAIN_SPREAD = 0.025
 # Spread of what a mechanic does not hit exactly.
 DISTANCE_SPREAD_MM, AIM_SPREAD_MM, ROLL_SPREAD, FOCAL_SPREAD = 25.0, 8.0, 0.02, 0.01
 
@@ -141,5 +143,5 @@ def rig_of_krt(
 
 
 def _gains(count: int, rng: np.random.Generator) -> Float[NDArray, "c 3"]:
-    gains = np.exp(rng.normal(size=(count, 3)) * 0.04)
+    gains = np.exp(rng.normal(size=(count, 3)) * GAIN_SPREAD)
     return gains / gains[:1]

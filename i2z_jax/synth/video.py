@@ -29,10 +29,10 @@ from i2z_jax.synth.shade import Light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.types import Float, NDArray, UInt8
 
-# A phone at arm's length and its field of view: mm, and focal length in picture
-# heights. Nearer than the stage, so with more perspective.
+# A phone at arm's length and its field of view: mm, and focal length in units of
+# the picture's shorter side. Nearer than the stage, so with more perspective.
 DISTANCE_MM = 560.0
-FOCAL_IN_HEIGHTS = 1.15
+FOCAL_IN_WIDTHS = 1.6
 # How the head turns and wanders at difficulty 1: rad and mm.
 ANGLES = np.radians([11.0, 24.0, 7.0])
 SHIFT_MM = np.array([28.0, 18.0, 40.0])
@@ -159,7 +159,7 @@ def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Le
         stage_from_head: how the head is turned and shifted (`motion.rigid`): mm to
             the right of the picture, up and towards the phone.
     """
-    focal = FOCAL_IN_HEIGHTS * min(width, height)
+    focal = FOCAL_IN_WIDTHS * min(width, height)
     intrinsics = np.array(
         [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
     )

@@ -68,7 +68,10 @@ def background(
     width: int, height: int, rng: np.random.Generator
 ) -> Float[NDArray, "h w 3"]:
     """A busy place, linear light: walls, things with edges, light sources, texture."""
-    palette = rng.uniform(0.02, 0.75, (6, 3)) ** 1.5
+    # Rooms and streets are mostly grey and brown: brightness varies more than hue.
+    palette = rng.uniform(0.1, 0.9, (6, 1)) ** 2.2 * np.exp(
+        rng.normal(size=(6, 3)) * 0.3
+    )
     corners = palette[rng.integers(0, 6, (2, 2))].astype(np.float32)
     scene = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     scene = np.ascontiguousarray(scene)
