@@ -45,6 +45,10 @@ COMMANDS: dict[str, Command] = {
         "say whether a dataset folder is usable, with a picture",
         "i2z_jax.commands.data_check",
     ),
+    "data landmark-map": Command(
+        "derive the 68-landmark map of a capture's mesh from .pts files",
+        "i2z_jax.commands.data_landmark_map",
+    ),
     "convert": Command(
         "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
         "i2z_jax.commands.convert",

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.types import Float, Int, NDArray
+from i2z_jax.types import Bool, Float, Int, NDArray
 
 # Residual beyond which a view counts less and less, px of its picture's 1000.
 ROBUST_SHARE = 0.005
@@ -84,6 +84,29 @@ def derive_landmark_map(
     result = (reference[faces[triangle]] * weights[..., None]).sum(axis=1)
     spread = np.nanmedian(np.linalg.norm(found - result[None], axis=2), axis=0)
     return LandmarkMap(triangle.astype(np.int32), weights.astype(np.float32), spread)
+
+
+def regions_of_landmarks(
+    vertices: Float[NDArray, "n 3"], marks: Float[NDArray, "68 3"]
+) -> dict[str, Bool[NDArray, "n"]]:
+    """Vertices of eyes, mouth and jaw of an adult face, by distance to its landmarks.
+
+    Args:
+        vertices: head space, mm, y up.
+        marks: the 68 landmarks of the same mesh.
+    """
+
+    def near(points, reach_mm):
+        gaps = [np.linalg.norm(vertices - p, axis=1) for p in points]
+        return np.min(gaps, axis=0) < reach_mm
+
+    mouth = near(marks[48:68], 9.0)
+    below = vertices[:, 1] < marks[48:68, 1].mean()
+    return {
+        "eyes": near([marks[36:42].mean(axis=0), marks[42:48].mean(axis=0)], 22.0),
+        "mouth": mouth,
+        "jaw": near(marks[3:14], 22.0) & below & ~mouth,
+    }
 
 
 def triangulate(

@@ -22,6 +22,7 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.landmark_map import regions_of_landmarks
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.synth import multiface_landmarks
 from i2z_jax.synth.scan_expressions import expressions, handle_points
@@ -86,7 +87,7 @@ def scan_head(vertices: Float[NDArray, "n 3"], topology: Topology) -> ScanHead:
             expected="mm, x to the subject's left, y up, z out of the face",
             got=f"outer eye corners {eyes:.0f} apart",
         )
-    topology = dataclasses.replace(topology, regions=_regions(rest, marks))
+    topology = dataclasses.replace(topology, regions=regions_of_landmarks(rest, marks))
     wanted = expressions(marks)
     handles = handle_points(marks)
     solve = _plate(rest, topology, handles)
@@ -150,16 +151,3 @@ def _mouth_sheet(topology: Topology) -> np.ndarray:
         for u, v in middles
     ]
     return np.array(inside)
-
-
-def _regions(rest, marks):
-    """Vertices of eyes, mouth and jaw, by their distance to the landmarks."""
-
-    def near(points, reach):
-        gaps = [np.linalg.norm(rest - p, axis=1) for p in points]
-        return np.min(gaps, axis=0) < reach
-
-    eyes = near([marks[36:42].mean(0), marks[42:48].mean(0)], 22.0)
-    mouth = near(marks[48:68], 9.0)
-    jaw = near(marks[3:14], 22.0) & (rest[:, 1] < marks[48, 1])
-    return {"eyes": eyes, "mouth": mouth, "jaw": jaw & ~mouth}

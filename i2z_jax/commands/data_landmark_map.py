@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z data landmark-map`: 2D landmarks of a capture -> a topology with a map."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from i2z_jax import console
+from i2z_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class Config:
+    """Derive the 68-landmark map of a capture's mesh, which Multiface does not ship.
+
+    Any landmark detector will do: run it on the capture's images and keep its .pts
+    files (300-W, 1-based) in the same folders. A dozen frames with five or more views
+    each are enough; wrong detections in some views do no harm.
+    """
+
+    # The capture, Multiface layout.
+    capture: Path
+    # Landmarks, as LANDMARKS/SEGMENT/CAMERA/FRAME.pts; any may be missing.
+    landmarks: Path
+    # The topology.npz to write: with the map and the regions eyes, mouth, jaw.
+    out: Path
+    # Triangles and UVs: an OBJ or .npz. Default: the capture's topology.npz.
+    topology: Path | None = None
+
+
+def run(config: Config) -> None:
+    """Triangulate, find the places, write the topology."""
+    import cv2
+    import numpy as np
+
+    from i2z_jax.data import ibug
+    from i2z_jax.data.multiface import Capture
+    from i2z_jax.geometry import topology as topologies
+    from i2z_jax.geometry.landmark_map import (
+        PosedFrame,
+        derive_landmark_map,
+        regions_of_landmarks,
+    )
+
+    capture = Capture(config.capture)
+    topology = topologies.load(config.topology or capture.paths.topology)
+    frames, size = [], 0
+    for frame in console.progress(capture.frames, "frames"):
+        marks, projections = [], []
+        pose = None
+        for name, camera in capture.cameras.items():
+            path = config.landmarks / frame.segment / name / f"{frame.number}.pts"
+            if not path.is_file():
+                continue
+            if pose is None:
+                pose = capture.world_from_head(*frame)
+            if not size:
+                picture = cv2.imread(str(capture.paths.image(frame, name)))
+                size = max(picture.shape[:2]) if picture is not None else 2048
+            rigid = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]])
+            projections.append(camera.intrinsics @ camera.camera_from_world @ rigid)
+            marks.append(ibug.read_pts(path))
+        if len(marks) > 1:
+            vertices = capture.vertices(*frame).astype(float)
+            frames.append(PosedFrame(vertices, np.array(projections), np.array(marks)))
+    if not frames:
+        raise InputError(
+            "no frame with landmarks in two views",
+            where=config.landmarks,
+            expected="SEGMENT/CAMERA/FRAME.pts, named as the capture's images",
+        )
+    mean = capture.statistics.vertex_mean.astype(float)
+    found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)
+    topology = dataclasses.replace(
+        topology,
+        landmark_faces=found.faces,
+        landmark_barycentric=found.barycentric,
+    )
+    marks = topologies.landmark_points(topology, mean)
+    topology = dataclasses.replace(topology, regions=regions_of_landmarks(mean, marks))
+    topologies.save(config.out, topology)
+    worst = int(np.argmax(found.spread_mm))
+    console.out.print(
+        f"{config.out}: 68 landmarks from {len(frames)} frames; single frames lie "
+        f"{np.median(found.spread_mm):.2f} mm from them (worst: landmark {worst}, "
+        f"{found.spread_mm[worst]:.2f} mm)"
+    )
