@@ -134,7 +134,7 @@ def read_card(directory: str | Path) -> ModelCard:
     return ModelCard(**{**vars(card), "config": config})
 
 
-def load(directory: str | Path, *, dtype: Any = jnp.float32) -> nnx.Module:
+def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
     """The module of a model folder, ready to call, on this process's first device.
 
     Args:

@@ -21,12 +21,18 @@ NumPy array, `Float[ArrayLike, ...]` either. The tests check every annotation at
 run time (`tests/conftest.py`).
 """
 
+from typing import TYPE_CHECKING, Any
+
 import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 Array = jax.Array
 NDArray = np.ndarray
-ArrayLike = jax.Array | np.ndarray
+if TYPE_CHECKING:
+    # NumPy in, NumPy out, JAX in, JAX out: no annotation says so without noise.
+    ArrayLike = Any
+else:
+    ArrayLike = jax.Array | np.ndarray
 
 __all__ = ["Array", "ArrayLike", "Bool", "Float", "Int", "NDArray", "UInt8"]

@@ -52,7 +52,7 @@ def landmarks_objective(
         )
         terms.append(heatmap_loss(heatmaps, target.maps).sum((-3, -2)).mean())
     points = soft_argmax(jnp.float32(outputs[-1]), size).points
-    loss = sum(terms) / len(terms)
+    loss = jnp.stack(terms).mean()
     return loss, {"nme": normalised_mean_error(points, landmarks).mean()}
 
 

@@ -156,6 +156,6 @@ def texel_weights(
     for name in ("eyes", "mouth"):
         if name in topology.regions:
             important |= topology.regions[name]
-    of_face = important[topology.faces].all(-1)
+    of_face = np.all(important[topology.faces], axis=-1)
     weight = np.where(of_face[np.maximum(triangle, 0)], emphasis, 1.0)
     return np.where(triangle >= 0, weight, 0.0).astype(np.float32)

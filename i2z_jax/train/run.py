@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 
 PyTree = Any
+Module = TypeVar("Module", bound=nnx.Module)
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class RunConfig:
         return jnp.dtype(self.dtype)
 
 
-def fresh_module(build: Callable[[], nnx.Module], mesh: Mesh) -> nnx.Module:
+def fresh_module(build: Callable[[], Module], mesh: Mesh) -> Module:
     """A module initialised where its arrays will live: no device ever holds all.
 
     Args:
@@ -99,7 +100,7 @@ def run_stage(
     workdir: Path,
     config: RunConfig,
     mesh: Mesh,
-) -> nnx.Module | None:
+) -> Any:
     """Train a stage in a held workdir (`workdir.hold`).
 
     Args:
