@@ -49,6 +49,23 @@ def direction(angles: Float[NDArray, "*n 2"]) -> Float[NDArray, "*n 3"]:
     return np.stack([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], axis=-1)
 
 
+def rays(
+    angles: Float[NDArray, "n 2"],
+) -> tuple[Float[NDArray, "n 3"], Float[NDArray, "n 3"]]:
+    """Origins and directions in which the skin of these chart angles is found.
+
+    From the core for the head; down the neck the origin sinks with the angle, so
+    that rays meet the throat squarely.
+    """
+    below = CHIN_BOTTOM - angles[:, 1]
+    t = np.clip(below / (CHIN_BOTTOM - _neck_rim(angles[:, 0])), 0, 1)
+    origin = CORE + t[:, None] * np.array([0.0, -128.0, -32.0])
+    level = np.maximum(angles[:, 1], CHIN_BOTTOM) * (1 - t * t) + t * t * np.radians(
+        -12.0
+    )
+    return origin, direction(np.stack([angles[:, 0], level], axis=-1))
+
+
 def angles_of(points: Float[NDArray, "*n 3"]) -> Float[NDArray, "*n 2"]:
     q = points - CORE
     flat = np.hypot(q[..., 0], q[..., 2])

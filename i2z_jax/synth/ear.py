@@ -12,7 +12,7 @@ from i2z_jax.synth.chart import angles_of
 from i2z_jax.types import Float, NDArray
 
 # Levels of the rings from the canal outwards.
-EAR_RINGS = (0.0, 0.12, 0.24, 0.36, 0.46, 0.56, 0.64, 0.72, 0.84, 1.0)
+EAR_RINGS = (0.0, 0.10, 0.19, 0.28, 0.36, 0.44, 0.52, 0.59, 0.66, 0.74, 0.86, 1.0)
 CENTRE = np.array([70.0, -4.0, -7.0])
 # Axes of the ear: forward, up (leaning back) and out of it (opening forwards).
 FORWARD = np.array([-0.10, 0.16, 0.98])
@@ -35,12 +35,17 @@ def ear_shape(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, "k 3"]
     """Points of a ring in head space, mm."""
     levels = [0.0, 0.16, 0.30, 0.44, 0.54, 0.62, 0.70, 0.78, 1.0]
     reach = np.interp(level, levels, [0, 0.30, 0.52, 0.66, 0.80, 0.92, 1.0, 0.97, 0.7])
-    rise = np.interp(level, levels, [0.1, 0.2, 0.62, 0.85, 0.72, 0.95, 1.0, 0.72, 0.0])
+    rise = np.interp(
+        level, levels, [0.02, 0.12, 0.66, 0.92, 0.66, 0.92, 1.0, 0.70, 0.0]
+    )
     back = 0.5 - 0.5 * np.cos(turn)
     # Narrow at the lobe, widest above.
     width = HALF_WIDTH * (1 + 0.16 * np.sin(turn)) * np.where(np.cos(turn) > 0, 0.85, 1)
     x = width * np.cos(turn) * reach
     y = HALF_HEIGHT * np.sin(turn) * reach
+    # The bowl lies in front and below; the folds run around it above and behind.
+    x = x + 3.2 * (1 - level) ** 2
+    y = y - 5.0 * (1 - level) ** 1.5
     lobe = np.exp(-(((turn - 1.5 * np.pi) / 0.6) ** 2))
     lift = rise * (3.0 + 15.0 * back**0.8 * (1 - 0.35 * lobe))
     return CENTRE + x[:, None] * FORWARD + y[:, None] * UP + lift[:, None] * OUT

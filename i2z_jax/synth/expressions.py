@@ -248,9 +248,10 @@ def _lid_reach(template: Template, side: int):
     over, under = (_height(eye_contour(t)) for t in (turn, -turn))
     gap, middle = over - under, (over + under) / 2
     lids = np.isin(template.part, [SKIN, MARGIN]) & (q[:, 2] > 0)
-    lids = lids * (points[:, 0] * side > 0) * (np.linalg.norm(q, axis=1) < 2.2)
+    off = np.linalg.norm(q, axis=1)
+    lids = lids * (points[:, 0] * side > 0) * (1 - _step((off - 1.12) / 0.42))
     beyond = _step((19.5 - np.abs(q[:, 0]) * EYE_AXES[0] * LID_SCALE) / 4.0)
-    upper = gap * (1 - _step((height - over) / 0.75)) * (height >= middle) * beyond
+    upper = gap * (1 - _step((height - over) / 0.62)) * (height >= middle) * beyond
     lower = gap * (1 - _step((under - height) / 0.85)) * (height < middle) * beyond
     return -upper * lids, lower * lids
 

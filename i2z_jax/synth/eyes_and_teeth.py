@@ -9,7 +9,7 @@ from i2z_jax.synth.inner_parts import EYE_POLAR_END, IRIS_ANGLE
 from i2z_jax.synth.noise import fractal
 
 PUPIL_ANGLE = 0.17
-SCLERA = np.array([0.66, 0.60, 0.56])
+SCLERA = np.array([0.56, 0.50, 0.47])
 ENAMEL, GUM = np.array([0.68, 0.61, 0.49]), np.array([0.42, 0.15, 0.13])
 FLESH, THROAT = np.array([0.40, 0.13, 0.12]), np.array([0.10, 0.02, 0.02])
 
@@ -68,13 +68,18 @@ def _eye(who: Identity, uv, disc):
         0.22, 0.0, np.abs(fractal(np.stack([x, y, 0 * x], -1), 5.0, 3, who.seed))
     )
     white = np.tile(SCLERA, (len(uv), 1))
-    pink = step(0.75, 1.35, polar) * 0.45 + 0.10 * veins * step(0.5, 0.9, polar)
+    # The pink corner by the nose.
+    pink = (
+        0.9 * step(-0.80, -0.95, x)
+        + step(0.75, 1.35, polar) * 0.45
+        + 0.10 * veins * step(0.5, 0.9, polar)
+    )
     white = _mix(white, np.array([0.50, 0.24, 0.20]), pink)
     albedo = _mix(colour, white, step(0.93, 1.07, ring))
     # Lids and lashes shade the top of the eye, and its corners.
-    shade = 0.62 * step(0.02, 0.52, y) + 0.15 * step(-0.25, -0.6, y)
+    shade = 0.72 * step(-0.06, 0.42, y) + 0.15 * step(-0.25, -0.6, y)
     shade += 0.35 * step(0.55, 1.25, np.abs(x))
-    return _flat(albedo, 3.2, 0.10, np.clip(1 - shade, 0.2, 1), 0.0)
+    return _flat(albedo, 9.0, 0.20, np.clip(1 - shade, 0.2, 1), 0.0)
 
 
 def _teeth(uv, upper):

@@ -77,8 +77,8 @@ def _skull(p: Points) -> Distance:
 
 
 def _jaw(p: Points) -> Distance:
-    d = capsule(p, (50, -52, 4), (44, -80, 22), 13, 11)  # ramus to the angle
-    d = smooth_min(d, capsule(p, (44, -80, 22), (13, -100, 74), 12, 14), 14)
+    d = capsule(p, (49, -52, 4), (42, -80, 22), 13, 11)  # ramus to the angle
+    d = smooth_min(d, capsule(p, (42, -80, 22), (12, -100, 74), 12, 14), 14)
     d = smooth_min(d, ellipsoid(p, (0, -72, 32), (44, 38, 54)), 22)
     return smooth_min(d, ellipsoid(p, (0, -99, 77), (19, 14, 16)), 15)  # chin
 
@@ -86,7 +86,7 @@ def _jaw(p: Points) -> Distance:
 def _nose(p: Points) -> Distance:
     d = capsule(p, (0, 7, 83), (0, -18, 95), 6.0, 7.0)
     # Side walls: a nose is a wedge, and leans on the cheeks.
-    d = smooth_min(d, capsule(p, (5, 2, 75), (11, -38, 84), 8.5, 10.5), 9)
+    d = smooth_min(d, capsule(p, (4, 1, 75), (9.5, -37, 87), 8.0, 9.0), 14)
     d = smooth_min(d, capsule(p, (0, -18, 95), (0, -37, 108), 7.0, 8.5), 6)
     d = smooth_min(d, ellipsoid(p, (0, -38.5, 108.5), (10.5, 9.0, 10.5)), 6)  # tip
     d = smooth_min(d, ellipsoid(p, (4.5, -40, 111), (6, 6, 6.5)), 5)

@@ -110,12 +110,12 @@ class Identity:
     """Of brows, lashes, stubble and scalp; linear RGB."""
     iris_colour: tuple[float, float, float] = (0.13, 0.075, 0.035)
     """Linear RGB."""
-    hair: float = 0.85
+    hair: float = 0.95
     """How dense the cropped hair is, 0 (shaven) to 1."""
     hairline: float = 0.0
     """How far it has gone back, mm."""
     brows: float = 0.75
-    stubble: float = 0.3
+    stubble: float = 0.2
     """0 (none) to 1 (a day's beard)."""
     freckles: float = 0.15
     age: float = 0.3
@@ -200,7 +200,7 @@ def deform(
         EYE_CENTRE + shift,
         1 + 0.035 * values["eye_size"],
         0.045 * values["eye_tilt"],
-        0.05 - 0.06 * values["eye_open"],
+        0.11 - 0.06 * values["eye_open"],
     )
     moved = points + field_at(points)
     for side in (1, -1):

@@ -90,7 +90,7 @@ def teeth_part(upper: bool, mm: float) -> Part:
     """A row of teeth with its gum: an arch, closed towards the tongue."""
     count = max(6, 2 * round(26 / mm))
     turn = np.linspace(-1.35, 1.35, count + 1)
-    wide, deep = (24.0, 35.0) if upper else (22.5, 32.5)
+    wide, deep = (22.0, 35.0) if upper else (20.5, 32.5)
     # Rows from the gum over the edge to the back: height, depth, v.
     rows = [(13.0, -2.0, 0.0), (8.0, 0.0, 0.4), (0.6, 0.4, 0.9), (0.0, -2.0, 1.0),
             (7.0, -6.0, 0.55)]  # fmt: skip
@@ -147,10 +147,10 @@ def mouth_rings(turn: Float[NDArray, " k"]) -> list[Float[NDArray, "k 3"]]:
     x = np.abs(s) ** 0.8 * np.sign(s)
     rings = []
     for wide, high, deep, curve in [
-        (25.0, 2.0, 91.0, 0.0175),
-        (24.5, 8.0, 86.0, 0.022),
-        (25.5, 14.0, 76.0, 0.020),
-        (25.0, 17.0, 50.0, 0.004),
+        (24.8, 1.6, 91.0, 0.0185),
+        (22.5, 7.0, 86.0, 0.026),
+        (22.0, 11.0, 76.0, 0.024),
+        (22.0, 15.0, 46.0, 0.004),
         (16.0, 12.0, 30.0, 0.0),
     ]:
         rings.append(

@@ -140,7 +140,7 @@ def _skin(who: Identity, p, uv, margin, size):
         q, (33, 9, 80), (14, 5, 20)
     )
     under += 0.8 * blob(q, (18, -2, 80), (5, 7, 14))
-    melanin += under * (0.06 + 0.05 * who.age)
+    melanin += under * (0.035 + 0.05 * who.age)
     blood += under * 0.10
     freckles = step(0.52, 0.70, fractal(p, 1 / 3.2, 2, who.seed + 2))
     across = blob(q, (22, -22, 88), (26, 14, 40)) + 0.3 * face
@@ -160,8 +160,8 @@ def _skin(who: Identity, p, uv, margin, size):
     albedo = _mix(albedo, hair_colour * 0.9, brow * who.brows)
     hair = scalp_mask(p, angles, who) * (1 - ear)
     strands = fractal(p * [1.1, 0.35, 0.5], 1.1, 2, who.seed + 3)
-    cover = hair * who.hair * np.clip(0.86 + 0.16 * strands, 0, 1)
-    albedo = _mix(albedo, hair_colour * (1 + 0.35 * strands[:, None]), cover)
+    cover = hair * who.hair * np.clip(0.97 + 0.13 * strands, 0, 1)
+    albedo = _mix(albedo, hair_colour * (1 + 0.22 * strands[:, None]), cover)
     lash = lash_line(q)
     albedo = _mix(albedo, hair_colour * 0.35, lash)
 
@@ -221,16 +221,17 @@ def brow_hairs(q, who: Identity):
     x = q[:, 0]
     off = q[:, 1] - np.interp(x, BROW_X, BROW_Y)
     half = np.interp(x, BROW_X, BROW_HALF, left=0.01, right=0.01)
-    inside = step(1.25, 0.55, np.abs(off) / half) * step(8, 15, x) * step(57, 48, x)
+    inside = step(1.45, 0.45, np.abs(off) / half) * step(8, 15, x) * step(57, 48, x)
     inside *= q[:, 2] > 40
     # Hairs stand up at the nose and lie down towards the temple.
     lean = np.radians(np.interp(x, [10, 20, 35, 55], [68, 40, 18, -22]))
     along = x * np.cos(lean) + q[:, 1] * np.sin(lean)
     across = q[:, 1] * np.cos(lean) - x * np.sin(lean)
+    across = across + 0.22 * fractal(q, 1 / 3.0, 2, who.seed + 9)
     strokes = fractal(
-        np.stack([along * 0.16, across * 1.5, 0 * x], axis=-1), 1.0, 2, who.seed + 4
+        np.stack([along * 0.13, across * 2.2, 0 * x], axis=-1), 1.0, 2, who.seed + 4
     )
-    return inside * np.clip(0.74 + 0.62 * strokes, 0.1, 1)
+    return inside * np.clip(0.80 + 0.42 * strokes, 0.15, 1)
 
 
 HAIRLINE_TURN = [0, 14, 28, 38, 46, 54, 62, 69, 74, 84, 88, 106, 112, 125, 150, 180]
@@ -292,14 +293,13 @@ def _lines(q, who: Identity, lips):
 
 def _occlusion(q, margin):
     """Soft shadow of the surroundings in the hollows of the face."""
-    shade = 0.45 * blob(q, (17, 6, 80), (7, 8, 11))
-    shade += 0.22 * blob(q, (32, 11, 77), (15, 5, 10))
-    shade += 0.80 * blob(q, (6.2, -49.5, 103), (3.0, 1.6, 5))
-    shade += 0.30 * blob(q, (8, -51, 98), (10, 4, 9))
+    shade = 0.34 * blob(q, (17, 6, 80), (7, 8, 11))
+    shade += 0.10 * blob(q, (32, 11, 77), (15, 5, 10))
+    shade += 0.85 * blob(q, (6.4, -49.0, 103.5), (2.6, 1.5, 3.6))
+    shade += 0.14 * blob(q, (8, -51, 98), (10, 4, 9))
     shade += 0.30 * blob(q, (19.5, -44, 90), (2.5, 6, 7))
-    shade += (
-        0.55 * np.exp(-((q[:, 1] + 72.9) ** 2) / 2.0) * (q[:, 0] < 27) * (q[:, 2] > 75)
-    )
+    slit = np.exp(-((q[:, 1] + 72.9) ** 2) / 1.6) * (q[:, 2] > 70)
+    shade += 0.50 * slit * step(26.5, 20, q[:, 0])
     shade += 0.25 * blob(q, (0, -89, 92), (14, 3, 10))
     shade += 0.45 * blob(q, (0, -125, 40), (50, 14, 40))
     shade += 0.45 * blob(q, (72, -6, -4), (4, 9, 9))

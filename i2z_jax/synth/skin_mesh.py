@@ -87,10 +87,10 @@ def skin_mesh(spacing: float) -> SkinMesh:
     """Args: spacing: of the grid on the face, in texture widths."""
     mm = spacing * MM
     half = _Half()
-    eye_turn = _steps(max(12, 4 * round(27 / mm)), closed=True)
+    eye_turn = _steps(max(12, 4 * round(30 / mm)), closed=True)
     levels = np.linspace(0, 1, 1 + max(2, round(12 / mm))) ** 1.15
     eyes = half.rings([chart.eye_ring(eye_turn, t) for t in levels], True)
-    mouth_turn = _steps(max(8, 2 * round(38 / mm)), closed=False)
+    mouth_turn = _steps(max(8, 2 * round(48 / mm)), closed=False)
     levels = np.linspace(0, 1, 1 + max(3, round(17 / mm))) ** 1.15
     mouths = half.rings([chart.mouth_ring(mouth_turn, t) for t in levels], False)
     ear_turn = _steps(max(10, 2 * round(40 / mm)), closed=True)
@@ -116,9 +116,9 @@ def skin_mesh(spacing: float) -> SkinMesh:
 
     vertices = _place(angles, uvs, spacing)
     vertices[eyes[0]] = chart.on_eye(chart.eye_contour(eye_turn), LID_SCALE)
-    x = 25.5 * np.sin(mouth_turn)
+    x = np.round(25.5 * np.sin(mouth_turn), 9)
     vertices[mouths[0]] = chart.lip_line(x)
-    vertices[mouths[0], 1] += 0.15 * np.cos(mouth_turn)
+    vertices[mouths[0], 1] -= 0.08 * np.cos(mouth_turn)
     for level, ring in zip(ear_levels[1:-1], ears[:-1], strict=True):
         vertices[ring] = ear_shape(ear_turn, level)
     vertices[centre] = ear_shape(np.zeros(1), 0.0)
@@ -158,15 +158,14 @@ def _grid(spacing: float, outlines: list) -> Float[NDArray, "k 2"]:
     points = np.concatenate(points)
     for ring in outlines:
         near = np.linalg.norm(points[:, None] - ring[None], axis=-1).min(axis=1)
-        points = points[~(_inside(points, ring) | (near < 0.55 * spacing))]
+        points = points[~(_inside(points, ring) | (near < 0.8 * spacing))]
     return points
 
 
 def _place(angles, uvs, spacing):
-    origin = np.broadcast_to(chart.CORE, (len(angles), 3))
     angles = angles.copy()
     angles[np.abs(uvs[:, 0] - 0.5) < 1e-9, 0] = 0.0
-    vertices = cast(origin, chart.direction(angles))
+    vertices = cast(*chart.rays(angles))
     vertices[uvs[:, 1] < chart.SKIN_BOTTOM + 1e-6, 1] = chart.NECK_Y
     vertices[np.abs(uvs[:, 0] - 0.5) < 1e-9, 0] = 0.0
     vertices[np.abs(uvs[:, 0] - 1.0) < 1e-9, 0] = 0.0

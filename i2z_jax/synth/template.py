@@ -191,6 +191,10 @@ def _add_mouth(builder: _Builder, ring: Ring):
     # Round the mouth runs clockwise seen from in front.
     faces = np.concatenate(faces)[:, ::-1]
     uv_faces = np.concatenate(uv_faces)[:, ::-1]
+    lip = np.tile(np.sign(np.round(lower, 6)), len(rings))
+    # Near the lips the bag goes with the skin over it, or it would come through.
+    front = 3 * count
     jaw = np.append(np.concatenate(jaw), 0.3)
-    lip = np.append(np.tile(np.sign(np.round(lower, 6)), len(rings)), 0)
+    jaw[:front] = jaw_weight(vertices[:front], lip[:front])
+    lip = np.append(lip, 0)
     builder.add(MOUTH, vertices, uvs, faces, uv_faces, jaw, lip, local=False)  # fmt: skip

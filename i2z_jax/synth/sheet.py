@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A contact sheet of the procedural head, to judge it by eye.
+
+    python -m i2z_jax.synth.sheet docs/pictures/synthetic_head.png
+
+From the top: neutral and expressions, identities, the stage's cameras, other lights.
+About two minutes on two cores.
+"""
+
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from i2z_jax.console import progress
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.synth.identity import Identity
+from i2z_jax.synth.shade import encode, wild_light
+from i2z_jax.synth.sitter import procedural_subject
+from i2z_jax.synth.subject import Subject
+from i2z_jax.synth.view import Cameras, photograph, surface
+from i2z_jax.types import Float, NDArray, UInt8
+
+CELL = (280, 220)
+COLUMNS = 8
+DISTANCE_MM = 1000.0
+BACKGROUND = 0.10
+LOOK_AT = np.array([0.0, -14.0, 0.0])
+
+BOTH = ("left", "right")
+
+
+def _pair(stem: str, weight: float = 1.0) -> dict[str, float]:
+    return {f"{stem}_{side}": weight for side in BOTH}
+
+
+EXPRESSIONS: tuple[dict[str, float], ...] = (
+    {"jaw_open": 0.5},
+    {"jaw_open": 1.0},
+    _pair("mouth_smile"),
+    _pair("mouth_smile") | _pair("mouth_upper_up", 0.7) | {"jaw_open": 0.22}
+    | _pair("mouth_lower_down", 0.4),
+    {"mouth_smile_left": 1.0},
+    _pair("mouth_frown") | {"brow_inner_up": 0.8},
+    {"mouth_pucker": 1.0},
+    {"mouth_funnel": 1.0, "jaw_open": 0.35},
+    {"mouth_press": 1.0},
+    _pair("mouth_stretch") | _pair("mouth_lower_down"),
+    _pair("cheek_puff"),
+    {"cheek_puff_right": 1.0},
+    _pair("nose_sneer") | _pair("mouth_upper_up"),
+    _pair("brow_down") | _pair("eye_squint", 0.5),
+    {"brow_inner_up": 1.0} | _pair("brow_outer_up") | _pair("eye_wide"),
+    _pair("eye_blink"),
+    {"eye_blink_right": 1.0, "mouth_smile_right": 0.6},
+    _pair("eye_squint"),
+    {"look_left": 1.0},
+    {"look_up": 1.0},
+    {"look_down": 1.0},
+    {"jaw_left": 1.0, "mouth_shift_left": 0.6},
+    {"jaw_open": 0.8} | _pair("eye_wide") | _pair("brow_outer_up")
+    | {"brow_inner_up": 0.7},
+)  # fmt: skip
+# Yaw and pitch of the stage's cameras, degrees.
+VIEWS = (-90, 0), (-60, 0), (-30, 0), (30, 0), (60, 0), (90, 0), (0, 28), (0, -28)
+
+
+def portrait(
+    subject: Subject,
+    expression: dict[str, float],
+    *,
+    yaw: float = 0.0,
+    pitch: float = 0.0,
+    light: object = None,
+    size: tuple[int, int] = CELL,
+) -> UInt8[NDArray, "h w 3"]:
+    """Photograph a head from about 1 m; angles in degrees, positive to its left, up."""
+    names = subject.head.expression_names
+    weights = np.zeros(len(names), np.float32)
+    for name, weight in expression.items():
+        weights[names.index(name)] = weight
+    vertices = subject.head.vertices(jnp.asarray(weights))
+    camera_from_head = _camera(np.radians(yaw), np.radians(pitch))
+    position = -camera_from_head[:, :3].T @ camera_from_head[:, 3]
+    texture = subject.paint(vertices, jnp.asarray(position, jnp.float32), light)
+    height, width = size
+    focal = height * DISTANCE_MM / 262.0
+    intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    views = photograph(
+        surface(subject.head.topology, subject.texture_size),
+        vertices,
+        texture[None],
+        Cameras(
+            jnp.asarray(intrinsics[None], jnp.float32),
+            jnp.asarray(camera_from_head[None], jnp.float32),
+        ),
+        height=height,
+        width=width,
+        samples=2,
+    )
+    image = views.image[0] + BACKGROUND * (1 - views.mask[0][..., None])
+    return (np.asarray(encode(image)) * 255 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _camera(yaw: float, pitch: float) -> Float[NDArray, "3 4"]:
+    """x right, y down, z forward, looking at the head."""
+    away = np.array(
+        [np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)]
+    )
+    right = np.array([np.cos(yaw), 0, -np.sin(yaw)])
+    rows = np.stack([right, np.cross(right, away), -away])
+    shift = -rows @ (LOOK_AT + DISTANCE_MM * away)
+    return np.concatenate([rows, shift[:, None]], axis=1)
+
+
+def sheet(texture_size: int = 1024) -> UInt8[NDArray, "h w 3"]:
+    """The whole picture."""
+    subject = procedural_subject(texture_size=texture_size)
+    rng = np.random.default_rng(3)
+    large = portrait(subject, {}, size=(3 * CELL[0], 3 * CELL[1]))
+    cells = [portrait(subject, e) for e in progress(EXPRESSIONS, "expressions")]
+    for _ in progress(range(COLUMNS), "identities"):
+        person = procedural_subject(Identity.sample(rng), texture_size=texture_size)
+        cells.append(portrait(person, {}))
+    for yaw, pitch in progress(VIEWS, "cameras"):
+        cells.append(portrait(subject, {}, yaw=yaw, pitch=pitch))
+    for _ in progress(range(COLUMNS), "lights"):
+        yaw, pitch = rng.uniform([-35, -15], [35, 15])
+        light = wild_light(rng)
+        cells.append(portrait(subject, {}, yaw=yaw, pitch=pitch, light=light))
+    beside = COLUMNS - 3
+    rows = [cells[i * beside : (i + 1) * beside] for i in range(3)]
+    right = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    rest = cells[3 * beside :]
+    below = [
+        np.concatenate(rest[i : i + COLUMNS], axis=1)
+        for i in range(0, len(rest), COLUMNS)
+    ]
+    return np.concatenate([np.concatenate([large, right], axis=1), *below])
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1:
+        raise InputError("one path is needed", where="sheet", fix="give PICTURE.png")
+    with write_aside(Path(arguments[0]), overwrite=True) as aside:
+        Image.fromarray(sheet()).save(aside, format="PNG", optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
