@@ -17,7 +17,7 @@ Record = TypeVar("Record")
 
 
 def to_json(record: Any) -> Any:
-    """Nested dataclasses and tuples as dicts and lists."""
+    """Nested dataclasses and tuples as dicts and lists, paths as text."""
     if dataclasses.is_dataclass(record):
         fields = dataclasses.fields(record)
         return {f.name: to_json(getattr(record, f.name)) for f in fields}
@@ -25,7 +25,7 @@ def to_json(record: Any) -> Any:
         return [to_json(item) for item in record]
     if isinstance(record, dict):
         return {key: to_json(item) for key, item in record.items()}
-    return record
+    return str(record) if isinstance(record, Path) else record
 
 
 def from_json(
