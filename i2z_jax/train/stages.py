@@ -6,6 +6,7 @@ step, so `objectives/` sees networks and `step.py` sees trees.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -43,7 +44,9 @@ class Stage(NamedTuple):
 
 def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
     """Train a network that paints heatmaps, its batch statistics included."""
-    training = nnx.view(network, use_running_average=False)
+    # A network without batch normalisation has one view.
+    view = partial(nnx.view, raise_if_not_found=False)
+    training = view(network, use_running_average=False)
     graph, params, stats, rest = nnx.split(training, nnx.Param, nnx.BatchStat, ...)
 
     def objective(params, stats, frozen, batch, key):
@@ -54,7 +57,7 @@ def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
 
     def assemble(params, stats, frozen=rest):
         net = nnx.merge(graph, params, stats, frozen)
-        return nnx.view(net, use_running_average=True)
+        return view(net, use_running_average=True)
 
     def measure(params, stats, frozen, batch, key):
         net = assemble(params, stats, frozen)
