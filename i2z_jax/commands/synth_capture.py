@@ -70,7 +70,7 @@ def run(config: Config) -> None:
     options = CaptureOptions(
         sizes["frames"], sizes["cameras"], sizes["width"], sizes["height"], config.seed
     )
-    origin = {
+    origin: dict[str, object] = {
         "texture_size": sizes["texture_size"],
         "vertices": sizes["vertices"],
         "identity": config.identity,

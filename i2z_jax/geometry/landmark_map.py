@@ -128,8 +128,8 @@ def triangulate(
     Returns:
         NaN for what fewer than two views show.
     """
-    seen = np.isfinite(points).all(axis=2)
-    filled = np.where(seen[..., None], points, 0.0)
+    seen = np.all(np.isfinite(points), axis=2)
+    filled = np.where(np.isnan(points), 0.0, points)
     # x (p3 . X) - (p1 . X) = 0, and the same for y: two rows a view.
     rows = filled[..., None] * projections[:, None, 2:3] - projections[:, None, :2]
     weight = seen.astype(float)

@@ -6,6 +6,8 @@ left, landmarks 9-16, 22-26, 42-47 of 300-W. Amounts are those of an adult face 
 full, not an extreme, expression.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from i2z_jax.types import Float, NDArray
@@ -55,7 +57,7 @@ def expressions(marks: Float[NDArray, "68 3"]) -> dict[str, Float[NDArray, "70 3
     return moves
 
 
-def _at(moves: dict[int, list[float]]) -> np.ndarray:
+def _at(moves: Mapping[int, Sequence[float] | np.ndarray]) -> np.ndarray:
     field = np.zeros((70, 3))
     for index, move in moves.items():
         field[index] = move

@@ -142,6 +142,8 @@ def _plate(rest, topology, handles):
 
 def _mouth_sheet(topology: Topology) -> np.ndarray:
     """Triangles whose middle lies within the inner lips on the texture chart."""
+    assert topology.landmark_faces is not None
+    assert topology.landmark_barycentric is not None
     corners = topology.uv_faces[topology.landmark_faces[60:68]]
     weights = topology.landmark_barycentric[60:68, :, None]
     outline = (topology.uvs[corners] * weights).sum(axis=1).astype(np.float32)

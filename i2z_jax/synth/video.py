@@ -129,7 +129,9 @@ def _frames(
     studio = Studio(subject, options.width, options.height)
     centre = face_centre(subject.head)
     weights = free_weights(count, len(subject.head.expression_names), rng)
-    motion = smooth_noise(count, 6, MOTION_FRAMES, rng) * (0.4 + 0.6 * hard)
+    # Bounded: a rare large turn would leave the picture.
+    motion = 1.5 * np.tanh(smooth_noise(count, 6, MOTION_FRAMES, rng) / 1.5)
+    motion *= 0.4 + 0.6 * hard
     angles, shift = motion[:, :3] * ANGLES, motion[:, 3:] * SHIFT_MM
     conditions = wild.Conditions.sample(hard, rng)
     exposure = np.exp(smooth_noise(count, 3, LIGHT_FRAMES, rng) * 0.05 * hard)

