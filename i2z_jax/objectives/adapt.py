@@ -4,11 +4,12 @@
 Paper section 4.3; DESIGN section 6. On consecutive frames t, t + 1: the textures
 unwrapped from both agree (CFTC), the mesh's landmarks lie where the frozen hourglass
 sees them (FL), the decoded texture, in the video's colours, is the unwrapped one
-(MOTC). A prior keeps z where the lab had it, and a share of labelled lab views in
-every batch keeps the network from forgetting them (see `train/adapt.py`).
+(MOTC), and a prior keeps z where the lab had it. `observe` unwraps and decodes,
+`adaptation_terms` compares; between the two stands the colour of the video, which
+`colour.py` fits to everything observed so far.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss, prior_loss, texture_consistency_loss
 from i2z_jax.models.dam import DAM
+from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives import colour
 from i2z_jax.types import Array, Bool, Float, Int
@@ -34,7 +36,7 @@ Metrics = dict[str, Array]
 class AdaptWeights:
     """Weights of the terms; each name says what a term of 1 means."""
 
-    # Per pixel of confidence-weighted landmark distance, of a 256 px crop.
+    # FL, per pixel of confidence-weighted landmark distance, of a 256 px crop.
     landmarks: float = 0.3
     # CFTC, per unit of colour difference, RGB in [0, 1].
     consistency: float = 10.0
@@ -42,7 +44,7 @@ class AdaptWeights:
     appearance: float = 10.0
     # Per squared standard deviation of z, mean over its components.
     prior: float = 0.01
-    # Share of the supervised loss on labelled lab views.
+    # The supervised loss on labelled lab views, as many as there are pairs.
     replay: float = 0.5
 
 
@@ -54,6 +56,10 @@ class FaceMesh(NamedTuple):
     texel_map: TexelMap
     landmark_faces: Int[Array, "l"]
     landmark_barycentric: Float[Array, "l 3"]
+    # From the topology's landmark to what the detector marks, mm in head space.
+    landmark_offset: Float[Array, "l 3"]
+    # How far each landmark is trusted, mean 1.
+    landmark_weight: Float[Array, "l"]
     # Jaw points, which slide.
     on_contour: Bool[Array, "l"]
 
@@ -65,65 +71,121 @@ class Lab(NamedTuple):
     z_std: Float[Array, "z"]
 
 
-def adapt_objective(
+class Observation(NamedTuple):
+    """Frames seen through a prediction of them; t, t + 1, t', t' + 1, ..."""
+
+    # The mesh's landmarks, px of the crop.
+    landmarks: Float[Array, "b l 2"]
+    # What the decoder says the face looks like from there, in the capture's colours.
+    decoded: Float[Array, "b t t 3"]
+    # What the frame shows where the prediction puts the face, and where it does.
+    observed: Float[Array, "b t t 3"]
+    visible: Float[Array, "b t t"]
+    # Surface normals in camera space; they carry no gradient.
+    normals: Float[Array, "b t t 3"]
+
+    def equations(self) -> colour.ColourEquations:
+        """The colours of these frames, for `adaptation_terms`.
+
+        The correction explains light and colour, once for all frames. It must not be
+        bent to explain a wrong face, so no gradient passes through its fit.
+        """
+        return colour.equations_of(
+            *jax.lax.stop_gradient(
+                (self.decoded, self.observed, self.normals, self.visible)
+            )
+        )
+
+
+# Frames of a batch through `unwrap`, the mesh being the same for all.
+unwrap_frames = jax.vmap(unwrap, (0, 0, 0, None, None))
+
+
+def observe(
     prediction: I2ZOutput,
     dam: DAM,
-    batch: Mapping[str, Array],
+    image: Float[Array, "b h w 3"],
     mesh: FaceMesh,
-    lab: Lab,
-    equations: colour.ColourEquations,
     *,
-    weights: AdaptWeights,
-    levels: int = 3,
-) -> tuple[Float[Array, ""], Metrics, colour.ColourEquations]:
-    """Self-supervised loss of frame pairs.
+    unwrap_frames: Callable[..., tuple[Array, Array]] = unwrap_frames,
+) -> Observation:
+    """Decode a prediction and unwrap the images with it.
 
     Args:
-        prediction: of the 2 b frames, pairs one after the other: t, t + 1, t', t' + 1.
+        prediction: of the images.
         dam: the frozen decoder.
-        batch: `image` [0, 1] `2b h w 3`; `landmarks` px `2b 68 2` and `confidence`
-            `2b 68` of the frozen hourglass.
-        equations: the video's colour so far.
-        levels: of the texture pyramid; each doubles the basin of CFTC and MOTC.
-
-    Returns:
-        The loss, its terms, and the colour equations with this batch in them.
+        image: crops, [0, 1].
+        unwrap_frames: of batches; in a program divided over devices, the same under
+            `jax.shard_map` (see `geometry.raster.rasterize`).
     """
-    image, z, pose = batch["image"], prediction.z, prediction.pose
-    size = image.shape[-2]
+    z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
-    points = projected_landmarks(vertices, pose, mesh, size)
-    distance = landmark_loss(points, batch["landmarks"], mesh.on_contour)
-    confidence = batch["confidence"]
-
-    observed, visible = jax.vmap(unwrap, (0, 0, 0, None, None))(
-        image, vertices, pose, mesh.texel_map, mesh.faces
+    observed, visible = unwrap_frames(image, vertices, pose, mesh.texel_map, mesh.faces)
+    decoded = dam.decode_texture(z, view_direction(pose))
+    return Observation(
+        landmarks=projected_landmarks(vertices, pose, mesh, image.shape[-2]),
+        decoded=shrink_to(decoded, observed.shape[-2]),
+        observed=observed,
+        visible=visible,
+        normals=jax.lax.stop_gradient(texel_normals(vertices, pose, mesh)),
     )
-    decoded = shrink_to(dam.decode_texture(z, view_direction(pose)), observed.shape[-2])
-    normals = jax.lax.stop_gradient(texel_normals(vertices, pose, mesh))
-    # The correction explains light and colour, once for all frames; it must not be
-    # bent to explain a wrong face, so no gradient passes through its fit.
-    fixed = jax.lax.stop_gradient((decoded, observed, visible))
-    equations = colour.accumulate(equations, fixed[0], fixed[1], normals, fixed[2])
+
+
+def adaptation_terms(
+    seen: Observation,
+    z: Float[Array, "b z"],
+    detected: Landmarks,
+    equations: colour.ColourEquations,
+    mesh: FaceMesh,
+    lab: Lab,
+    *,
+    image_size: int,
+    levels: int = 3,
+) -> Metrics:
+    """The four self-supervised terms; `weighted` sums them up.
+
+    Args:
+        seen: from `observe`, pairs one after the other.
+        z: of the same frames.
+        detected: px of the crop, by the frozen hourglass.
+        equations: of the colours of the whole video, so far.
+        levels: of the texture pyramid; each doubles the basin of CFTC and MOTC.
+    """
     coefficients = colour.solve(equations)
+    fixed = jax.lax.stop_gradient(seen)
     gain = colour.frame_gain(
-        colour.correct(fixed[0], normals, coefficients), fixed[1], fixed[2]
+        colour.correct(fixed.decoded, fixed.normals, coefficients),
+        fixed.observed,
+        fixed.visible,
     )
-    corrected = colour.correct(decoded, normals, coefficients)
+    corrected = colour.correct(seen.decoded, seen.normals, coefficients)
     corrected = corrected * gain[:, None, None, None]
-
-    both = visible[0::2] * visible[1::2]
-    terms = {
-        "landmarks": _mean(distance, confidence) * (256 / size),
-        "consistency": pyramid_difference(
-            observed[0::2], observed[1::2], both, levels=levels
+    distance = landmark_loss(seen.landmarks, detected.points, mesh.on_contour)
+    trust = detected.confidence * mesh.landmark_weight[None]
+    now, then = pairs(seen.observed)
+    both = jnp.prod(pairs(seen.visible), 0)
+    return {
+        "landmarks": _mean(distance, trust) * (256 / image_size),
+        "consistency": pyramid_difference(now, then, both, levels=levels),
+        "appearance": pyramid_difference(
+            corrected, seen.observed, seen.visible, levels=levels
         ),
-        "appearance": pyramid_difference(corrected, observed, visible, levels=levels),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
-    loss = sum(getattr(weights, name) * term for name, term in terms.items())
-    metrics = {**terms, "visible": visible.mean(), "z_spread": z.std(0).mean()}
-    return jnp.asarray(loss), metrics, equations
+
+
+def weighted(terms: Metrics, weights: AdaptWeights) -> Float[Array, ""]:
+    """The loss of `adaptation_terms`."""
+    return jnp.asarray(sum(getattr(weights, n) * term for n, term in terms.items()))
+
+
+def pairs(x: Float[Array, "b *s"]) -> Float[Array, "2 half *s"]:
+    """Frames t, t + 1, t', t' + 1, ... as frames (t, t', ...) and the ones after.
+
+    Not by a strided slice, for which a batch that is divided over devices would be
+    gathered.
+    """
+    return jnp.moveaxis(x.reshape(-1, 2, *x.shape[1:]), 1, 0)
 
 
 def projected_landmarks(
@@ -132,9 +194,10 @@ def projected_landmarks(
     mesh: FaceMesh,
     image_size: int,
 ) -> Float[Array, "b l 2"]:
-    """The mesh's landmarks in pixels of the crop."""
+    """Where the detector should see the mesh's landmarks, in pixels of the crop."""
     corners = vertices[:, mesh.faces[mesh.landmark_faces]]
     points = jnp.sum(corners * mesh.landmark_barycentric[None, ..., None], -2)
+    points = points + mesh.landmark_offset[None]
     return (project_weak(pose, points)[..., :2] + 1) * (image_size / 2)
 
 

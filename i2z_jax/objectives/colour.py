@@ -37,24 +37,28 @@ class ColourEquations(NamedTuple):
         return cls(jnp.zeros((3, UNKNOWNS, UNKNOWNS)), jnp.zeros((3, UNKNOWNS)))
 
 
-def accumulate(
-    equations: ColourEquations,
+def equations_of(
     decoded: Float[Array, "b t t 3"],
     observed: Float[Array, "b t t 3"],
     normals: Float[Array, "b t t 3"],
     weight: Float[Array, "b t t"],
-    *,
-    memory: float = 0.98,
 ) -> ColourEquations:
-    """Equations with a batch's texels added and the older ones faded by `memory`."""
+    """Normal equations of some frames, mean over their texels by `weight`."""
     basis = colour_basis(decoded, normals)
     total = jnp.maximum(weight.sum(), 1e-6)
     weighted = basis * (weight / total)[..., None, None]
-    gram = jnp.einsum("bijcu,bijcv->cuv", weighted, basis)
-    moment = jnp.einsum("bijcu,bijc->cu", weighted, observed)
     return ColourEquations(
-        memory * equations.gram + (1 - memory) * gram,
-        memory * equations.moment + (1 - memory) * moment,
+        jnp.einsum("bijcu,bijcv->cuv", weighted, basis),
+        jnp.einsum("bijcu,bijc->cu", weighted, observed),
+    )
+
+
+def accumulate(
+    equations: ColourEquations, batch: ColourEquations, *, memory: float = 0.98
+) -> ColourEquations:
+    """Running mean: the batch's equations in, the older ones faded by `memory`."""
+    return ColourEquations(
+        *(memory * a + (1 - memory) * b for a, b in zip(equations, batch, strict=True))
     )
 
 

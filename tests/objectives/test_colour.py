@@ -24,7 +24,8 @@ def float32(*arrays):
 
 def fitted(decoded, observed, normals, weight):
     equations = colour.accumulate(
-        colour.ColourEquations.empty(), *float32(decoded, observed, normals, weight)
+        colour.ColourEquations.empty(),
+        colour.equations_of(*float32(decoded, observed, normals, weight)),
     )
     return colour.solve(equations)
 
