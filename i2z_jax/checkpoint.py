@@ -8,7 +8,8 @@ laptop. The only file that knows Orbax.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
 from i2z_jax.models.parameters import Keys
+from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 
 CARD = "model.json"
 WEIGHTS = "weights"
@@ -88,14 +90,32 @@ def save_model(
 ) -> None:
     """Write `module` and its card to a folder, which appears whole or not at all.
 
+    Every process of a run calls this, with a module that is whole on its device.
+
     Raises:
         InputError: the folder exists and `overwrite` is off, or cannot be written.
     """
-    with write_aside(directory, overwrite=overwrite) as aside:
-        aside.mkdir()
-        ocp.save((aside / WEIGHTS).absolute(), named_arrays(module))
-        content = {"format": FORMAT, **records.to_json(card)}
-        (aside / CARD).write_text(json.dumps(content, indent=2) + "\n")
+    with folder_aside(directory, overwrite=overwrite) as aside:
+        # As arrays of the host, of which Orbax writes those of the first process.
+        arrays = jax.device_get(named_arrays(module))
+        ocp.save((aside / WEIGHTS).absolute(), arrays)
+        if is_first_process():
+            content = {"format": FORMAT, **records.to_json(card)}
+            (aside / CARD).write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def folder_aside(directory: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """`files.write_aside` of a folder, for all processes of a run.
+
+    Raises:
+        InputError: as `write_aside`, in every process.
+    """
+    with by_first_process(write_aside(directory, overwrite=overwrite)) as aside:
+        if aside is not None:
+            aside.mkdir()
+        yield Path(from_every_process(str(aside))[0])
+        from_every_process("done")  # before it is renamed
 
 
 def read_card(directory: str | Path) -> ModelCard:

@@ -8,11 +8,13 @@ large dense kernels and their optimiser moments.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -20,6 +22,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.types import Int, NDArray
 
 PyTree = Any
+T = TypeVar("T")
 
 # Kernels below this many elements are replicated: to gather them costs more than it
 # saves. 2^20 float32 are 4 MiB, 12 with Adam's moments.
@@ -95,6 +98,79 @@ def to_global(batch: PyTree, mesh: Mesh) -> PyTree:
     )
 
 
+def put(tree: PyTree, shardings: PyTree) -> PyTree:
+    """Arrays that every process holds whole, as global arrays.
+
+    Sends nothing between processes: unlike `jax.device_put`, which compares the copies
+    of all hosts byte by byte; `workdir.remember_frozen` compares their
+    hashes instead.
+
+    Args:
+        tree: arrays of the host or of one device; what is in its place already stays.
+        shardings: one for all, or a tree of them.
+    """
+
+    def one(x: Any, sharding: NamedSharding) -> jax.Array:
+        if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(sharding, x.ndim):
+            return x
+        if sharding.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
+
+    if isinstance(shardings, NamedSharding):
+        return jax.tree.map(lambda x: one(x, shardings), tree)
+    return jax.tree.map(one, tree, shardings)
+
+
+def whole(tree: PyTree, mesh: Mesh) -> PyTree:
+    """A copy of global arrays on this process's first device, divided ones gathered.
+
+    The way from a finished run to a model that knows nothing of it.
+    """
+    gathered = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
+    return jax.tree.map(lambda x: x.addressable_data(0), gathered)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes what is written once a run."""
+    return jax.process_index() == 0
+
+
+def from_every_process(text: str) -> list[str]:
+    """What each process says, in their order. All of them must ask."""
+    if jax.process_count() == 1:
+        return [text]
+    ours = np.frombuffer(text.encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int32(len(ours)))
+    padded = np.zeros(max(int(np.max(sizes)), 1), np.uint8)
+    padded[: len(ours)] = ours
+    rows = multihost_utils.process_allgather(padded)
+    return [
+        row[:size].tobytes().decode() for row, size in zip(rows, sizes, strict=True)
+    ]
+
+
+@contextmanager
+def by_first_process(context: AbstractContextManager[T]) -> Iterator[T | None]:
+    """Enter a context in the first process, for all: they get None, and its errors.
+
+    Raises:
+        InputError: the context's own, in every process.
+    """
+    with ExitStack() as stack:
+        entered, problem = None, None
+        if is_first_process():
+            try:
+                entered = stack.enter_context(context)
+            except InputError as error:
+                problem = error
+        told, *_ = from_every_process(str(problem or ""))
+        if told:
+            raise problem or InputError(told)
+        yield entered
+
+
 def parameter_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     """A sharding for every leaf of parameters or of a whole train state.
 
@@ -116,3 +192,30 @@ def parameter_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
         return NamedSharding(mesh, P(*(None,) * longest, "fsdp"))
 
     return jax.tree.map(sharding, tree)
+
+
+def on_each_device(function: Callable[..., Any], mesh: Mesh, *, shared: int) -> Any:
+    """A function of batches as a program of its own on every device.
+
+    For what must not become one question to all devices, such as a loop that runs
+    until its batch is done. Rows of the result come from the same rows of the
+    arguments, so nothing is sent.
+
+    Args:
+        function: its first arguments are batches, its results too.
+        shared: how many of its last arguments are not, and are whole on every device.
+    """
+
+    def local(*arguments: Any) -> Any:
+        rows = P(("data", "fsdp"))
+        batches = len(arguments) - shared
+        return jax.shard_map(
+            function,
+            mesh=mesh,
+            in_specs=(rows,) * batches + (P(),) * shared,
+            out_specs=rows,
+            # Loops that start from constants are not of one kind with their results.
+            check_vma=False,
+        )(*arguments)
+
+    return local

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.sharding import is_first_process
 
 
 class System(NamedTuple):
@@ -41,12 +41,15 @@ class System(NamedTuple):
 def save_system(
     directory: str | Path, system: System, *, overwrite: bool = False
 ) -> None:
-    """Write a system; the folder appears whole or not at all."""
-    with write_aside(directory, overwrite=overwrite) as aside:
-        aside.mkdir()
+    """Write a system; the folder appears whole or not at all.
+
+    Every process of a run calls this.
+    """
+    with checkpoint.folder_aside(directory, overwrite=overwrite) as aside:
         checkpoint.save_model(aside / "i2znet", system.net, system.net_card)
         checkpoint.save_model(aside / "dam", system.dam, system.dam_card)
-        topologies.save(aside / "topology.npz", system.topology)
+        if is_first_process():
+            topologies.save(aside / "topology.npz", system.topology)
 
 
 def load_system(directory: str | Path, *, dtype: Any = jnp.float32) -> System:

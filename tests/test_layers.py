@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
+    {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},
     {"synth"},
@@ -19,7 +20,6 @@ LAYERS = [
     {"convert"},
     {"losses"},
     {"objectives"},
-    {"sharding"},
     {"train"},
     {"evaluate", "track"},
     {"report"},

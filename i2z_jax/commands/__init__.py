@@ -8,12 +8,13 @@ defaults depend on an option has `defaults(arguments) -> Config` as well. The ch
 """
 
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from i2z_jax import __version__
+from i2z_jax import __version__, cluster
 from i2z_jax.errors import InputError
 
 
@@ -65,11 +66,25 @@ COMMANDS: dict[str, Command] = {
         "train I2ZNet through the frozen decoder",
         "i2z_jax.commands.train_regress",
     ),
-    "adapt": Command("adapt a trained I2ZNet to an unlabelled video"),
-    "evaluate ablation": Command("the paper's table: four variants, five scenarios"),
-    "evaluate capture": Command("vertex, texture and pose error on a capture"),
-    "evaluate landmarks": Command("landmark error (NME, AUC, failure rate)"),
-    "evaluate video": Command("errors, landmark residual and jitter on a video"),
+    "adapt": Command(
+        "adapt a trained I2ZNet to an unlabelled video", "i2z_jax.commands.adapt"
+    ),
+    "evaluate ablation": Command(
+        "the paper's table: four variants, five scenarios",
+        "i2z_jax.commands.evaluate_ablation",
+    ),
+    "evaluate capture": Command(
+        "vertex, texture and pose error on a capture",
+        "i2z_jax.commands.evaluate_capture",
+    ),
+    "evaluate landmarks": Command(
+        "landmark error (NME, AUC, failure rate)",
+        "i2z_jax.commands.evaluate_landmarks",
+    ),
+    "evaluate video": Command(
+        "errors, landmark residual and jitter on a video",
+        "i2z_jax.commands.evaluate_video",
+    ),
     "track": Command("track a face through a video; mesh, overlay and report"),
     "inspect": Command(
         "what is in a checkpoint: architecture, sizes, origin",
@@ -92,12 +107,12 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     arguments = list(sys.argv[1:] if argv is None else argv)
     if command is not None:
         arguments = [*command.split(), *arguments]
-    sys.exit(_dispatch(arguments))
+    cluster.leave(_dispatch(arguments))
 
 
 def _dispatch(arguments: list[str]) -> int:
-    debug = "--debug" in arguments
-    arguments = [a for a in arguments if a != "--debug"]
+    debug, distributed = (a in arguments for a in ("--debug", "--distributed"))
+    arguments = [a for a in arguments if a not in ("--debug", "--distributed")]
     name = _command_name(arguments)
     if name is None:
         return _overview(arguments)
@@ -107,6 +122,8 @@ def _dispatch(arguments: list[str]) -> int:
         return 2
     import tyro  # heavy beside `i2z --help`
 
+    # Libraries log long stories on stderr beside the one line that we print.
+    logging.getLogger("absl").setLevel(logging.DEBUG if debug else logging.CRITICAL)
     module = importlib.import_module(command.module)
     options = arguments[len(name.split()) :]
     try:
@@ -117,6 +134,7 @@ def _dispatch(arguments: list[str]) -> int:
             args=options,
             default=defaults(options) if defaults else None,
         )
+        cluster.join(asked=distributed)
         module.run(config)
     except KeyboardInterrupt:
         print(f"i2z {name}: interrupted", file=sys.stderr)
@@ -152,8 +170,10 @@ def _overview(arguments: list[str]) -> int:
     if not group or len(words) > 1:
         print(f"i2z: no command {' '.join(words)!r}; see `i2z --help`", file=sys.stderr)
         return 2
-    print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help; --debug: traceback)\n")
+    print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help)\n")
     for name, command in group.items():
         built = "" if command.module else "  [not built yet]"
         print(f"  {name:<20}{command.summary}{built}")
+    print("\n  --debug             any command: the traceback of an error")
+    print("  --distributed       any command: first meet this job's other processes")
     return 0 if not words or options else 2

@@ -21,14 +21,17 @@ from i2z_jax.sharding import (
     create_mesh,
     local_rows,
     parameter_shardings,
+    put,
     replicated,
     to_global,
+    whole,
 )
 from i2z_jax.train.loop import LoopConfig, run_loop
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
+from i2z_jax.train.workdir import remember_frozen
 
 PyTree = Any
 Module = TypeVar("Module", bound=nnx.Module)
@@ -76,7 +79,7 @@ def fresh_module(build: Callable[[], Module], mesh: Mesh) -> Module:
 
 def place(tree: PyTree, mesh: Mesh) -> PyTree:
     """Arrays that every process has, on the mesh: the same copy on every device."""
-    return jax.device_put(tree, replicated(mesh))
+    return put(tree, replicated(mesh))
 
 
 def create_state(
@@ -87,9 +90,11 @@ def create_state(
     The stage's own arrays are not donated: its networks stay usable.
     """
     create = partial(TrainState.create, optimizer=optimizer)
-    shapes = jax.eval_shape(create, stage.params, stage.stats)
-    shardings = parameter_shardings(shapes, mesh)
-    return jax.jit(create, out_shardings=shardings)(stage.params, stage.stats)
+    trained = (stage.params, stage.stats)
+    shardings = parameter_shardings(jax.eval_shape(create, *trained), mesh)
+    # Of a model that the run continues: it was read onto one device.
+    trained = put(trained, parameter_shardings(trained, mesh))
+    return jax.jit(create, out_shardings=shardings)(*trained)
 
 
 def run_stage(
@@ -109,13 +114,16 @@ def run_stage(
             the stage's own metrics every `loop.evaluate_every` steps.
 
     Returns:
-        The trained module, or None if the run was asked to stop before its end.
+        The trained module, whole on this process's first device; None if the run was
+        asked to stop before its end.
 
     Raises:
-        InputError: batch, microbatches and devices do not fit; as `run_loop`.
+        InputError: batch, microbatches and devices do not fit; the frozen weights are
+            not those the run was started with; as `run_loop`.
     """
-    _check_batch(config, mesh)
+    check_batch(config, mesh)
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
+    remember_frozen(workdir, stage.frozen)
     frozen = place(stage.frozen, mesh)
     rows = partial(local_rows, mesh)
     step = partial(
@@ -148,7 +156,8 @@ def run_stage(
             f"stopped at step {int(state.step)}; the same command goes on"
         )
         return None
-    return stage.assemble(state.params, state.stats)
+    graph, arrays = nnx.split(stage.assemble(state.params, state.stats))
+    return nnx.merge(graph, whole(arrays, mesh))
 
 
 def held_out_metrics(
@@ -185,7 +194,7 @@ def run_mesh(config: RunConfig) -> Mesh:
     return create_mesh(fsdp=config.fsdp)
 
 
-def _check_batch(config: RunConfig, mesh: Mesh) -> None:
+def check_batch(config: RunConfig, mesh: Mesh) -> None:
     unit = mesh.size * config.microbatches
     if config.batch_size % unit:
         raise InputError(

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 from flax import nnx
 from jax.sharding import Mesh
 from jax.typing import DTypeLike
@@ -15,7 +14,7 @@ from i2z_jax.config import I2ZConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import freeze
-from i2z_jax.sharding import replicated
+from i2z_jax.sharding import put, replicated
 
 
 def required_streams(config: I2ZConfig) -> tuple[str, ...]:
@@ -62,5 +61,5 @@ def attach_streams(
         assert folder is not None
         stream: Any = checkpoint.load(folder, dtype=dtype)
         graph, state = nnx.split(freeze(stream))
-        state = jax.device_put(state, replicated(mesh))
+        state = put(state, replicated(mesh))
         setattr(net, name, nnx.merge(graph, state))

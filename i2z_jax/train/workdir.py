@@ -2,30 +2,46 @@
 """The folder of one run: who holds it, its configuration, its metrics.
 
 workdir/config.json     what the run was started with
+workdir/frozen.json     hashes of the weights it reads and does not train
 workdir/metrics.jsonl   one line a logged step
 workdir/checkpoints/    written by `checkpoint.py`
 workdir/.lock           held while a process trains here
 """
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.records import to_json
+from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
+
+PyTree = Any
 
 
 @contextmanager
 def hold(workdir: Path) -> Iterator[None]:
     """Keep a second run out of `workdir`. The lock goes with the process, even killed.
 
+    Of several processes the first holds it; all of them fail if it cannot.
+
     Raises:
-        InputError: another process trains here, or the folder cannot be written.
+        InputError: another run trains here, or the folder cannot be written.
     """
+    with by_first_process(_locked(workdir)):
+        yield
+
+
+@contextmanager
+def _locked(workdir: Path) -> Iterator[None]:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         lock = (workdir / ".lock").open("w")
@@ -48,29 +64,84 @@ def hold(workdir: Path) -> Iterator[None]:
 def remember_config(workdir: Path, config: Any) -> None:
     """Write the configuration of a new run; compare that of a resumed one.
 
+    A run that never saved has nothing to protect: its configuration is replaced.
+
     Raises:
-        InputError: the workdir belongs to a run with another configuration; the
-            fields that differ are named.
+        InputError: the workdir belongs to a run with another configuration, or the
+            processes of this one were started with different ones; the fields that
+            differ are named.
     """
-    path = workdir / "config.json"
-    content = json.dumps(to_json(config), indent=2) + "\n"
-    if not path.exists():
-        with write_aside(path) as aside:
-            aside.write_text(content)
-        return
-    # Both through JSON, where a tuple is a list.
-    before, now = _flat(json.loads(path.read_text())), _flat(json.loads(content))
+    differs, path = _remember(workdir / "config.json", to_json(config))
+    if differs:
+        raise InputError(
+            f"this run was started differently: {differs}",
+            where=path,
+            fix="repeat its options to go on with it, or choose another --workdir",
+        )
+
+
+def remember_frozen(workdir: Path, frozen: PyTree) -> None:
+    """Write the hash of every array that a new run reads and does not train.
+
+    They are no part of any checkpoint: the model folders they came from hold them, and
+    so does the result. A resumed run must be given the same ones.
+
+    Raises:
+        InputError: they are not those of the run, or not the same in all processes.
+    """
+    leaves, _ = jax.tree_util.tree_flatten_with_path(frozen)
+    hashes = {
+        jax.tree_util.keystr(path, simple=True, separator="."): hashlib.sha256(
+            np.ascontiguousarray(leaf).data
+        ).hexdigest()[:16]
+        for path, leaf in leaves
+    }
+    differs, path = _remember(workdir / "frozen.json", hashes)
+    if differs:
+        raise InputError(
+            f"the frozen weights are not those of this run: {differs}",
+            where=path,
+            fix="give the models it was started with, or choose another --workdir",
+        )
+
+
+def _remember(path: Path, content: Any) -> tuple[str, Path]:
+    """Write JSON if the run is new; how it differs from what is there or, if the
+    processes do not agree, from what the first one has."""
+    text = json.dumps(content, indent=2) + "\n"
+    now = _flat(json.loads(text))  # as it is read: a tuple is a list
+    texts = from_every_process(text)
+    for index, other in enumerate(texts):
+        differs = _differences(_flat(json.loads(texts[0])), _flat(json.loads(other)))
+        if differs:
+            raise InputError(
+                f"processes 0 and {index} of this run were started differently: "
+                f"{differs}",
+                where=path.name,
+                fix="start every process with the same command and files",
+            )
+    # One looks, for all: the others might look when it has written already. A run that
+    # never saved has nothing to go on with: what it remembered is replaced.
+    saved = any((path.parent / "checkpoints").glob("[0-9]*"))
+    before, *_ = from_every_process(
+        path.read_text() if is_first_process() and saved and path.exists() else ""
+    )
+    if before:
+        return _differences(_flat(json.loads(before)), now), path
+    if is_first_process():
+        with write_aside(path, overwrite=True) as aside:
+            aside.write_text(text)
+    return "", path
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     differs = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
-    if differs:
-        raise InputError(
-            f"this run was started differently: {'; '.join(differs)}",
-            where=path,
-            fix="repeat its options to go on with it, or choose another --workdir",
-        )
+    more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""
+    return "; ".join(differs[:8]) + more
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
