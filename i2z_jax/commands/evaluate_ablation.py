@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z evaluate ablation`: the paper's table, four variants under five scenarios."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from i2z_jax.commands.evaluate_options import EvaluateOptions
+
+
+@dataclass(frozen=True)
+class Config:
+    """How much a prediction changes when only the picture does.
+
+    View, Color, Light, Jitter, Background (DESIGN 10), each cell geometry in mm /
+    head pose in px of 256 / texture difference, with the published figures beside.
+    """
+
+    # Trackers of one or more variants: WORKDIR/system of `i2z train regress`.
+    checkpoints: tyro.conf.Positional[tuple[Path, ...]]
+    # A built multiview_capture of the same person.
+    data: Path
+    # Split to take views from; the first that was held out by default.
+    split: str | None = None
+    # About how many views, whole frames spread over the split; 0 for all.
+    views: int = 400
+    options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
+        default_factory=EvaluateOptions
+    )
+
+
+def run(config: Config) -> None:
+    """Systems, scenarios, table."""
+    from i2z_jax.commands.evaluate_options import finish, start
+    from i2z_jax.data.perturb import STRENGTHS
+    from i2z_jax.errors import InputError
+    from i2z_jax.evaluate import ablation
+    from i2z_jax.evaluate.capture import held_out_splits
+    from i2z_jax.evaluate.scenarios import COMPARABLE, VARIANTS
+    from i2z_jax.evaluate.tables import Report
+    from i2z_jax.evaluate.worst import scenario_picture
+    from i2z_jax.system import load_system
+
+    runner = start(config.options)
+    if not config.checkpoints:
+        raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
+    systems = [load_system(path) for path in config.checkpoints]
+    # In the published order, whatever order they were given in.
+    systems.sort(key=lambda system: VARIANTS.index(system.net_card.config.variant))
+    variants = [system.net_card.config.variant for system in systems]
+    split = config.split or held_out_splits(config.data)[0]
+    scores = ablation.evaluate_ablation(
+        systems, config.data, split, runner, views=config.views
+    )
+    saved = []
+    if config.options.pictures is not None:
+        size = systems[0].image_size
+        saved = [scenario_picture(config.data, split, size, config.options.pictures)]
+    report = Report(
+        "evaluate ablation",
+        {
+            "checkpoints": [str(path) for path in config.checkpoints],
+            "data": str(config.data),
+            "split": split,
+            "views": config.views,
+            "strengths": STRENGTHS._asdict(),
+        },
+        ablation.table_rows(variants, scores),
+        [COMPARABLE],
+    )
+    finish(config.options, report, ablation.COLUMNS, saved)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z evaluate capture`: absolute errors where everything is known."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from i2z_jax.commands.evaluate_options import EvaluateOptions
+
+
+@dataclass(frozen=True)
+class Config:
+    """Errors of a tracker on a built capture, beside the mean face's.
+
+    Vertices in mm (whole face, eyes, mouth, jaw), texture as PSNR and mean absolute
+    colour difference on visible texels, head pose in px of a 256 px crop and in
+    degrees, distance of z.
+    """
+
+    # A tracker: WORKDIR/system of `i2z train regress` or `i2z adapt`.
+    checkpoint: tyro.conf.Positional[Path]
+    # A built multiview_capture of the same person.
+    data: Path
+    # Splits to measure; all that were held out by default.
+    split: tuple[str, ...] = ()
+    options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
+        default_factory=EvaluateOptions
+    )
+
+
+def run(config: Config) -> None:
+    """Labels, splits, table."""
+    from i2z_jax.commands.evaluate_options import finish, start
+    from i2z_jax.evaluate import capture
+    from i2z_jax.evaluate.tables import Report
+    from i2z_jax.evaluate.worst import capture_pictures
+    from i2z_jax.system import load_system
+
+    runner = start(config.options)
+    system = load_system(config.checkpoint)
+    splits = config.split or capture.held_out_splits(config.data)
+    z = capture.capture_labels(system, config.data)
+    rows, saved = [], []
+    for split in splits:
+        scores = capture.evaluate_capture(system, config.data, split, z, runner)
+        rows += scores.rows
+        if config.options.pictures is not None:
+            folder = config.options.pictures
+            saved += capture_pictures(system, scores, split, folder)
+    report = Report(
+        "evaluate capture",
+        {
+            "checkpoint": str(config.checkpoint),
+            "data": str(config.data),
+            "variant": system.net_card.config.variant,
+        },
+        rows,
+        [
+            "Pose px: mean distance of the true vertices under predicted and true head "
+            "pose, in a 256 px crop. Texture: on texels that the view's camera sees. "
+            "Decoder, true state: the decoder's own error."
+        ],
+    )
+    finish(config.options, report, capture.COLUMNS, saved)

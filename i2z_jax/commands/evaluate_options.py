@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the four `i2z evaluate` commands share: how they run, and what they leave."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from i2z_jax.errors import InputError
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Neither devices nor batch size change a result."""
+
+    # Examples at a time, over all devices.
+    batch_size: int = 8
+    # Processes that decode pictures; 0 decodes in this one.
+    workers: int = 0
+    # Also write the results to this file.
+    json: Path | None = None
+    # Also write pictures into this folder; files of the same names are replaced.
+    pictures: Path | None = None
+
+
+def start(options: EvaluateOptions) -> Any:
+    """The runner on every device of this process.
+
+    Raises:
+        InputError: a batch size that is none.
+    """
+    from i2z_jax.evaluate.predict import Runner
+
+    if options.batch_size < 1:
+        raise InputError("not above 0", where="--batch-size", got=options.batch_size)
+    return Runner.on_all_devices(options.batch_size, options.workers)
+
+
+def finish(
+    options: EvaluateOptions, report: Any, columns: Sequence[Any], saved: Sequence[Path]
+) -> None:
+    """Table, JSON, and where the pictures are."""
+    from i2z_jax import console
+    from i2z_jax.evaluate.tables import show, write_json
+
+    show(report, columns)
+    if options.json is not None:
+        write_json(report, options.json)
+        console.err.print(f"results: {options.json}")
+    for path in saved:
+        console.err.print(f"picture: {path}")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z evaluate video`: errors, residuals and jitter on a built video."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from i2z_jax.commands.evaluate_options import EvaluateOptions
+
+
+@dataclass(frozen=True)
+class Config:
+    """Trackers on a video: against ground truth where there is some, and in itself.
+
+    Give the checkpoint before adaptation first, then those after it; with --oracle
+    the table says which share of the gap to it they closed.
+    """
+
+    # Trackers: WORKDIR/system of `i2z train regress` or `i2z adapt`.
+    checkpoints: tyro.conf.Positional[tuple[Path, ...]]
+    # A built monocular_video.
+    data: Path
+    # The same network fine-tuned on the video's ground truth: the best to hope for.
+    oracle: Path | None = None
+    # First frame to measure, and the one after the last (the video's end by default).
+    first: int = 0
+    last: int | None = None
+    options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
+        default_factory=EvaluateOptions
+    )
+
+
+def run(config: Config) -> None:
+    """Systems, one pass, table."""
+    from i2z_jax.commands.evaluate_options import finish, start
+    from i2z_jax.errors import InputError
+    from i2z_jax.evaluate import video
+    from i2z_jax.evaluate.metrics import gap_closed
+    from i2z_jax.evaluate.tables import Report
+    from i2z_jax.evaluate.worst import video_pictures
+    from i2z_jax.system import load_system
+
+    runner = start(config.options)
+    folders = {str(path): path for path in config.checkpoints}
+    if config.oracle is not None:
+        folders["oracle"] = config.oracle
+    if not config.checkpoints:
+        raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
+    systems = {name: load_system(path) for name, path in folders.items()}
+    scores = video.evaluate_video(
+        systems, config.data, runner, frames=(config.first, config.last)
+    )
+    rows = scores.rows
+    if config.oracle is not None:
+        if "vertex_mm" not in rows[0]:
+            raise InputError(
+                "the video has no ground truth to compare with an oracle on",
+                where=config.data,
+                fix="leave --oracle out",
+            )
+        errors = {row["predictor"]: row.get("vertex_mm") for row in rows}
+        for row, path in zip(rows[1:], config.checkpoints[1:], strict=False):
+            row["gap_closed"] = gap_closed(
+                rows[0]["vertex_mm"], errors[str(path)], errors["oracle"]
+            )
+    saved = []
+    if config.options.pictures is not None:
+        for name, system in systems.items():
+            saved += video_pictures(name, system, scores, config.options.pictures)
+    report = Report(
+        "evaluate video",
+        {
+            "checkpoints": [str(path) for path in config.checkpoints],
+            "oracle": str(config.oracle) if config.oracle else None,
+            "data": str(config.data),
+            "frames": [config.first, config.last],
+        },
+        rows,
+        [
+            "Landmark residual: to the hourglass's points, weighted with confidence. "
+            "CFTC residual: mean |colour difference| of consecutive frames' textures "
+            "where both are visible. Jitter: mean |x(t-1) - 2 x(t) + x(t+1)| of the "
+            "vertices, which motion has too: see the ground truth's where there is one."
+        ],
+    )
+    finish(config.options, report, video.COLUMNS, saved)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation looks like: errors on the face, the worst frames, error curves."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.camera import project_weak, view_direction
+from i2z_jax.geometry.mesh import vertex_normals
+from i2z_jax.geometry.raster import interpolate, rasterize
+from i2z_jax.geometry.render import render
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.types import Bool, Float, NDArray, UInt8
+
+INK, PAPER, GRID = (40, 40, 40), (255, 255, 255), (224, 224, 224)
+GREEN, RED = (60, 220, 90), (255, 70, 60)
+# Colours of curves, told apart with any eyes (Okabe and Ito 2008).
+CURVES = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233))
+SKIN = np.array([0.72, 0.66, 0.62], np.float32)
+# Drawn larger and averaged, for smooth edges.
+_FINER = 2
+
+
+def save(path: Path, picture: UInt8[NDArray, "h w 3"]) -> Path:
+    """Write a PNG; an earlier one is replaced."""
+    with write_aside(path, overwrite=True) as aside:
+        Image.fromarray(picture).save(aside, "PNG")
+    return path
+
+
+def heat(values: Float[NDArray, "*b"], limit: float) -> Float[NDArray, "*b 3"]:
+    """Colours of 0 (dark) to `limit` (yellow) and beyond, RGB in [0, 1]."""
+    level = np.clip(values / max(limit, 1e-9), 0, 1).reshape(-1, 1)
+    bgr = cv2.applyColorMap(np.uint8(np.rint(level * 255)), cv2.COLORMAP_VIRIDIS)
+    return bgr[:, 0, ::-1].reshape(*values.shape, 3).astype(np.float32) / 255
+
+
+def draw_mesh(
+    vertices: Float[NDArray, "n 3"],
+    pose: Float[NDArray, "6"],
+    topology: Topology,
+    size: int,
+    colours: Float[NDArray, "n 3"] | None = None,
+    behind: UInt8[NDArray, "h w 3"] | None = None,
+) -> UInt8[NDArray, "h w 3"]:
+    """A mesh in a crop, softly shaded by the angle to the viewer.
+
+    Args:
+        colours: of the vertices, [0, 1]; a plain skin by default.
+        behind: the picture it is drawn on; white by default.
+    """
+    tint = np.broadcast_to(SKIN, vertices.shape) if colours is None else colours
+    facing = np.asarray(
+        np.float32(vertex_normals(vertices, topology.faces))
+        @ view_direction(np.asarray(pose, np.float32))
+    )
+    shaded = np.float32(tint) * (0.45 + 0.55 * np.clip(facing, 0, 1)[:, None])
+    image, mask = _draw(
+        *map(jnp.asarray, (_pixels(vertices, pose, size), shaded, topology.faces)),
+        size=size * _FINER,
+    )
+    return _over(np.asarray(image), np.asarray(mask), size, behind)
+
+
+def draw_face(
+    vertices: Float[NDArray, "n 3"],
+    pose: Float[NDArray, "6"],
+    texture: Float[NDArray, "t t 3"],
+    topology: Topology,
+    size: int,
+    behind: UInt8[NDArray, "h w 3"] | None = None,
+) -> UInt8[NDArray, "h w 3"]:
+    """A textured face in a crop."""
+    points = jnp.asarray(_pixels(vertices, pose, size))
+    side = size * _FINER
+    image, mask = render(points, jnp.asarray(texture), topology, side, side)
+    return _over(np.asarray(image), np.asarray(mask), size, behind)
+
+
+def _pixels(vertices, pose, size) -> Float[NDArray, "n 3"]:
+    points = np.array(project_weak(np.float32(pose), np.float32(vertices)))
+    points[:, :2] = (points[:, :2] + 1) * (size * _FINER / 2)
+    return points
+
+
+@partial(jax.jit, static_argnames="size")
+def _draw(points, colours, faces, *, size):
+    raster = rasterize(points, faces, size, size)
+    image = interpolate(colours, faces, raster.triangle, raster.barycentric)
+    return image, raster.triangle >= 0
+
+
+def _over(
+    image: Float[NDArray, "h w 3"],
+    mask: Bool[NDArray, "h w"],
+    size: int,
+    behind: UInt8[NDArray, "h2 w2 3"] | None,
+) -> UInt8[NDArray, "h2 w2 3"]:
+    """Averaged to `size` and laid over a picture of that size."""
+    share = cv2.resize(np.float32(mask), (size, size), interpolation=cv2.INTER_AREA)
+    colour = np.where(mask[..., None], np.clip(image, 0, 1), 0).astype(np.float32)
+    colour = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA) * 255
+    back = np.full((size, size, 3), 255, np.uint8) if behind is None else behind
+    return np.uint8(np.rint(colour + (1 - share[..., None]) * back))
+
+
+def frontal_pose(
+    vertices: Float[NDArray, "n 3"], yaw: float = 0.0
+) -> Float[NDArray, "6"]:
+    """A head pose that shows a whole mesh from the front, turned by `yaw` rad."""
+    pose = np.array([1.0, 0.0, yaw, 0.0, 0.0, 0.0])
+    flat = project_weak(pose, np.asarray(vertices, np.float64))[:, :2]
+    low, high = flat.min(0), flat.max(0)
+    f = 1.9 / (high - low).max()
+    return np.float32([f, 0, yaw, 0, *(-f * (low + high) / 2)])
+
+
+def error_map(
+    vertices: Float[NDArray, "n 3"],
+    error: Float[NDArray, "n"],
+    topology: Topology,
+    title: str,
+    *,
+    size: int = 360,
+) -> UInt8[NDArray, "h w 3"]:
+    """Mean error of each vertex on a face, from three sides, with its scale in mm."""
+    limit = _round_up(float(np.quantile(error, 0.98)))
+    colours = heat(np.float32(error), limit)
+    views = [
+        draw_mesh(vertices, frontal_pose(vertices, yaw), topology, size, colours)
+        for yaw in (-0.7, 0.0, 0.7)
+    ]
+    return titled(np.hstack([*views, _scale(limit, size)]), title)
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 5, 10, 20, ...: the end of a scale."""
+    if not value > 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(next(power * step for step in (1, 2, 5, 10) if value <= power * step))
+
+
+def _scale(limit: float, height: int) -> UInt8[NDArray, "h w 3"]:
+    strip = np.full((height, 110, 3), 255, np.uint8)
+    top, bottom = 30, height - 20
+    levels = np.linspace(limit, 0, bottom - top, dtype=np.float32)
+    strip[top:bottom, 20:42] = np.uint8(heat(levels, limit)[:, None] * 255)
+    canvas = Image.fromarray(strip)
+    draw = ImageDraw.Draw(canvas)
+    for share in (0.0, 0.5, 1.0):
+        y = bottom - share * (bottom - top)
+        draw.text((48, y), f"{share * limit:g} mm", INK, _font(14), anchor="lm")
+    return np.asarray(canvas)
+
+
+def with_points(
+    picture: UInt8[NDArray, "h w 3"],
+    points: Float[NDArray, "l 2"],
+    colour: tuple[int, int, int],
+) -> UInt8[NDArray, "h w 3"]:
+    """Dots at points in px (centres at +0.5)."""
+    picture = picture.copy()
+    bits = 4  # sub-pixel centres
+    for x, y in np.rint((points - 0.5) * 2**bits).astype(int).tolist():
+        cv2.circle(picture, (x, y), 30, colour, -1, cv2.LINE_AA, bits)
+    return picture
+
+
+def sheet(
+    rows: Sequence[tuple[str, Sequence[UInt8[NDArray, "h w 3"]]]],
+    columns: Sequence[str],
+    title: str,
+) -> UInt8[NDArray, "h w 3"]:
+    """Pictures of one size in a grid, columns named on top, rows at the left."""
+    side = rows[0][1][0].shape[1]
+    margin, head = 120, 26
+    lines = []
+    for name, pictures in rows:
+        line = np.hstack([np.full((side, margin, 3), 255, np.uint8), *pictures])
+        canvas = Image.fromarray(line)
+        draw = ImageDraw.Draw(canvas)
+        draw.multiline_text((10, side / 2), name, INK, _font(14), anchor="lm")
+        lines.append(np.asarray(canvas))
+    width = margin + side * len(columns)
+    canvas = Image.new("RGB", (width, head), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, name in enumerate(columns):
+        draw.text((margin + side * (i + 0.5), head / 2), name, INK, _font(14), "mm")
+    return titled(np.vstack([np.asarray(canvas), *lines]), title)
+
+
+def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w 3"]:
+    """A picture under a line that says what it is."""
+    canvas = Image.new("RGB", (picture.shape[1], 34), PAPER)
+    ImageDraw.Draw(canvas).text((10, 17), title, INK, _font(16), anchor="lm")
+    return np.vstack([np.asarray(canvas), picture])
+
+
+def error_curves(
+    errors: Mapping[str, Float[NDArray, "e"]],
+    limit: float,
+    title: str,
+    unit: str,
+    *,
+    size: tuple[int, int] = (640, 400),
+) -> UInt8[NDArray, "h w 3"]:
+    """Cumulative error distributions: which share of the faces is below an error.
+
+    Args:
+        errors: by the name of the curve.
+        limit: right end of the axis.
+        unit: of the axis, such as "NME, inter-ocular".
+    """
+    width, height = (_FINER * side for side in size)
+    left, right, top, bottom = 120, width - 40, 30, height - 110
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for share in np.linspace(0, 1, 5):
+        y = bottom - share * (bottom - top)
+        draw.line([(left, y), (right, y)], GRID, 2)
+        draw.text((left - 14, y), f"{share:.0%}", INK, _font(26), anchor="rm")
+        x = left + share * (right - left)
+        draw.line([(x, bottom), (x, bottom + 8)], INK, 2)
+        draw.text((x, bottom + 14), f"{share * limit:.3g}", INK, _font(26), "ma")
+    draw.line([(left, top), (left, bottom), (right, bottom)], INK, 3)
+    draw.text(((left + right) / 2, height - 40), unit, INK, _font(26), anchor="ms")
+    for i, (name, each) in enumerate(errors.items()):
+        colour = CURVES[i % len(CURVES)]
+        places = np.concatenate([[0.0], np.sort(each[np.isfinite(each)])])
+        shares = np.arange(len(places)) / max(len(each), 1)
+        # A step at each face: right to its error, then up.
+        x, y = np.repeat(places, 2)[1:], np.repeat(shares, 2)[:-1]
+        x, y = np.append(x, limit), np.append(y, (each <= limit).mean())
+        line = np.stack(
+            [left + x / limit * (right - left), bottom - y * (bottom - top)], 1
+        )
+        seen = [tuple(point) for point in line[x <= limit].tolist()]
+        draw.line(seen, colour, 5, joint="curve")
+        key = bottom - 30 - 34 * (len(errors) - 1 - i)
+        draw.line([(right - 330, key), (right - 280, key)], colour, 5)
+        draw.text((right - 268, key), name, INK, _font(26), anchor="lm")
+    return titled(np.asarray(canvas.resize(size, Image.Resampling.LANCZOS)), title)
+
+
+def _font(size: int):
+    return ImageFont.load_default(size)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks over a dataset: every example once, in order, on whatever devices there are.
+
+Devices and batch size change who computes a row and nothing else: a step gives one
+row an example, and every mean is taken on the host, in float64, in dataset order.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from i2z_jax import console
+from i2z_jax.data.batches import Example, Source, Stream, one_pass
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.crop import pixels_from_unit
+from i2z_jax.geometry.topology import TexelMap, Topology, texel_map
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.sharding import create_mesh, to_global
+from i2z_jax.system import System
+from i2z_jax.train.run import place
+from i2z_jax.types import Array, Float, Int
+
+Rows = dict[str, Any]  # name -> arrays whose first axis is the examples
+
+
+class Runner(NamedTuple):
+    """How a dataset is gone through.
+
+    Attributes:
+        mesh: the devices; all of this process by default.
+        batch_size: examples at a time, all devices together; rounded up to them.
+        workers: processes that decode pictures; 0 decodes in this one.
+    """
+
+    mesh: Mesh
+    batch_size: int = 8
+    workers: int = 0
+
+    @classmethod
+    def on_all_devices(cls, batch_size: int = 8, workers: int = 0) -> "Runner":
+        return cls(create_mesh(devices=jax.local_devices()), batch_size, workers)
+
+    @property
+    def size(self) -> int:
+        """Rows of a batch, which the devices divide."""
+        return -(-self.batch_size // self.mesh.size) * self.mesh.size
+
+    def place(self, tree: Any) -> Any:
+        """Networks and tables, a copy on every device."""
+        return place(tree, self.mesh)
+
+    def rows(
+        self,
+        source: Source,
+        step: Callable[[Any, Mapping[str, Array]], Rows],
+        models: Any,
+        *,
+        what: str,
+        change: Callable[[Example, np.random.Generator], Example] | None = None,
+    ) -> Iterator[tuple[Rows, Rows]]:
+        """`(batch, step(models, batch))` as NumPy arrays, padding taken off.
+
+        Args:
+            source: the examples.
+            step: a jitted function; every array it returns has a row an example.
+            models: what the step needs beside the batch, from `place`.
+            what: named in the progress bar.
+            change: applied to each example while it is loaded.
+        """
+        stream = Stream(source, self.size, change)
+        with one_pass(stream, workers=self.workers) as batches:
+            waiting = None
+            for batch in console.progress(batches, what, total=len(batches)):
+                dispatched = batch, step(models, to_global(batch, self.mesh))
+                if waiting is not None:  # fetched while the next one is computed
+                    yield _on_host(*waiting)
+                waiting = dispatched
+            if waiting is not None:
+                yield _on_host(*waiting)
+
+
+def _on_host(batch: Rows, result: Rows) -> tuple[Rows, Rows]:
+    def fetch(x):
+        return np.asarray(x)[batch["valid"]]
+
+    return jax.tree.map(fetch, batch), jax.tree.map(fetch, result)
+
+
+def stacked(parts: list[Rows]) -> Rows:
+    """Batches of results as one."""
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+
+class Part:
+    """Some examples of a source, in the order given."""
+
+    def __init__(self, source: Source, indices: Int[np.ndarray, "k"]):
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Example:
+        return self.source[int(self.indices[index])]
+
+
+class FaceModel(NamedTuple):
+    """A system as the steps take it: networks and tables, all of them arrays."""
+
+    net: I2ZNet
+    dam: DAM
+    faces: Int[Array, "f 3"]
+    # At the size at which textures are compared.
+    texel_map: TexelMap
+    regions: dict[str, Float[Array, "n"]]
+    # Vertices of the landmarks' triangles and their weights; None without a map.
+    landmark_corners: Int[Array, "68 3"] | None
+    landmark_weights: Float[Array, "68 3"] | None
+
+    def landmarks(
+        self, vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], size: int
+    ) -> Float[Array, "b 68 2"] | None:
+        """The mesh's landmarks in px of a crop of `size`; None without a map."""
+        if self.landmark_corners is None or self.landmark_weights is None:
+            return None
+        corners = vertices[:, self.landmark_corners]
+        points = jnp.sum(corners * self.landmark_weights[None, ..., None], -2)
+        return pixels_from_unit(project_weak(pose, points)[..., :2], size)
+
+    def regional(self, per_vertex: Float[Array, "b n"]) -> dict[str, Float[Array, "b"]]:
+        """Means over the whole face and over each region."""
+        means = {"vertex_mm": per_vertex.mean(-1)}
+        for name, weight in self.regions.items():
+            mean = jnp.sum(per_vertex * weight[None], -1) / weight.sum()
+            means[f"{name}_mm"] = mean
+        return means
+
+
+def face_model(system: System, texture_size: int | None = None) -> FaceModel:
+    """A system's arrays.
+
+    Args:
+        texture_size: at which to compare textures; the decoder's by default.
+    """
+    size = texture_size or system.dam_card.config.texture_size
+    topology = system.topology
+    mapped = topology.landmark_faces is not None
+    return FaceModel(
+        system.net,
+        system.dam,
+        jnp.asarray(topology.faces),
+        TexelMap(*map(jnp.asarray, texel_map(topology, size, gutter=0))),
+        {k: jnp.float32(v) for k, v in sorted(topology.regions.items()) if v.any()},
+        jnp.asarray(topology.faces[topology.landmark_faces]) if mapped else None,
+        jnp.asarray(topology.landmark_barycentric) if mapped else None,
+    )
+
+
+def require_same_mesh(topology: Topology, system: System, where: Any) -> None:
+    """Refuse a dataset of another mesh than the system's.
+
+    Raises:
+        InputError: vertices or triangles differ.
+    """
+    ours = system.topology
+    for what, theirs_is, ours_is in (
+        ("vertices", topology.vertex_count, ours.vertex_count),
+        ("triangles", len(topology.faces), len(ours.faces)),
+    ):
+        if theirs_is != ours_is:
+            raise InputError(
+                "the dataset has another mesh than the checkpoint",
+                where=where,
+                expected=f"{ours_is} {what}",
+                got=theirs_is,
+                fix="evaluate on data of the person that the decoder was trained on",
+            )
+    if not np.array_equal(topology.faces, ours.faces):
+        raise InputError(
+            "the dataset's triangles are not the checkpoint's",
+            where=where,
+            fix="evaluate on data of the topology that the decoder was trained on",
+        )

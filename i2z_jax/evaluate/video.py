@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A built video: against ground truth where there is some, and against itself.
+
+Without truth three things can be measured (DESIGN section 10): whether the mesh's
+landmarks lie where the frozen hourglass sees them (*landmark residual*), whether
+consecutive frames show one texture (*CFTC residual*), and how much the result shakes
+(*jitter*). Where there is truth it takes part as a predictor of its own: its row says
+how small these three can be.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.data import landmarks68
+from i2z_jax.data.batches import Example
+from i2z_jax.data.pipeline import VideoFrames
+from i2z_jax.data.warp import sample_crop
+from i2z_jax.errors import InputError
+from i2z_jax.evaluate.metrics import (
+    CROP,
+    colour_difference,
+    distance,
+    landmark_error,
+    pose_distance,
+    rotation_angle,
+    second_difference,
+)
+from i2z_jax.evaluate.predict import FaceModel, Part, Rows, Runner, face_model
+from i2z_jax.evaluate.tables import Column, Row
+from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.crop import (
+    apply_affine,
+    compose,
+    invert,
+)
+from i2z_jax.geometry.unwrap import unwrap
+from i2z_jax.losses import landmark_loss
+from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.system import System
+from i2z_jax.types import Array, Bool, Float, NDArray
+
+TRUTH = "ground truth"
+
+COLUMNS = (
+    Column("predictor", "predictor"),
+    Column("frames", "frames"),
+    Column("vertex_mm", "vertices\nmm"),
+    Column("eyes_mm", "eyes\nmm"),
+    Column("mouth_mm", "mouth\nmm"),
+    Column("jaw_mm", "jaw\nmm"),
+    Column("pose_px", "pose\npx of 256", 2),
+    Column("pose_deg", "pose\ndeg", 2),
+    Column("nme_percent", "mesh NME %\ninter-ocular", 2),
+    Column("landmark_residual_px", "landmark\nresidual px", 2),
+    Column("cftc_residual", "CFTC\nresidual", 4),
+    Column("jitter_px", "jitter\npx of 256", 3),
+    Column("jitter_mm", "jitter\nmm", 3),
+    Column("gap_closed", "gap\nclosed", 3),
+)
+
+
+class VideoScores(NamedTuple):
+    """What a video gave.
+
+    Attributes:
+        rows: a row of the table for each system, and for the ground truth.
+        frames: per predictor and metric a value a frame, NaN where it is undefined:
+            the first frames of a take have no jitter.
+        poses, states: per predictor, of each frame; the truth has no state.
+        vertex_error: per system the mean error at each vertex, mm; with truth only.
+        source: the frames.
+    """
+
+    rows: list[Row]
+    frames: dict[str, dict[str, Float[NDArray, "e"]]]
+    poses: dict[str, Float[NDArray, "e 6"]]
+    states: dict[str, Float[NDArray, "e z"]]
+    vertex_error: dict[str, Float[NDArray, "n"]]
+    source: Part
+
+
+class FrameFacts(NamedTuple):
+    """What is known of every frame before a network sees it."""
+
+    starts: Bool[NDArray, "e"]  # does not continue the frame before
+    repeats: Bool[NDArray, "e"]
+    crop_from_image: Float[NDArray, "e 2 3"]
+    crop_size: int  # px, as stored
+    truth: bool
+    landmarks: bool  # the truth has them
+
+
+def evaluate_video(
+    systems: Mapping[str, System],
+    directory: str | Path,
+    runner: Runner,
+    *,
+    frames: tuple[int, int | None] = (0, None),
+) -> VideoScores:
+    """Errors, residuals and jitter of systems on a built monocular video.
+
+    Args:
+        systems: by the name of their row.
+        frames: the first, and the one after the last; for held-out parts.
+
+    Raises:
+        InputError: no such frames, ground truth of another mesh, or systems that
+            differ in mesh or crop size.
+    """
+    first = _alike(systems)
+    video = VideoFrames(directory, truth=True)
+    chosen = np.arange(len(video))[slice(*frames)]
+    if not len(chosen):
+        raise InputError(
+            "no such frames",
+            where=directory,
+            expected=f"a part of 0 to {len(video)}",
+            got=f"{frames[0]} to {frames[1]}",
+        )
+    source = Part(video, chosen)
+    facts = frame_facts(video, chosen)
+    if facts.truth:
+        _require_mesh(video[int(chosen[0])]["vertices"], first, directory)
+    size = first.image_size
+    texture_size = min(first.dam_card.config.texture_size, size)
+    models = runner.place({n: face_model(s, texture_size) for n, s in systems.items()})
+
+    names = [*systems, *([TRUTH] if facts.truth else [])]
+    watches = {name: Watch(facts) for name in names}
+    vertex_error = {name: np.zeros(first.topology.vertex_count) for name in systems}
+    measured: dict[str, dict[str, list]] = {name: {} for name in names}
+    batches = runner.rows(
+        source,
+        partial(_measure, size=size, truth=facts.truth),
+        models,
+        what=Path(directory).name,
+        change=partial(resized, size=size),
+    )
+    for _, result in batches:
+        for name, values in result.items():
+            temporal = watches[name].see(
+                values.pop("vertices"),
+                values.pop("flat"),
+                values.pop("texture"),
+                values.pop("seen"),
+            )
+            if name in vertex_error and facts.truth:
+                error = values.pop("vertex_error").astype(np.float64)
+                vertex_error[name] += error.sum(0) / len(source)
+            for metric, value in (values | temporal).items():
+                measured[name].setdefault(metric, []).append(value)
+    frames_of: dict[str, dict[str, Any]] = {
+        name: {metric: np.concatenate(v) for metric, v in metrics.items()}
+        for name, metrics in measured.items()
+    }
+    poses = {name: values.pop("pose") for name, values in frames_of.items()}
+    states = {name: frames_of[name].pop("z") for name in systems}
+    if not facts.landmarks:
+        for values in frames_of.values():
+            values.pop("nme_percent", None)
+    rows = [
+        {"predictor": name, "frames": len(source), **_means(frames_of[name])}
+        for name in names
+    ]
+    return VideoScores(
+        rows, frames_of, poses, states, vertex_error if facts.truth else {}, source
+    )
+
+
+def _alike(systems: Mapping[str, System]) -> System:
+    """One of the systems, when they can be compared."""
+    first, *others = systems.values()
+    for other in others:
+        for what, ours, theirs in (
+            ("crop sizes", first.image_size, other.image_size),
+            (
+                "numbers of vertices",
+                first.topology.vertex_count,
+                other.topology.vertex_count,
+            ),
+        ):
+            if ours != theirs:
+                raise InputError(
+                    f"the checkpoints have different {what}",
+                    expected=ours,
+                    got=theirs,
+                    fix="evaluate them one by one",
+                )
+    return first
+
+
+def frame_facts(video: VideoFrames, chosen: NDArray) -> FrameFacts:
+    """The text and flags of the chosen frames.
+
+    Raises:
+        InputError: some frames have ground truth and some have none.
+    """
+    records = [video.record(int(index)) for index in chosen]
+    truth = np.array([bool(r["has_truth"]) for r in records])
+    if truth.any() and not truth.all():
+        raise InputError(
+            "ground truth for some frames only",
+            where="monocular_video",
+            got=f"{truth.sum()} of {len(truth)}",
+            fix="build the videos with and without truth apart",
+        )
+    starts = np.array([bool(r["cut"]) for r in records])
+    starts[0] = True
+    return FrameFacts(
+        starts,
+        np.array([bool(r["duplicate"]) for r in records]),
+        np.stack([r["crop_from_image"] for r in records]).astype(np.float64),
+        len(video[int(chosen[0])]["image"]),
+        bool(truth.all()),
+        any(np.any(r["landmarks"]) for r in records),
+    )
+
+
+def _require_mesh(vertices: NDArray, system: System, where: str | Path) -> None:
+    if len(vertices) != system.topology.vertex_count:
+        raise InputError(
+            "the ground truth is of another mesh than the checkpoint",
+            where=where,
+            expected=f"{system.topology.vertex_count} vertices",
+            got=len(vertices),
+            fix="evaluate a checkpoint of the person in the video",
+        )
+
+
+def resized(example: Example, rng: np.random.Generator, *, size: int) -> Example:
+    """A frame's crop at the network's size, landmarks with it; H is in [-1, 1]."""
+    stored = example["image"].shape[0]
+    scale = np.array([[size / stored, 0.0, 0.0], [0.0, size / stored, 0.0]])
+    return {
+        **example,
+        "image": sample_crop(example["image"], scale, size),
+        "landmarks": np.float32(example["landmarks"] * (size / stored)),
+    }
+
+
+@partial(jax.jit, static_argnames=("size", "truth"))
+def _measure(
+    models: Mapping[str, FaceModel],
+    batch: Mapping[str, Array],
+    *,
+    size: int,
+    truth: bool,
+) -> Rows:
+    """Per predictor: meshes, textures and errors of each frame."""
+    image = unit_range(batch["image"])
+    result: dict[str, dict[str, Array]] = {}
+    detected = None
+    for name, model in models.items():
+        output = model.net(image)
+        vertices = model.dam.decode_vertices(output.z)
+        result[name] = {"z": output.z, "pose": output.pose, "vertices": vertices}
+        if detected is None and output.heatmaps is not None:
+            detected = soft_argmax(output.heatmaps, size)
+    if truth:
+        result[TRUTH] = {"pose": batch["pose"], "vertices": batch["vertices"]}
+    any_model = next(iter(models.values()))
+    for name, values in result.items():
+        pose, vertices = values["pose"], values["vertices"]
+        values["flat"] = project_weak(pose, vertices)[..., :2]
+        values["texture"], values["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
+            image, vertices, pose, any_model.texel_map, any_model.faces
+        )
+        points = any_model.landmarks(vertices, pose, size)
+        if points is not None and detected is not None:
+            values["landmark_residual_px"] = _residual(points, detected, size)
+        if points is not None and truth and name != TRUTH:
+            error = landmark_error(points, batch["landmarks"])
+            values["nme_percent"] = 100 * error
+        if truth and name != TRUTH:
+            per_vertex = distance(vertices, batch["vertices"])
+            values["vertex_error"] = per_vertex
+            values |= any_model.regional(per_vertex)
+            values["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
+            values["pose_deg"] = rotation_angle(pose, batch["pose"])
+    return result
+
+
+def _residual(points: Array, detected: Any, size: int) -> Float[Array, "b"]:
+    """Confidence-weighted distance to the hourglass's landmarks, px of 256; points of
+    the jaw's contour slide along it, as they do in adaptation."""
+    on_contour = np.zeros(landmarks68.COUNT, bool)
+    on_contour[landmarks68.PARTS["jaw"]] = True
+    each = landmark_loss(points, detected.points, jnp.asarray(on_contour))
+    weight = detected.confidence
+    total = jnp.maximum(jnp.sum(weight, -1), 1e-6)
+    return jnp.sum(each * weight, -1) / total * (CROP / size)
+
+
+class Watch:
+    """Frames in order -> what only several of them together show.
+
+    A frame that repeats the one before says nothing new and is passed over; a cut
+    starts anew. Jitter is measured in the video's frames, because crops move: px of
+    256 are those of a crop of the video's median size.
+    """
+
+    def __init__(self, facts: FrameFacts):
+        self._facts = facts
+        self._index = 0
+        # Up to two frames before: vertices, points in the image, texture, visibility.
+        self._past: list[tuple] = []
+        zoom = 2 / facts.crop_size
+        unit_from_crop = np.array([[zoom, 0.0, -1.0], [0.0, zoom, -1.0]])
+        unit_from_image = compose(unit_from_crop[None], facts.crop_from_image)
+        self._image_from_unit = np.asarray(invert(unit_from_image))
+        self._side = float(np.median(2 * np.hypot(*self._image_from_unit[:, :, 0].T)))
+
+    def see(
+        self,
+        vertices: Float[NDArray, "b n 3"],
+        flat: Float[NDArray, "b n 2"],
+        texture: Float[NDArray, "b t t 3"],
+        seen: Float[NDArray, "b t t"],
+    ) -> dict[str, Float[NDArray, "b"]]:
+        """`jitter_px`, `jitter_mm`, `cftc_residual` of the next frames."""
+        rows = []
+        for row in range(len(vertices)):
+            index = self._index + row
+            in_image = apply_affine(self._image_from_unit[index], flat[row])
+            rows.append(
+                self._step(index, vertices[row], in_image, texture[row], seen[row])
+            )
+        self._index += len(vertices)
+        names = ("jitter_px", "jitter_mm", "cftc_residual")
+        return dict(zip(names, np.array(rows, np.float64).T, strict=True))
+
+    def _step(self, index, vertices, points, texture, seen) -> tuple:
+        if self._facts.starts[index]:
+            self._past = []
+        elif self._facts.repeats[index]:
+            return np.nan, np.nan, np.nan
+        pixels = millimetres = consistency = np.nan
+        if len(self._past) == 2:
+            (mesh0, flat0, *_), (mesh1, flat1, *_) = self._past
+            shake = second_difference(flat0, flat1, points).mean()
+            pixels = shake * (CROP / self._side)
+            millimetres = second_difference(mesh0, mesh1, vertices).mean()
+        if self._past:
+            *_, last_texture, last_seen = self._past[-1]
+            both = seen * last_seen
+            consistency = colour_difference(texture, last_texture, both)
+        self._past = [*self._past[-1:], (vertices, points, texture, seen)]
+        return pixels, millimetres, float(consistency)
+
+
+def _means(values: Mapping[str, Float[NDArray, "e"]]) -> Row:
+    """Means over the frames for which a metric is defined; None where there is none."""
+    row: Row = {}
+    for name, each in values.items():
+        defined = each[np.isfinite(each)].astype(np.float64)
+        row[name] = float(defined.mean()) if len(defined) else None
+    return row

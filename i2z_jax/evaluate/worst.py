@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of one evaluation: error maps, worst frames, curves, as PNG files."""
+
+from pathlib import Path
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.data.batches import Source
+from i2z_jax.data.perturb import PERTURBATIONS
+from i2z_jax.data.pipeline import Views
+from i2z_jax.data.warp import sample_crop
+from i2z_jax.evaluate import pictures, scenarios
+from i2z_jax.evaluate.capture import CaptureScores
+from i2z_jax.evaluate.landmarks import LandmarkScores
+from i2z_jax.evaluate.metrics import Normaliser, distance
+from i2z_jax.evaluate.video import VideoScores
+from i2z_jax.geometry.camera import view_direction
+from i2z_jax.geometry.crop import crop_from_box
+from i2z_jax.system import System
+from i2z_jax.types import Float, NDArray, UInt8
+
+# Examples on a sheet, and the side of a picture on it, px.
+COUNT, SIDE = 5, 200
+# Vertex error at the yellow end of the colours on sheets, mm.
+_LIMIT = 5.0
+FACE_COLUMNS = ("picture", "prediction", "its mesh", "true mesh", "error")
+
+
+def worst(each: Float[NDArray, "e"], count: int = COUNT) -> list[int]:
+    """The examples with the largest errors, worst first; NaN was not measured."""
+    order = np.argsort(-np.nan_to_num(each, nan=-np.inf), kind="stable")
+    return [int(i) for i in order[:count] if np.isfinite(each[i])]
+
+
+def capture_pictures(
+    system: System, scores: CaptureScores, split: str, folder: Path
+) -> list[Path]:
+    """Where on the face the errors are, and the views that went worst."""
+    name = f"{split} ({len(scores.source)} views)"
+    mean_face = np.asarray(system.dam.statistics.vert_mean[...])
+    error_map = pictures.error_map(
+        mean_face,
+        scores.vertex_error,
+        system.topology,
+        f"mean vertex error, {name}: {scores.vertex_error.mean():.2f} mm",
+    )
+    indices = worst(scores.each)
+    rows = face_rows(system, scores.source, indices, scores.z, scores.pose, truth=True)
+    labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
+    sheet = pictures.sheet(
+        list(zip(labels, rows, strict=True)),
+        FACE_COLUMNS,
+        f"worst views of {name}; error: yellow is {_LIMIT:g} mm and more",
+    )
+    return [
+        pictures.save(folder / f"error_map_{split}.png", error_map),
+        pictures.save(folder / f"worst_{split}.png", sheet),
+    ]
+
+
+def video_pictures(
+    name: str, system: System, scores: VideoScores, folder: Path
+) -> list[Path]:
+    """As of a capture; without truth the worst frames by landmark residual."""
+    saved = []
+    truth = name in scores.vertex_error
+    file = "".join(c if c.isalnum() else "_" for c in name)
+    if truth:
+        error = scores.vertex_error[name]
+        error_map = pictures.error_map(
+            np.asarray(system.dam.statistics.vert_mean[...]),
+            error,
+            system.topology,
+            f"mean vertex error, {name}: {error.mean():.2f} mm",
+        )
+        saved.append(pictures.save(folder / f"error_map_{file}.png", error_map))
+    metric, unit = ("vertex_mm", "mm") if truth else ("landmark_residual_px", "px")
+    each = scores.frames[name].get(metric)
+    if each is None:
+        return saved
+    indices = worst(each)
+    rows = face_rows(
+        system,
+        scores.source,
+        indices,
+        scores.states[name],
+        scores.poses[name],
+        truth=truth,
+    )
+    labels = [f"frame {i}\n{each[i]:.2f} {unit}" for i in indices]
+    scale = f"; error: yellow is {_LIMIT:g} mm and more" if truth else ""
+    sheet = pictures.sheet(
+        list(zip(labels, rows, strict=True)),
+        FACE_COLUMNS if truth else FACE_COLUMNS[:3],
+        f"worst frames of {name}{scale}",
+    )
+    return [*saved, pictures.save(folder / f"worst_{file}.png", sheet)]
+
+
+def face_rows(
+    system: System,
+    source: Source,
+    indices: list[int],
+    z: Float[NDArray, "e z"],
+    pose: Float[NDArray, "e 6"],
+    *,
+    truth: bool,
+) -> list[list[UInt8[NDArray, "s s 3"]]]:
+    """For each example the pictures of `FACE_COLUMNS`; three without truth."""
+    topology, rows = system.topology, []
+    for i in indices:
+        example = source[i]
+        crop = resized(example["image"], SIDE)
+        vertices, texture = (np.asarray(x) for x in _decode(system, z[i], pose[i]))
+        row = [
+            crop,
+            pictures.draw_face(vertices, pose[i], texture, topology, SIDE, crop),
+            pictures.draw_mesh(vertices, pose[i], topology, SIDE),
+        ]
+        if truth:
+            true, true_pose = example["vertices"], np.asarray(example["pose"])
+            error = pictures.heat(distance(vertices, true), _LIMIT)
+            row += [
+                pictures.draw_mesh(true, true_pose, topology, SIDE),
+                pictures.draw_mesh(vertices, pose[i], topology, SIDE, error),
+            ]
+        rows.append(row)
+    return rows
+
+
+def _decode(system: System, z: Float[NDArray, "z"], pose: Float[NDArray, "6"]):
+    vertices, texture = _decoder(system.dam, jnp.asarray(z)[None], pose[None])
+    return vertices[0], texture[0]
+
+
+@jax.jit
+def _decoder(dam, z, pose):
+    face = dam.decode(z, view_direction(jnp.asarray(pose)))
+    return face.vertices, jnp.clip(face.texture, 0, 1)
+
+
+def resized(image: UInt8[NDArray, "h h 3"], size: int) -> UInt8[NDArray, "size size 3"]:
+    """A square picture at another size."""
+    side = float(image.shape[0])
+    affine = np.asarray(crop_from_box(np.array([0.0, 0.0, side, side]), size))
+    return sample_crop(image, affine, size, cv2.BORDER_REPLICATE)
+
+
+def landmark_pictures(
+    scores: LandmarkScores,
+    split: str,
+    folder: Path,
+    *,
+    normaliser: Normaliser,
+    threshold: float,
+) -> list[Path]:
+    """Cumulative error distribution, and the faces that went worst."""
+    errors = {name: each[normaliser] for name, each in scores.errors.items()}
+    file = split.replace("+", "_")
+    title = f"{split}: {len(scores.source)} faces"
+    curves = pictures.error_curves(
+        errors, threshold, title, f"NME ({normaliser}), share of 1"
+    )
+    saved = [pictures.save(folder / f"ced_{file}.png", curves)]
+    size = scores.protocol.image_size
+    for name, each in errors.items():
+        rows = []
+        for i in worst(each):
+            example = scores.protocol.apply(scores.source[i], np.random.default_rng(0))
+            crop, zoom = resized(example["image"], SIDE), SIDE / size
+            row = [
+                crop,
+                pictures.with_points(crop, example["landmarks"] * zoom, pictures.GREEN),
+                pictures.with_points(crop, scores.points[name][i] * zoom, pictures.RED),
+            ]
+            rows.append((f"face {i}\nNME {100 * each[i]:.1f} %", row))
+        sheet = pictures.sheet(
+            rows, ("picture", "truth", name), f"worst faces of {title}"
+        )
+        saved.append(pictures.save(folder / f"worst_{file}_{name}.png", sheet))
+    return saved
+
+
+def scenario_picture(directory: Path, split: str, size: int, folder: Path) -> Path:
+    """What each scenario does to some views."""
+    source, rng = Views(directory, split), np.random.default_rng(0)
+    columns = (None, *PERTURBATIONS)
+    rows = []
+    for k in range(COUNT):
+        index = k * len(source) // COUNT
+        example = source[index]
+        row = [
+            resized(scenarios.change_for(name, size)(example, rng)["image"], SIDE)
+            for name in columns
+        ]
+        rows.append((f"view {index}", row))
+    sheet = pictures.sheet(
+        rows, ("unchanged", *PERTURBATIONS), f"the scenarios on {split}"
+    )
+    return pictures.save(folder / "scenarios.png", sheet)
