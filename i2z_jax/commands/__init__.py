@@ -85,7 +85,10 @@ COMMANDS: dict[str, Command] = {
         "errors, landmark residual and jitter on a video",
         "i2z_jax.commands.evaluate_video",
     ),
-    "track": Command("track a face through a video; mesh, overlay and report"),
+    "track": Command(
+        "track a face through a video; mesh, overlay and report",
+        "i2z_jax.commands.track",
+    ),
     "inspect": Command(
         "what is in a checkpoint: architecture, sizes, origin",
         "i2z_jax.commands.inspect",

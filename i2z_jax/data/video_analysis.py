@@ -39,7 +39,7 @@ class Analysis(NamedTuple):
 def analyse(
     path: Path,
     detect: FaceDetector,
-    given: Float[NDArray, "f 4"] | None,
+    given: Float[NDArray, "g 4"] | None,
     limit: int | None,
     threads: int,
 ) -> Analysis:
@@ -72,7 +72,7 @@ def analyse(
     if given is None:
         box, found = track(detections, starts)
     else:
-        box, found = _steady(given, starts, path)
+        box, found = steady(given, starts, path)
     if np.isnan(box).all():
         raise InputError(
             "no face found",
@@ -82,9 +82,15 @@ def analyse(
     return Analysis(box, found, np.array(duplicate), starts)
 
 
-def _steady(
-    given: Float[NDArray, "f 4"], starts: Bool[NDArray, "f"], path: Path
+def steady(
+    given: Float[NDArray, "g 4"], starts: Bool[NDArray, "f"], path: Path
 ) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    """Boxes that somebody gave, smoothed and bridged as `faces.track` does with seen
+    ones; and where one was given.
+
+    Raises:
+        InputError: fewer boxes than frames.
+    """
     if len(given) < len(starts):
         raise InputError(
             "fewer boxes than frames",

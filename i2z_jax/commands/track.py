@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z track`: a real video -> z, pose and landmarks; overlay, mesh, page."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from i2z_jax import console
+from i2z_jax.errors import InputError
+
+# What a run leaves in its folder; --overwrite removes these and nothing else.
+OUTPUTS = (
+    "track.npz",
+    "overlay.mp4",
+    "overlay.png",
+    "mesh.glb",
+    "report.html",
+    "meshes",
+    "work",
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Track a face through a video; docs/track.md describes what is left in OUT.
+
+    Ctrl-C keeps the frames that are done (`complete` is false in track.npz); the same
+    command goes on from there.
+    """
+
+    # Video file, folder of frames, picture, or a camera's index. A camera is
+    # recorded to OUT/camera.mp4 until Ctrl-C, then tracked.
+    video: tyro.conf.Positional[str]
+    # What `i2z train regress` or `i2z adapt` left in WORKDIR/system.
+    checkpoint: Path
+    # Folder for track.npz, overlay.mp4, mesh.glb and report.html.
+    out: Path
+    # Which face: 1 is the largest, 2 the next.
+    face: int = 1
+    # Boxes or 68 landmarks for each frame (.npz, .csv) in the detector's place.
+    boxes: Path | None = None
+    # Stop after this many frames.
+    max_frames: int | None = None
+    # Frames whose mean landmark peak (0 to 1) is lower count as lost.
+    min_confidence: float = 0.2
+    # Cutoff of a One-Euro filter on pose and z, Hz; off by default. A slow motion
+    # then lags 1 / (2 pi cutoff) s: 0.16 s at 1 Hz, 0.04 s at 4 Hz.
+    smooth: float | None = None
+    # Bridge lost frames between two that are not; they are marked.
+    interpolate: bool = False
+    # Also store the vertices of every frame in track.npz (88 kB a frame at 7306).
+    vertices: bool = False
+    # Also write a mesh file for every frame to OUT/meshes.
+    meshes: Literal["obj", "ply"] | None = None
+    # Frames that go through the networks together.
+    batch_size: int = 8
+    # What the networks compute in.
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    # Threads of the detector. Default: all cores.
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    # Replace what an earlier run left in OUT.
+    overwrite: bool = False
+
+
+def run(config: Config) -> None:
+    """Passes over the video, then everything that is made from the result."""
+    from i2z_jax.data.faces import opencv_detector
+    from i2z_jax.data.video_analysis import read_boxes
+    from i2z_jax.report.track_outputs import Wishes, write_outputs
+    from i2z_jax.system import load_system
+    from i2z_jax.track import run as tracking
+    from i2z_jax.track import source
+    from i2z_jax.track.networks import Networks
+    from i2z_jax.track.timing import Stopwatch
+
+    _check(config)
+    _make_room(config)
+    system = load_system(config.checkpoint, dtype=config.dtype)
+    boxes = None if config.boxes is None else read_boxes(config.boxes)
+    video = Path(config.video)
+    if source.is_camera(config.video):
+        video = config.out / "camera.mp4"
+        if not video.exists():
+            source.record_camera(int(config.video), video, config.max_frames)
+    elif not video.exists():
+        raise InputError(
+            "not found",
+            where=video,
+            expected="a video, a folder of frames, a picture or a camera's index",
+        )
+    options = tracking.Options(
+        face=config.face,
+        max_frames=config.max_frames,
+        min_confidence=config.min_confidence,
+        threads=config.workers,
+        boxes=boxes,
+        box_source=tracking.box_source(config.boxes),
+    )
+    clock = Stopwatch()
+    networks = Networks(system, config.batch_size, clock)
+    work = config.out / "work"
+    tracking.begin(work, _settings(config, video))
+    wishes = Wishes(
+        smooth_hz=config.smooth,
+        interpolate=config.interpolate,
+        vertices=config.vertices,
+        meshes=config.meshes,
+    )
+
+    def collected():
+        return tracking.collect(work, video, networks.size, config.min_confidence)
+
+    try:
+        tracking.run(networks, video, work, options, opencv_detector)
+    except KeyboardInterrupt:
+        track = collected()
+        if track is not None:
+            write_outputs(networks, track, video, config.out, wishes, only_values=True)
+            console.err.print(
+                f"{config.out / 'track.npz'} has the {len(track)} frames that were "
+                "done; the same command goes on from there"
+            )
+        raise
+    except InputError:
+        tracking.abandon(work)
+        raise
+    track = collected()
+    write_outputs(networks, track, video, config.out, wishes)
+    tracking.end(work)
+    _say(config, track, clock)
+
+
+def _check(config: Config) -> None:
+    wrong = {
+        "--face": config.face < 1,
+        "--batch-size": config.batch_size < 1,
+        "--workers": config.workers < 1,
+        "--smooth": config.smooth is not None and config.smooth <= 0,
+        "--max-frames": config.max_frames is not None and config.max_frames < 1,
+    }
+    for name, is_wrong in wrong.items():
+        if is_wrong:
+            raise InputError("must be positive", where=name)
+
+
+def _make_room(config: Config) -> None:
+    """See that OUT is new, ours to go on with, or to be replaced."""
+    import shutil
+
+    out = config.out
+    if out.exists() and not out.is_dir():
+        raise InputError("is a file", where=out, expected="a folder")
+    if config.overwrite:
+        for name in OUTPUTS:
+            path = out / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+    elif out.is_dir() and any(out.iterdir()) and not (out / "work").is_dir():
+        raise InputError(
+            "already exists", where=out, fix="choose another folder or --overwrite"
+        )
+
+
+def _settings(config: Config, video: Path) -> dict:
+    """What a run that is gone on with must have in common with its first call."""
+    return {
+        "video": str(video.resolve()),
+        "video_changed": video.stat().st_mtime_ns,
+        "checkpoint": str(config.checkpoint.resolve()),
+        "checkpoint_changed": (config.checkpoint / "i2znet").stat().st_mtime_ns,
+        "face": config.face,
+        "boxes": str(config.boxes),
+        "max_frames": config.max_frames,
+        "min_confidence": config.min_confidence,
+        "dtype": config.dtype,
+    }
+
+
+def _say(config: Config, track, clock) -> None:
+    from i2z_jax.track.result import Status
+
+    for status in Status:
+        if count := int((track.status == status).sum()):
+            console.out.print(f"{status.name.lower():<14}{count:>7} frames")
+    for stage, seconds in clock.seconds.items():
+        fps = clock.fps(stage)
+        speed = "" if fps is None else f"{fps:>9.1f} frames/s"
+        console.out.print(f"{stage:<14}{seconds:>9.2f} s{speed}")
+    console.out.print(str(config.out / "report.html"))

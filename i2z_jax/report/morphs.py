@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sequence of meshes as one mesh, a few displacements, and weights over time.
+
+Principal components. Memory does not grow with the sequence, and how far the result is
+from it is measured over every frame, not estimated.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from i2z_jax.types import Float, NDArray
+
+# Components are added until the worst vertex of the sampled frames is this near, mm.
+TOLERANCE_MM = 0.1
+MOST_TARGETS = 32
+# Frames that the components are computed from, spread over the sequence.
+SAMPLED = 192
+
+# All frames' vertices in order, part by part; called once for each pass over them.
+Sequence = Callable[[], Iterator[Float[NDArray, "_ n 3"]]]
+
+
+class Morphs(NamedTuple):
+    """A sequence of meshes as one mesh, displacements and weights."""
+
+    base: Float[NDArray, "n 3"]  # mm
+    targets: Float[NDArray, "k n 3"]  # mm at weight 1
+    weights: Float[NDArray, "f k"]  # in [-1, 1]
+    worst_mm: float  # distance from the sequence, over all frames and vertices
+    mean_mm: float
+
+
+def morphs(sequence: Sequence, frames: int) -> Morphs:
+    """Principal components of a sequence, in memory that does not grow with it.
+
+    The components are those of at most `SAMPLED` frames; weights and error are of
+    all. Weights are scaled to [-1, 1], the targets accordingly.
+
+    Args:
+        sequence: gives the vertices of the frames, mm; it is gone through twice.
+        frames: how many there are, at least 1.
+    """
+    chosen = set(np.linspace(0, frames - 1, min(frames, SAMPLED)).round().astype(int))
+    sample = np.stack([v for i, v in enumerate(_each(sequence)) if i in chosen])
+    base = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+    count, n = sample.shape[:2]
+    basis = _components((sample - base[None]).reshape(count, -1).astype(np.float64))
+    weights = np.stack(
+        [basis @ (v - base).reshape(-1).astype(np.float64) for v in _each(sequence)]
+    )
+    scale = np.maximum(np.abs(weights).max(axis=0, initial=0.0), 1e-9)
+    targets = (basis * scale[:, None]).reshape(-1, n, 3).astype(np.float32)
+    weights = (weights / scale[None]).astype(np.float32)
+    worst, total = 0.0, 0.0
+    for row, vertices in zip(weights, _each(sequence), strict=True):
+        again = base + np.tensordot(row, targets, axes=1)
+        distance = np.sqrt(((again - vertices) ** 2).sum(axis=-1))
+        worst, total = max(worst, float(distance.max())), total + float(distance.mean())
+    return Morphs(base, targets, weights, worst, total / frames)
+
+
+def _components(shapes: Float[NDArray, "m d"]) -> Float[NDArray, "k d"]:
+    """Orthonormal rows, strongest first, as many as the tolerance asks for."""
+    # Of the small Gram matrix: there are fewer frames than coordinates.
+    values, vectors = np.linalg.eigh(shapes @ shapes.T)
+    order = np.argsort(values)[::-1][:MOST_TARGETS]
+    order = order[values[order] > 1e-9 * max(values.max(), 1e-30)]
+    basis = (vectors[:, order].T @ shapes) / np.sqrt(values[order])[:, None]
+    left = shapes.copy()
+    for count, row in enumerate(basis):
+        if np.sqrt((left.reshape(len(left), -1, 3) ** 2).sum(-1)).max() < TOLERANCE_MM:
+            return basis[:count]
+        left -= (left @ row)[:, None] * row[None]
+    return basis
+
+
+def _each(sequence: Sequence) -> Iterator[Float[NDArray, "n 3"]]:
+    for part in sequence():
+        yield from part

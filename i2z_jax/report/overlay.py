@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A track drawn: mesh lines and landmarks on the frame, the rendered face beside it.
+
+Everything comes from the track's values and the decoder; nothing is found anew. The
+face is drawn in the crop's frame, at a size of its own, and laid onto the picture by
+`crop_from_image`: the cost does not depend on the size of the video.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.geometry.camera import project_weak, view_direction
+from i2z_jax.geometry.crop import compose, invert, pixels_from_unit
+from i2z_jax.geometry.render import render
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.models.dam import DAM
+from i2z_jax.system import System
+from i2z_jax.track.result import Status, Track, image_from_unit
+from i2z_jax.track.timing import COMPILE, Stopwatch
+from i2z_jax.types import Array, Bool, Float, NDArray, UInt8
+
+# A panel is at most this high, px.
+PANEL_HEIGHT = 720
+# The face is drawn in a window this much larger than its crop: hair and chin of a
+# turned head reach out of it.
+MARGIN = 1.5
+# The window's side is a multiple of this, px, and at most the second.
+WINDOW_STEP, LARGEST_WINDOW = 64, 640
+# Lines of equal u and v over the face.
+GRID = 40
+# Share of the picture that a grid line covers.
+LINE_STRENGTH = 0.55
+
+BACKGROUND = 28
+LINE = (245, 245, 245)
+SEEN = (64, 224, 255)
+POSED = (255, 96, 64)
+_LABELS = {
+    Status.TRACKED: "",
+    Status.FOLLOWED: "followed",
+    Status.INTERPOLATED: "interpolated",
+    Status.LOST: "no face",
+    Status.UNREADABLE: "unreadable frame",
+}
+
+
+class Window(NamedTuple):
+    """Faces drawn in square windows around their crops."""
+
+    image: Float[Array, "b w w 3"]
+    mask: Bool[Array, "b w w"]
+    lines: Bool[Array, "b w w"]
+
+
+class Overlay:
+    """Draws frames of a track.
+
+    Args:
+        system: decoder and topology.
+        track: the result; its median face decides the size of the drawing.
+        mesh_landmarks: the mesh's landmarks in px of the frames, if it has any.
+        batch_size: frames decoded and drawn at a time.
+        clock: gets the stages `render`, which holds the decoder, and `compile`.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        track: Track,
+        mesh_landmarks: Float[NDArray, "f 68 2"] | None,
+        batch_size: int,
+        clock: Stopwatch,
+    ):
+        self.system, self.track, self.clock = system, track, clock
+        self.mesh_landmarks, self.batch_size = mesh_landmarks, batch_size
+        width, height = (int(side) for side in track.frame_size)
+        zoom = min(1.0, PANEL_HEIGHT / height)
+        self.size = tuple(
+            max(round(side * zoom / 2), 1) * 2 for side in (width, height)
+        )
+        self.panel_from_image = np.array(
+            [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
+        )
+        self.window = _window_side(track, zoom)
+        self._program = None
+
+    def frames(
+        self, pictures: Iterable[tuple[int, UInt8[NDArray, "h w 3"] | None]]
+    ) -> Iterator[UInt8[NDArray, "h2 w2 3"]]:
+        """Both panels side by side, for `(row of the track, picture)` in order."""
+        waiting: list[tuple[int, np.ndarray | None]] = []
+        for item in pictures:
+            waiting.append(item)
+            if len(waiting) == self.batch_size:
+                yield from self._batch(waiting)
+                waiting.clear()
+        if waiting:
+            yield from self._batch(waiting)
+
+    def _batch(
+        self, items: list[tuple[int, np.ndarray | None]]
+    ) -> Iterator[UInt8[NDArray, "h2 w2 3"]]:
+        rows = np.array([row for row, _ in items])
+        window = self._draw(self.track[rows])
+        with self.clock.stage("overlay", len(items)):
+            panels = [
+                self._panels(row, picture, *(np.asarray(part[i]) for part in window))
+                for i, (row, picture) in enumerate(items)
+            ]
+        yield from panels
+
+    def _draw(self, part: Track) -> Window:
+        filler = self.batch_size - len(part)
+        z, pose = (
+            np.pad(np.nan_to_num(a).astype(np.float32), [(0, filler), (0, 0)])
+            for a in (part.z, part.pose)
+        )
+        arguments = (self.system.dam, jnp.asarray(z), jnp.asarray(pose))
+        if self._program is None:
+            with self.clock.stage(COMPILE):
+
+                def program(dam, z, pose):
+                    return draw(dam, self.system.topology, z, pose, self.window)
+
+                self._program = jax.jit(program).lower(*arguments).compile()
+        with self.clock.stage("render", len(part)):
+            return Window(*map(np.asarray, self._program(*arguments)))
+
+    def _panels(
+        self,
+        row: int,
+        picture: UInt8[NDArray, "h w 3"] | None,
+        image: Float[NDArray, "w w 3"],
+        mask: Bool[NDArray, "w w"],
+        lines: Bool[NDArray, "w w"],
+    ) -> UInt8[NDArray, "h2 w2 3"]:
+        width, height = self.size
+        one = self.track[np.array([row])]
+        if picture is None:
+            left = np.full((height, width, 3), BACKGROUND, np.uint8)
+        else:
+            left = np.asarray(
+                cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
+            )
+        right = np.full((height, width, 3), BACKGROUND, np.uint8)
+        status = Status(int(one.status[0]))
+        if one.usable[0]:
+            to_panel = self._panel_from_window(one)
+            drawn = np.concatenate([image, mask[..., None], lines[..., None]], axis=-1)
+            laid = _warp(drawn.astype(np.float32), to_panel, self.size)
+            cover = laid[..., 3:4]
+            right = _blend(right, laid[..., :3] * 255, cover, premultiplied=True)
+            left = _blend(left, np.float32(LINE), LINE_STRENGTH * laid[..., 4:5])
+            self._dots(left, one.landmarks[0], SEEN)
+            if self.mesh_landmarks is not None:
+                self._dots(left, self.mesh_landmarks[row], POSED)
+        _write(left, f"{one.time_s[0]:.2f} s  {_LABELS[status]}")
+        return np.concatenate([left, right], axis=1)
+
+    def _panel_from_window(self, one: Track) -> Float[NDArray, "2 3"]:
+        image_from_crop = image_from_unit(one.crop_from_image, one.crop_size)[0]
+        side = 2 * MARGIN / self.window
+        unit_from_window = np.array([[side, 0.0, -MARGIN], [0.0, side, -MARGIN]])
+        placed = compose(image_from_crop, unit_from_window)
+        return np.asarray(compose(self.panel_from_image, np.asarray(placed)))
+
+    def _dots(
+        self,
+        panel: UInt8[NDArray, "h w 3"],
+        points: Float[NDArray, "l 2"],
+        colour: tuple[int, int, int],
+    ) -> None:
+        scale = self.panel_from_image[[0, 1], [0, 1]]
+        radius = max(1, round(self.size[1] / 300))
+        for point in points[np.isfinite(points).all(axis=1)] * scale:
+            # OpenCV counts pixel centres from whole numbers, in 1/16 px here.
+            centre = np.round((point - 0.5) * 16).astype(int).tolist()
+            cv2.circle(panel, centre, radius * 16, colour, -1, cv2.LINE_AA, shift=4)
+
+
+def draw(
+    dam: DAM,
+    topology: Topology,
+    z: Float[Array, "b z"],
+    pose: Float[Array, "b 6"],
+    side: int,
+) -> Window:
+    """Decode and draw faces in windows of `side` px, `MARGIN` times their crops.
+
+    The grid follows u and v: a line is where the next pixel has another cell.
+    """
+    face = dam.decode(z, view_direction(pose))
+    points = project_weak(pose, face.vertices)
+    flat = pixels_from_unit(points[..., :2] / MARGIN, side)
+    points = jnp.concatenate([flat, points[..., 2:]], axis=-1)
+    size = face.texture.shape[1]
+    ramp = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
+    uv = jnp.stack(jnp.meshgrid(ramp, ramp), axis=-1)
+
+    def one(points: Array, texture: Array) -> tuple[Array, Array]:
+        channels = jnp.concatenate([jnp.clip(texture, 0, 1), uv], axis=-1)
+        return render(points, channels, topology, side, side)
+
+    image, mask = jax.vmap(one)(points, face.texture)
+    cell = jnp.where(mask[..., None], jnp.floor(image[..., 3:] * GRID), -1)
+    right = jnp.any(cell != jnp.roll(cell, -1, axis=2), axis=-1)
+    below = jnp.any(cell != jnp.roll(cell, -1, axis=1), axis=-1)
+    return Window(image[..., :3], mask, mask & (right | below))
+
+
+def _window_side(track: Track, zoom: float) -> int:
+    """Enough px for the median face, so that laying it down neither blurs nor skips."""
+    usable = track.crop_from_image[track.usable]
+    if not len(usable):
+        return WINDOW_STEP
+    crop_px = track.crop_size / float(np.median(usable[:, 0, 0])) * zoom
+    steps = -(-MARGIN * crop_px // WINDOW_STEP)
+    return int(np.clip(steps * WINDOW_STEP, WINDOW_STEP, LARGEST_WINDOW))
+
+
+def _warp(
+    image: Float[NDArray, "w w c"],
+    panel_from_window: Float[NDArray, "2 3"],
+    size: tuple[int, int],
+) -> Float[NDArray, "h w2 c"]:
+    """A window laid into an empty panel; pixel centres at +0.5."""
+    half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+    inverse = compose(np.asarray(invert(panel_from_window)), half)
+    inverse = compose(
+        np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]]), np.asarray(inverse)
+    )
+    # OpenCV warps four channels at a time.
+    parts = [
+        cv2.warpAffine(
+            np.ascontiguousarray(some),
+            np.asarray(inverse),
+            size,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        )
+        for some in (image[..., :4], image[..., 4:])
+    ]
+    return np.concatenate(
+        [parts[0], parts[1].reshape(*parts[0].shape[:2], -1)], axis=-1
+    )
+
+
+def _blend(
+    below: UInt8[NDArray, "h w 3"],
+    above: Float[NDArray, "*s 3"],
+    cover: Float[NDArray, "h w 1"],
+    *,
+    premultiplied: bool = False,
+) -> UInt8[NDArray, "h w 3"]:
+    top = above if premultiplied else above * cover
+    return np.clip(below * (1 - cover) + top, 0, 255).astype(np.uint8)
+
+
+def _write(panel: UInt8[NDArray, "h w 3"], text: str) -> None:
+    scale = max(0.4, panel.shape[0] / 900)
+    place = (int(14 * scale), panel.shape[0] - int(16 * scale))
+    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(
+            panel, text.strip(), place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour,
+            thickness, cv2.LINE_AA,
+        )  # fmt: skip

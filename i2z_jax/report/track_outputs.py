@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the values of a run to everything it leaves behind.
+
+    track.npz                values
+    overlay.mp4 (or .png)    drawn from track.npz's values and the decoder
+    mesh.glb, meshes/        for other tools
+    report.html              for a person
+
+Each is written aside and renamed, so that what is there is whole.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.video_writer import write_video
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.camera import view_direction
+from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.report.gltf import write_glb
+from i2z_jax.report.morphs import morphs
+from i2z_jax.report.overlay import Overlay
+from i2z_jax.report.sequence import Format, write_sequence
+from i2z_jax.report.track_page import Sight, track_page
+from i2z_jax.track import result, source
+from i2z_jax.track.networks import Networks
+from i2z_jax.track.result import Track
+from i2z_jax.track.run import vertices_of
+from i2z_jax.track.smooth import interpolated, latency_s, smoothed
+from i2z_jax.types import Float, NDArray, UInt8
+
+KEY_FRAMES = 6
+# Pictures in the page are at most this wide, px.
+PICTURE_WIDTH = 960
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is done to the values, and what is written beyond the usual."""
+
+    smooth_hz: float | None = None
+    interpolate: bool = False
+    vertices: bool = False
+    meshes: Format | None = None
+
+
+def write_outputs(
+    networks: Networks,
+    track: Track,
+    video: Path,
+    out: Path,
+    wishes: Wishes,
+    *,
+    only_values: bool = False,
+) -> Track:
+    """Write the outputs to `out`; returns the track as written.
+
+    Args:
+        networks: with the system that made the track.
+        track: the run's result.
+        video: what was tracked, for the pictures.
+        out: the folder.
+        wishes: options of the run.
+        only_values: write track.npz alone, of an interrupted run.
+    """
+    notes = []
+    if wishes.interpolate:
+        track = interpolated(track)
+    if wishes.smooth_hz is not None:
+        track = smoothed(track, wishes.smooth_hz)
+        lag = 1000 * latency_s(wishes.smooth_hz)
+        notes.append(
+            f"Smoothed (One-Euro, {wishes.smooth_hz:g} Hz): slow motion lags by "
+            f"{lag:.0f} ms, quick motion by less."
+        )
+    topology = networks.system.topology
+    mesh_landmarks = _mesh_landmarks(networks, track)
+    with write_aside(out / "track.npz", overwrite=True) as aside:
+        stored = (v for _, v in vertices_of(networks, track))
+        result.save(
+            aside,
+            track,
+            faces=topology.faces,
+            mesh_landmarks=mesh_landmarks,
+            vertices=stored if wishes.vertices else None,
+        )
+    if only_values:
+        return track
+    key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
+    sight = Sight(key_frames, mesh_landmarks, None, 0.0, notes)
+    if track.usable.any():
+        texture = _frontal_texture(networks, track)
+        shape = morphs(lambda: _usable_parts(networks, track), int(track.usable.sum()))
+        with write_aside(out / "mesh.glb", overwrite=True) as aside:
+            write_glb(aside, track, shape, topology, texture)
+        glb = (out / "mesh.glb").read_bytes()
+        sight = sight._replace(glb=glb, worst_mm=shape.worst_mm)
+        if wishes.meshes is not None:
+            with write_aside(out / "meshes", overwrite=True) as aside:
+                meshes = _numbered(networks, track)
+                write_sequence(aside, meshes, topology, texture, wishes.meshes)
+    else:
+        notes.append(
+            "No frame has landmarks of enough confidence, so there is no mesh: "
+            "look at the curves, then lower --min-confidence, or adapt the network."
+        )
+    with write_aside(out / "report.html", overwrite=True) as aside:
+        aside.write_text(track_page(track, sight, networks.clock), encoding="utf-8")
+    return track
+
+
+def _mesh_landmarks(
+    networks: Networks, track: Track
+) -> Float[NDArray, "f 68 2"] | None:
+    topology = networks.system.topology
+    if topology.landmark_faces is None:
+        return None
+    parts = [
+        part.project(np.asarray(landmark_points(topology, vertices)))[..., :2]
+        for part, vertices in vertices_of(networks, track)
+    ]
+    return np.concatenate(parts)
+
+
+def _write_overlay(
+    networks: Networks,
+    track: Track,
+    mesh_landmarks: Float[NDArray, "f 68 2"] | None,
+    video: Path,
+    out: Path,
+) -> list[tuple[int, bytes]]:
+    """The video (of one picture, a picture); returns some frames of it as JPEGs."""
+    clock = networks.clock
+    overlay = Overlay(
+        networks.system, track, mesh_landmarks, networks.batch_size, clock
+    )
+    wanted = _key_rows(track)
+    kept: list[tuple[int, bytes]] = []
+
+    def drawn() -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
+        frames = clock.each("decode", source.frames(video, len(track)))
+        pictures = ((frame.number, frame.image) for frame in frames)
+        panels = console.progress(overlay.frames(pictures), "overlay", total=len(track))
+        for row, image in enumerate(panels):
+            if row in wanted:
+                kept.append((row, _jpeg(image)))
+            yield float(track.time_s[row]), image
+
+    if source.is_picture(video):
+        ((_, image),) = drawn()
+        with write_aside(out / "overlay.png", overwrite=True) as aside:
+            cv2.imwrite(str(aside), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        return kept
+    with write_aside(out / "overlay.mp4", overwrite=True) as aside:
+        before = sum(clock.seconds.values())
+        with clock.stage("encode"):
+            count = write_video(aside, drawn())
+        # Encoding drives the stages before it: their time is not its own.
+        inside = sum(clock.seconds.values()) - before - clock.seconds["encode"]
+        clock.add("encode", -inside, count)
+    return kept
+
+
+def _key_rows(track: Track) -> set[int]:
+    """Frames for the page: spread over those with a face, or over all."""
+    rows = np.flatnonzero(track.usable)
+    rows = rows if len(rows) else np.arange(len(track))
+    chosen = np.linspace(0, len(rows) - 1, min(KEY_FRAMES, len(rows)))
+    return {int(rows[i]) for i in chosen.round().astype(int)}
+
+
+def _frontal_texture(networks: Networks, track: Track) -> UInt8[NDArray, "t t 3"]:
+    """The decoded texture of the frame that looks straightest into the camera."""
+    angles = np.abs(track.pose[:, 1:3]).sum(axis=1)
+    row = int(np.nanargmin(np.where(track.usable, angles, np.nan)))
+    z, pose = (a[row : row + 1].astype(np.float32) for a in (track.z, track.pose))
+    texture = networks.texture(z, np.asarray(view_direction(pose)))[0]
+    return np.round(texture * 255).astype(np.uint8)
+
+
+def _usable_parts(
+    networks: Networks, track: Track
+) -> Iterator[Float[NDArray, "_ n 3"]]:
+    for part, vertices in vertices_of(networks, track):
+        yield vertices[part.usable]
+
+
+def _numbered(
+    networks: Networks, track: Track
+) -> Iterator[tuple[int, Float[NDArray, "n 3"]]]:
+    rows = iter(np.flatnonzero(track.usable).tolist())
+    for vertices in _usable_parts(networks, track):
+        for one in vertices:
+            yield next(rows), one
+
+
+def _jpeg(image: UInt8[NDArray, "h w 3"]) -> bytes:
+    height, width = image.shape[:2]
+    zoom = min(1.0, PICTURE_WIDTH / width)
+    size = (round(width * zoom), round(height * zoom))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    bgr = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

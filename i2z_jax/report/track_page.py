@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`report.html` of a track: what was followed, how surely, how fast, and the face."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from i2z_jax.evaluate.metrics import second_difference
+from i2z_jax.report.page import (
+    Block,
+    Gallery,
+    Head,
+    Picture,
+    Plot,
+    Section,
+    Table,
+    Text,
+    Tiles,
+    page,
+)
+from i2z_jax.report.plots import curves
+from i2z_jax.track.result import Status, Track
+from i2z_jax.track.timing import COMPILE, Stopwatch
+from i2z_jax.types import Float, NDArray
+
+STAGES = {
+    "decode": "decoding the video, all passes",
+    "detect": "detector, seconds of its threads together",
+    "crop": "cutting crops",
+    "landmarks": "landmark stream, for the crops",
+    "net": "I2ZNet",
+    "decoder": "decoder: mesh",
+    "render": "decoder and drawing the face",
+    "overlay": "laying it over the frame",
+    "encode": "encoding overlay.mp4",
+    COMPILE: "compiling, once for each program",
+}
+_MEANING = {
+    Status.TRACKED: "the detector saw the face in this frame",
+    Status.FOLLOWED: "between detections, by the face's own landmarks",
+    Status.INTERPOLATED: "no face was seen; bridged between neighbours",
+    Status.LOST: "no face, or landmarks of too little confidence",
+    Status.UNREADABLE: "the frame could not be decoded",
+}
+
+
+class Sight(NamedTuple):
+    """What the page shows beside the track's numbers."""
+
+    key_frames: list[tuple[int, bytes]]  # frame number, JPEG
+    mesh_landmarks: Float[NDArray, "f 68 2"] | None
+    glb: bytes | None
+    worst_mm: float
+    notes: list[str]
+
+
+def track_page(track: Track, sight: Sight, clock: Stopwatch) -> str:
+    """The page as HTML."""
+    counts = {s: int((track.status == s).sum()) for s in Status}
+    seen = sum(counts[s] for s in (Status.TRACKED, Status.FOLLOWED))
+    width, height = track.frame_size.tolist()
+    lead = (
+        f"{track.video}: {len(track)} frames of {width} x {height} px, "
+        f"{track.time_s[-1] - track.time_s[0]:.1f} s; a face in {seen} of them."
+    )
+    confidence = np.nanmean(track.confidence) if seen else np.nan
+    tiles = [(f"{seen} / {len(track)}", "frames with the face")]
+    if np.isfinite(confidence):
+        tiles.append((f"{confidence:.2f}", "mean landmark confidence"))
+    residual = landmark_residual(track, sight.mesh_landmarks)
+    if residual is not None and np.isfinite(residual).any():
+        median = float(np.nanmedian(residual))
+        tiles.append((f"{median:.1f} px", "median landmark residual"))
+    if (speed := clock.fps("net")) is not None:
+        tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
+    first: list[Block] = [Tiles(tiles), *map(Text, sight.notes)]
+    sections = [Section("Result", [*first, _statuses(counts)])]
+    if sight.key_frames:
+        sections.append(Section("Key frames", [_gallery(track, sight)]))
+    if sight.glb is not None:
+        caption = (
+            "Drag to turn. The mesh of mesh.glb, whose morphs are within "
+            f"{sight.worst_mm:.2g} mm of the decoded vertices in every frame; its "
+            "texture is that of the most frontal frame."
+        )
+        sections.append(Section("The face", [Head(sight.glb, caption)]))
+    sections.append(Section("Over time", _plots(track, residual, sight)))
+    sections.append(Section("Speed", [_speed(clock)]))
+    return page(f"Track of {track.video}", lead, sections)
+
+
+def landmark_residual(
+    track: Track, mesh_landmarks: Float[NDArray, "f 68 2"] | None
+) -> Float[NDArray, "f"] | None:
+    """Mean distance of the mesh's landmarks from the ones that were seen, px."""
+    if mesh_landmarks is None:
+        return None
+    return np.linalg.norm(mesh_landmarks - track.landmarks, axis=-1).mean(axis=-1)
+
+
+def jitter(points: Float[NDArray, "f l 2"]) -> Float[NDArray, "f"]:
+    """Mean second difference of points over time, px; NaN at ends and beside gaps."""
+    result = np.full(len(points), np.nan)
+    if len(points) > 2:
+        before, now, after = points[:-2], points[1:-1], points[2:]
+        result[1:-1] = second_difference(before, now, after).mean(axis=-1)
+    return result
+
+
+def _statuses(counts: dict[Status, int]) -> Table:
+    rows = [
+        (status.name.lower(), str(count), _MEANING[status])
+        for status, count in counts.items()
+        if count
+    ]
+    return Table(("status", "frames", "meaning"), rows)
+
+
+def _gallery(track: Track, sight: Sight) -> Gallery:
+    return Gallery(
+        [
+            Picture(data, f"Frame {n}, {track.time_s[n]:.2f} s: {_status(track, n)}")
+            for n, data in sight.key_frames
+        ]
+    )
+
+
+def _status(track: Track, row: int) -> str:
+    return Status(int(track.status[row])).name.lower()
+
+
+def _plots(
+    track: Track, residual: Float[NDArray, "f"] | None, sight: Sight
+) -> list[Block]:
+    times = track.time_s
+    step = 1 / track.fps if track.fps else 1.0
+    lost = [(t, t + step) for t in times[~track.usable]]
+    pose = track.frame_pose()
+    degrees = np.degrees(pose[:, 1:4])
+    named = {
+        "nod (rx)": degrees[:, 0],
+        "turn (ry)": degrees[:, 1],
+        "tilt (rz)": degrees[:, 2],
+    }
+
+    def plot(series: dict[str, NDArray], label: str, caption: str) -> Plot:
+        markup = curves(times, series, x_label="s", y_label=label, shaded=lost)
+        return Plot(markup, caption)
+
+    blocks: list[Block] = [
+        plot(named, "head angles, degrees", "Head rotation. Shaded: no face.")
+    ]
+    if np.isfinite(track.confidence).any():
+        confidence = {"confidence": track.confidence}
+        text = "Mean height of the 68 landmark peaks."
+        blocks.append(plot(confidence, "landmark confidence", text))
+    if residual is not None and sight.mesh_landmarks is not None:
+        trembling = {
+            "mesh": jitter(sight.mesh_landmarks),
+            "landmarks seen": jitter(track.landmarks.astype(np.float64)),
+        }
+        text = "Distance of the mesh's landmarks from the landmarks seen."
+        blocks.append(plot({"residual": residual}, "landmark residual, px", text))
+        text = "Mean second difference over three frames: trembling, and true motion."
+        blocks.append(plot(trembling, "jitter, px", text))
+    return blocks
+
+
+def _speed(clock: Stopwatch) -> Table:
+    rows = []
+    for stage, what in STAGES.items():
+        if stage in clock.seconds:
+            fps = clock.fps(stage)
+            rows.append(
+                (
+                    what,
+                    str(clock.frames[stage] or ""),
+                    f"{clock.seconds[stage]:.2f}",
+                    "" if fps is None else f"{fps:.1f}",
+                )
+            )
+    header = ("stage", "frames", "seconds", "frames / s")
+    caption = (
+        "Of the last call of the command; passes that were done before are not in."
+    )
+    return Table(header, rows, caption)

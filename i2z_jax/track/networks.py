@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The system's networks, compiled once for one batch size; compile time is its own.
+
+Batches are filled up to that size, so that one program serves any number of frames.
+Parameters are arguments of the programs, not constants in them.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.system import System
+from i2z_jax.track.timing import COMPILE, Stopwatch
+from i2z_jax.types import Float, NDArray, UInt8
+
+
+class Seen(NamedTuple):
+    """What the landmark stream sees in crops; NaN where a system has none."""
+
+    points: Float[NDArray, "k 68 2"]  # px of the crop
+    confidence: Float[NDArray, "k 68"]  # height of the peaks, [0, 1]
+
+
+class Prediction(NamedTuple):
+    """What the network says of crops."""
+
+    z: Float[NDArray, "k z"]
+    pose: Float[NDArray, "k 6"]
+    seen: Seen
+
+
+class Networks:
+    """A system ready for any number of crops.
+
+    Args:
+        system: encoder, decoder, topology.
+        batch_size: crops in one call of a program.
+        clock: gets the stages `landmarks`, `net`, `decoder` and `compile`.
+    """
+
+    def __init__(self, system: System, batch_size: int, clock: Stopwatch):
+        self.system, self.batch_size, self.clock = system, batch_size, clock
+        self.size = system.image_size
+        self._programs: dict[tuple[str, int], Any] = {}
+
+    @property
+    def sees_landmarks(self) -> bool:
+        """Whether the encoder has a landmark stream."""
+        return self.system.net.hourglass is not None
+
+    def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> Seen:
+        """The landmark stream alone; half the work of the network."""
+
+        def program(hourglass, crops):
+            heatmaps = hourglass(unit_range(crops))[-1]
+            return tuple(soft_argmax(heatmaps, self.size))
+
+        # Following a face goes frame by frame; the rest comes in whole batches.
+        batch = 1 if len(crops) == 1 else self.batch_size
+        net = self.system.net.hourglass
+        return Seen(*self._run("landmarks", program, net, (crops,), batch))
+
+    def predict(self, crops: UInt8[NDArray, "k h w 3"]) -> Prediction:
+        """z, H and landmarks."""
+
+        def program(net, crops):
+            out = net(unit_range(crops))
+            if out.heatmaps is None:
+                nothing = jnp.full((len(crops), 68, 3), jnp.nan)
+                return out.z, out.pose, nothing[..., :2], nothing[..., 2]
+            return out.z, out.pose, *soft_argmax(out.heatmaps, self.size)
+
+        z, pose, points, confidence = self._run(
+            "net", program, self.system.net, (crops,), self.batch_size
+        )
+        return Prediction(z, pose, Seen(points, confidence))
+
+    def vertices(self, z: Float[NDArray, "k z"]) -> Float[NDArray, "k n 3"]:
+        """Decoded vertices, mm, head space."""
+
+        def program(dam, z):
+            return (dam.decode_vertices(z),)
+
+        arrays = (z.astype(np.float32),)
+        return self._run("decoder", program, self.system.dam, arrays, self.batch_size)[
+            0
+        ]
+
+    def texture(
+        self, z: Float[NDArray, "k z"], view: Float[NDArray, "k 3"]
+    ) -> Float[NDArray, "k t t 3"]:
+        """Decoded textures as seen from directions in head space, [0, 1]."""
+
+        def program(dam, z, view):
+            return (jnp.clip(dam.decode_texture(z, view), 0, 1),)
+
+        arrays = (z.astype(np.float32), view.astype(np.float32))
+        return self._run("texture", program, self.system.dam, arrays, 1)[0]
+
+    def _run(
+        self,
+        name: str,
+        program: Callable,
+        model: Any,
+        arrays: tuple[np.ndarray, ...],
+        batch: int,
+    ) -> tuple[np.ndarray, ...]:
+        parts = []
+        for start in range(0, len(arrays[0]), batch):
+            rows = [array[start : start + batch] for array in arrays]
+            some = len(rows[0])
+            full = [
+                np.concatenate([r, np.repeat(r[-1:], batch - some, axis=0)])
+                for r in rows
+            ]
+            compiled = self._compiled(name, program, model, full, batch)
+            with self.clock.stage(name, some):
+                parts.append(
+                    [
+                        np.asarray(x)[:some]
+                        for x in compiled(model, *map(jnp.asarray, full))
+                    ]
+                )
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+    def _compiled(
+        self, name: str, program: Callable, model: Any, arrays: list, batch: int
+    ) -> Any:
+        if (name, batch) not in self._programs:
+            with self.clock.stage(COMPILE):
+                lowered = jax.jit(program).lower(model, *map(jnp.asarray, arrays))
+                self._programs[name, batch] = lowered.compile()
+        return self._programs[name, batch]

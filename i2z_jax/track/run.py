@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The run: scan, follow, predict; what is done stays on the disk.
+
+    WORK/settings.json     a run with others does not go on from here
+    WORK/scan.npz          first pass
+    WORK/places.npz        second pass
+    WORK/rows-0000000.npz  what the network said of frames 0 ..., and so on
+
+Memory does not grow with the video but for a few numbers a frame. An interrupted run
+keeps the frames that are done; the same command goes on from there.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.faces import FaceDetector
+from i2z_jax.data.framing import BoxSource
+from i2z_jax.data.video import Frame
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.geometry.crop import apply_affine, invert
+from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.track import source
+from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
+from i2z_jax.track.networks import Networks
+from i2z_jax.track.result import Status, Track
+from i2z_jax.track.scan import Scan, scan
+from i2z_jax.types import Float, NDArray
+
+# Frames between two writes to the disk: what an interrupted run loses at most.
+CHUNK = 256
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is tracked, and what is believed."""
+
+    face: int = 1
+    max_frames: int | None = None
+    min_confidence: float = 0.2
+    threads: int = 2
+    # Boxes from elsewhere (a row a frame), and what they are boxes of.
+    boxes: Float[NDArray, "g 4"] | None = None
+    box_source: BoxSource = "detector"
+
+
+def begin(work: Path, settings: dict[str, Any]) -> None:
+    """Make the folder of a run, or see that it is one with the same settings.
+
+    Raises:
+        InputError: the folder holds a run with other settings.
+    """
+    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+    path = work / SETTINGS
+    if not path.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    elif path.read_text() != text:
+        raise InputError(
+            "an interrupted run with other options is here",
+            where=work.parent,
+            fix="give its options to go on, or --overwrite to start anew",
+        )
+
+
+def run(
+    networks: Networks,
+    path: Path,
+    work: Path,
+    options: Options,
+    detect: FaceDetector,
+) -> None:
+    """Do what is not done yet; `collect` reads the result.
+
+    Raises:
+        InputError: unreadable video, no face.
+        KeyboardInterrupt: after what was done has been written.
+    """
+    clock, system = networks.clock, networks.system
+
+    def first() -> Scan:
+        return scan(
+            path,
+            detect,
+            face=options.face,
+            given=options.boxes,
+            limit=options.max_frames,
+            threads=options.threads,
+            clock=clock,
+        )
+
+    def second() -> Places:
+        size = networks.size
+        if not networks.sees_landmarks or system.topology.landmark_faces is None:
+            square = squares(scanned.box, options.box_source, size)
+            return Places(square, np.zeros(len(square), bool))
+        vertices = np.asarray(system.dam.statistics.vert_mean[...])
+        return follow(
+            path,
+            scanned,
+            networks,
+            np.asarray(landmark_points(system.topology, vertices)),
+            box_source=options.box_source,
+            min_confidence=options.min_confidence,
+            limit=options.max_frames,
+            clock=clock,
+        )
+
+    scanned = _kept(work / "scan.npz", Scan, first)
+    places = _kept(work / "places.npz", Places, second)
+    _predict(networks, path, work, scanned, places, options)
+
+
+def end(work: Path) -> None:
+    """Everything is written: the run's own files are not needed any more."""
+    shutil.rmtree(work)
+
+
+def abandon(work: Path) -> None:
+    """Leave no trace of a run that could not do a single frame."""
+    if not any(work.glob("rows-*.npz")):
+        shutil.rmtree(work)
+        if not any(work.parent.iterdir()):
+            work.parent.rmdir()
+
+
+def box_source(boxes: Path | None) -> BoxSource:
+    """What a file of boxes holds boxes of; a detector's where there is none.
+
+    Raises:
+        InputError: not readable.
+    """
+    if boxes is None or boxes.suffix != ".npz":
+        return "detector"
+    with np.load(boxes, allow_pickle=False) as file:
+        return "detector" if "boxes" in file else "landmarks"
+
+
+def collect(
+    work: Path, video: Path, crop_size: int, min_confidence: float
+) -> Track | None:
+    """What a run has left in its folder so far; None if not one frame is done."""
+    parts = [_read(p) for p in sorted(work.glob("rows-*.npz"))]
+    if not parts:
+        return None
+    rows = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
+    scanned, places = (
+        Scan(**_read(work / "scan.npz")),
+        Places(**_read(work / "places.npz")),
+    )
+    done = len(rows["z"])
+    confidence = rows["landmark_confidence"].mean(axis=1)
+    placed = np.isfinite(places.square[:done, 0])
+    doubtful = confidence < min_confidence  # NaN, without landmarks, is not
+    status = np.where(scanned.found[:done], Status.TRACKED, Status.FOLLOWED)
+    status = np.where(placed & ~doubtful, status, Status.LOST)
+    status = np.where(scanned.readable[:done], status, Status.UNREADABLE)
+    lost = status > Status.INTERPOLATED
+    maps = crop_maps(places.square[:done], crop_size)
+    landmarks = apply_affine(np.asarray(invert(maps)), rows["landmarks"].astype(float))
+    values = {
+        "crop_from_image": maps,
+        "z": rows["z"],
+        "pose": rows["pose"],
+        "landmarks": np.asarray(landmarks, np.float32),
+    }
+    for value in values.values():
+        value[lost] = np.nan
+    return Track(
+        video=video.name,
+        frame_size=scanned.size,
+        crop_size=crop_size,
+        complete=done == len(scanned.box),
+        time_s=scanned.time_s[:done],
+        status=status.astype(np.uint8),
+        box=scanned.box[:done],
+        landmark_confidence=rows["landmark_confidence"],
+        confidence=confidence,
+        **values,
+    )
+
+
+def vertices_of(
+    networks: Networks, track: Track
+) -> Iterator[tuple[Track, Float[NDArray, "k n 3"]]]:
+    """The decoded mesh of every frame, part by part; NaN where there is no face."""
+    for start in range(0, len(track), networks.batch_size):
+        part = track[start : start + networks.batch_size]
+        vertices = networks.vertices(np.nan_to_num(part.z))
+        yield part, np.where(part.usable[:, None, None], vertices, np.nan)
+
+
+def _predict(
+    networks: Networks,
+    path: Path,
+    work: Path,
+    scanned: Scan,
+    places: Places,
+    options: Options,
+) -> None:
+    clock, size = networks.clock, networks.size
+    done = sum(len(_read(p)["z"]) for p in work.glob("rows-*.npz"))
+    total = len(scanned.box)
+    if done == total:
+        return
+    rows: list[dict[str, np.ndarray]] = []
+    waiting: list[np.ndarray] = []
+    start = done
+
+    def flush() -> None:
+        if waiting:
+            out = networks.predict(np.stack(waiting))
+            rows.append(
+                {
+                    "z": out.z,
+                    "pose": out.pose,
+                    "landmarks": out.seen.points,
+                    "landmark_confidence": out.seen.confidence,
+                }
+            )
+            waiting.clear()
+
+    def write() -> None:
+        nonlocal start
+        flush()
+        if rows:
+            columns = {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
+            _write(work / f"rows-{start:07d}.npz", columns)
+            start += len(columns["z"])
+            rows.clear()
+
+    def left() -> Iterator[Frame]:
+        for frame in clock.each("decode", source.frames(path, options.max_frames)):
+            if done <= frame.number < total:
+                yield frame
+
+    try:
+        for frame in console.progress(
+            left(), f"{path.name}: network", total=total - done
+        ):
+            with clock.stage("crop", 1):
+                waiting.append(cut(frame.image, places.square[frame.number], size))
+            if len(waiting) == networks.batch_size:
+                flush()
+            if frame.number + 1 - start >= CHUNK:
+                write()
+    finally:
+        # An interruption comes through here too: what is done is kept.
+        write()
+
+
+def _kept(path: Path, kind: Any, make: Any) -> Any:
+    """A pass's result, from the disk or made now."""
+    if not path.exists():
+        _write(path, make()._asdict())
+    return kind(**_read(path))
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    with write_aside(path, overwrite=True) as aside, aside.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)

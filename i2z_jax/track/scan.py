@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""First pass: decode and detect; one steady box a frame for the face that is wanted.
+
+Detections of all frames are kept (five numbers a face), pictures are not. The chain
+of detections with the most size and certainty is the largest face; taking its
+detections away and looking again gives the second one, and so on. A face that was away
+for longer than the box track bridges is looked for again in the frames left open.
+"""
+
+import itertools
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.faces import FaceDetector, track
+from i2z_jax.data.video import Continuity, Frame
+from i2z_jax.data.video_analysis import steady, threaded
+from i2z_jax.errors import InputError
+from i2z_jax.track import source
+from i2z_jax.track.timing import Stopwatch
+from i2z_jax.types import Bool, Float, NDArray
+
+# A face that comes back is believed when it is seen this often.
+RETURN_SEEN = 5
+
+_NO_BOX = np.zeros((0, 5))
+
+
+class Scan(NamedTuple):
+    """What the first pass knows, a row a frame."""
+
+    time_s: Float[NDArray, "f"]
+    box: Float[NDArray, "f 4"]  # px; NaN: no face
+    found: Bool[NDArray, "f"]  # a detection of that very frame stands behind the box
+    cut: Bool[NDArray, "f"]  # does not continue the frame before
+    readable: Bool[NDArray, "f"]
+    size: NDArray  # (2,) width, height in px
+
+
+def scan(
+    path: Path,
+    detect: FaceDetector,
+    *,
+    face: int = 1,
+    given: Float[NDArray, "g 4"] | None = None,
+    limit: int | None = None,
+    threads: int = 2,
+    clock: Stopwatch,
+) -> Scan:
+    """Find the face that is wanted in every frame.
+
+    Args:
+        path: video, folder or picture.
+        detect: finds faces in one picture; called from `threads` threads.
+        face: 1 is the largest, 2 the next, ...
+        given: boxes from elsewhere, a row a frame, NaN where there is none; they
+            take the detector's place.
+        limit: look at this many frames at most.
+        clock: gets stages `decode` and `detect` (seconds of all threads together).
+
+    Raises:
+        InputError: unreadable, no face in any frame, or not that many faces.
+    """
+
+    def look(frame: Frame) -> tuple[Float[NDArray, "k 5"], float]:
+        start = time.perf_counter()
+        if given is not None or frame.image is None:
+            return _NO_BOX, 0.0
+        return detect(frame.image), time.perf_counter() - start
+
+    continuity = Continuity()
+    times, detections, cuts, readable = [], [], [], []
+    size = np.zeros(2, np.int64)
+    frames = console.progress(
+        clock.each("decode", source.frames(path, limit)),
+        f"{path.name}: faces",
+        total=source.count(path, limit),
+    )
+    for frame, (boxes, seconds) in threaded(look, frames, threads):
+        _, cut = continuity.step(frame)
+        times.append(frame.time_s)
+        detections.append(boxes)
+        cuts.append(cut)
+        readable.append(frame.image is not None)
+        if frame.image is not None:
+            size[:] = frame.image.shape[1], frame.image.shape[0]
+            if given is None:
+                clock.add("detect", seconds, 1)
+    cut = np.array(cuts)
+    if given is None:
+        box, found = choose(detections, cut, face)
+    else:
+        box, found = steady(given, cut, path)
+    if not np.isfinite(box).any():
+        raise InputError(
+            "no face found" if face == 1 else f"no face number {face} found",
+            where=path,
+            fix="give --boxes FILE with a box or 68 landmarks for each frame",
+        )
+    return Scan(np.array(times, float), box, found, cut, np.array(readable), size)
+
+
+def choose(
+    detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"], face: int = 1
+) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    """The box track of the face of a rank, from the detections of all faces.
+
+    Returns:
+        boxes, NaN where there is none, and where a detection stands behind the box.
+    """
+    left = detections
+    for _ in range(face - 1):
+        boxes, found = _with_returns(left, starts)
+        left = [
+            _without_nearest(seen, box) if was_found else seen
+            for seen, box, was_found in zip(left, boxes, found, strict=True)
+        ]
+    return _with_returns(left, starts)
+
+
+def _with_returns(
+    detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"]
+) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    boxes, found = track(detections, starts)
+    while True:
+        missing = np.isnan(boxes[:, 0])
+        rest = [
+            seen if open_ else _NO_BOX
+            for seen, open_ in zip(detections, missing, strict=True)
+        ]
+        # Where a stretch without a box begins or ends, nothing is bridged.
+        edges = starts.copy()
+        edges[1:] |= missing[1:] != missing[:-1]
+        more, more_found = track(rest, edges)
+        enough = np.zeros(len(missing), bool)
+        for a, b in _stretches(edges):
+            enough[a:b] = more_found[a:b].sum() >= RETURN_SEEN
+        use = missing & enough & np.isfinite(more[:, 0])
+        if not use.any():
+            return boxes, found
+        boxes[use] = more[use]
+        found |= use & more_found
+
+
+def _stretches(starts: Bool[NDArray, "f"]) -> list[tuple[int, int]]:
+    edges = [0, *(np.flatnonzero(starts[1:]) + 1).tolist(), len(starts)]
+    return list(itertools.pairwise(edges))
+
+
+def _without_nearest(
+    seen: Float[NDArray, "k 5"], box: Float[NDArray, "4"]
+) -> Float[NDArray, "_ 5"]:
+    if len(seen) == 0:
+        return seen
+    middle = (seen[:, :2] + seen[:, 2:4] - box[:2] - box[2:]) / 2
+    return np.delete(seen, np.argmin(np.abs(middle).max(axis=1)), axis=0)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the user named -> frames: a video, a folder, one picture, or a camera.
+
+A camera is recorded first and tracked then: no frame is dropped because a network is
+slow, and the run can be repeated.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+
+from i2z_jax import console
+from i2z_jax.data.images import SUFFIXES, read_picture
+from i2z_jax.data.video import Frame, frame_count, is_video, read_frames
+from i2z_jax.data.video_writer import write_video
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.types import NDArray, UInt8
+
+
+def is_camera(source: str) -> bool:
+    """Whether it is a camera's index and no file of that name."""
+    return source.isdigit() and not Path(source).exists()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether it is one picture."""
+    return path.is_file() and path.suffix.lower() in SUFFIXES
+
+
+def frames(path: Path, limit: int | None = None) -> Iterator[Frame]:
+    """The upright RGB frames of a video, a folder or a picture, in order.
+
+    Raises:
+        InputError: nothing there, or not readable as what it seems to be.
+    """
+    if is_picture(path):
+        return iter([Frame(0, 0.0, read_picture(path))])
+    _refuse_nothing(path)
+    return read_frames(path, limit)
+
+
+def count(path: Path, limit: int | None = None) -> int | None:
+    """About how many frames there are, for progress; None when the file is silent.
+
+    Raises:
+        InputError: as `frames`.
+    """
+    _refuse_nothing(path)
+    return 1 if is_picture(path) else frame_count(path, limit)
+
+
+def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
+    """Record a camera until Ctrl-C, or for `limit` frames, to an mp4.
+
+    Raises:
+        InputError: no such camera, or it gives no picture.
+    """
+    camera = cv2.VideoCapture(index)
+    try:
+        if not camera.isOpened():
+            raise InputError("no such camera, or it is in use", where=f"camera {index}")
+        with write_aside(path, overwrite=True) as aside:
+            if not write_video(aside, _live(camera, limit), crf=16.0):
+                raise InputError("the camera gives no picture", where=f"camera {index}")
+    finally:
+        camera.release()
+    return path
+
+
+def _live(
+    camera: cv2.VideoCapture, limit: int | None
+) -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
+    start, number = time.perf_counter(), 0
+    console.err.print("recording; Ctrl-C ends the recording and starts tracking")
+    try:
+        while limit is None or number < limit:
+            good, image = camera.read()
+            if not good:
+                return
+            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+            height, width = (side // 2 * 2 for side in rgb.shape[:2])
+            yield time.perf_counter() - start, rgb[:height, :width]
+            number += 1
+    except KeyboardInterrupt:
+        return
+
+
+def _refuse_nothing(path: Path) -> None:
+    if not path.exists():
+        raise InputError(
+            "not found",
+            where=path,
+            expected="a video, a folder of frames, a picture or a camera's index",
+        )
+    if path.is_dir() and not is_video(path):
+        raise InputError("no pictures in this folder", where=path)
