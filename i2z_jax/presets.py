@@ -23,7 +23,8 @@ PAPER = Preset()
 TINY = Preset(
     i2z=I2ZConfig(
         image_size=128,
-        vgg=VGGConfig(depth=16, channels=(16, 32, 64, 128, 128)),
+        # With batch normalisation, because it is trained from random weights.
+        vgg=VGGConfig(depth=16, batch_norm=True, channels=(16, 32, 64, 128, 128)),
         hourglass=HourglassConfig(stacks=1, stem=(16, 32), features=64),
         z_size=32,
         level_size=64,

@@ -99,6 +99,7 @@ def run(config: Config) -> None:
             extras={
                 "pictures": str(config.data),
                 "task": "68 landmark heatmaps",
+                "image_size": i2z.image_size,
                 "steps": config.run.loop.steps,
             },
         )

@@ -31,6 +31,9 @@ from i2z_jax.models.batch_norm import BatchNorm
 from i2z_jax.models.resampling import double, max_pool, mean_pool
 from i2z_jax.types import Array, Float
 
+# What kernels start as.
+LECUN, ZEROS = nnx.initializers.lecun_normal(), nnx.initializers.zeros_init()
+
 
 class ResidualBlock(nnx.Module):
     """Newell's pre-activation bottleneck: 1x1, 3x3, 1x1, with biases."""
@@ -135,7 +138,8 @@ class Stack(nnx.Module):
         self.top = block(size, size, dtype=dtype, rngs=rngs)
         self.conv = _conv(size, size, 1, dtype, rngs)
         self.bn = BatchNorm(size)
-        self.heatmaps = _conv(size, landmarks, 1, dtype, rngs)
+        # Empty maps to begin with: training need not undo random ones first.
+        self.heatmaps = _conv(size, landmarks, 1, dtype, rngs, start=ZEROS)
         self.merge_features = None if last else _conv(size, size, 1, dtype, rngs)
         self.merge_heatmaps = None if last else _conv(landmarks, size, 1, dtype, rngs)
 
@@ -203,12 +207,14 @@ def _conv(
     dtype: DTypeLike,
     rngs: nnx.Rngs,
     use_bias: bool = True,
+    start: Callable[..., Array] = LECUN,
 ) -> nnx.Conv:
     return nnx.Conv(
         channels_in,
         channels,
         (size, size),
         use_bias=use_bias,
+        kernel_init=start,
         dtype=dtype,
         rngs=rngs,
     )

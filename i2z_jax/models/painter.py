@@ -30,7 +30,14 @@ class HeatmapPainter(nnx.Module):
         self.vgg = VGG(config, dtype=dtype, rngs=rngs)
         self.heads = nnx.List(
             [
-                nnx.Conv(channels, landmarks, (1, 1), dtype=dtype, rngs=rngs)
+                nnx.Conv(
+                    channels,
+                    landmarks,
+                    (1, 1),
+                    kernel_init=nnx.initializers.zeros_init(),
+                    dtype=dtype,
+                    rngs=rngs,
+                )
                 for channels in config.channels[2:]
             ]
         )
