@@ -70,8 +70,7 @@ def build(architecture: str, config: Any, *, dtype: Any = jnp.float32) -> nnx.Mo
 
 def named_arrays(module: nnx.Module) -> dict[str, Any]:
     """All arrays of a module by dotted path, as in `blocks.0.conv.kernel`."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(nnx.state(module))
-    return {_dotted(path): leaf for path, leaf in leaves}
+    return _named(nnx.state(module))
 
 
 def fill(module: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
@@ -172,7 +171,8 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
         stored = ocp.metadata(weights).metadata
         if stored is None:
             raise ValueError("its index is damaged")
-        _refuse_other_arrays(stored, wanted, where=weights)
+        what = "the weights are another model's"
+        _refuse_other_arrays(stored, wanted, where=weights, what=what)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
@@ -187,7 +187,7 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
 
 
 def _refuse_other_arrays(
-    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, where: Path
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, where: Path, what: str
 ) -> None:
     differs = [f"no {path}" for path in wanted.keys() - stored.keys()]
     differs += [f"{path} is too many" for path in stored.keys() - wanted.keys()]
@@ -199,8 +199,12 @@ def _refuse_other_arrays(
     if differs:
         some = "; ".join(sorted(differs)[:8])
         more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""
-        what = f"the weights are another model's: {some}{more}"
-        raise InputError(what, where=where)
+        raise InputError(f"{what}: {some}{more}", where=where)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_dotted(path): leaf for path, leaf in leaves}
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
@@ -263,7 +267,8 @@ class RunCheckpoints:
                 A checkpoint from any number of devices fits.
 
         Raises:
-            InputError: there are checkpoints, and none can be read into `abstract`.
+            InputError: there are checkpoints, and none can be read; or one can, and is
+                of another tree than `abstract`: what differs is listed.
         """
         failures = []
         for entry in sorted(self._checkpointer.checkpoints, key=lambda e: -e.step):
@@ -273,6 +278,7 @@ class RunCheckpoints:
                 )["state"]
                 extras = self._checkpointer.metadata(entry.step).custom_metadata
             except (ValueError, OSError, KeyError) as error:
+                self._refuse_another_tree(entry.step, abstract)
                 failures.append(f"step {entry.step}: {str(error)[:120]}")
                 console.err.print(f"checkpoint not readable, {failures[-1]}")
                 continue
@@ -284,6 +290,20 @@ class RunCheckpoints:
                 fix="give another --workdir to start anew",
             )
         return None
+
+    def _refuse_another_tree(self, step: int, abstract: Any) -> None:
+        try:
+            stored = self._checkpointer.metadata(step).metadata
+        except (ValueError, OSError, KeyError):
+            return  # it is damaged
+        if not stored:
+            return
+        _refuse_other_arrays(
+            _named(stored),
+            _named(abstract),
+            where=self._directory / str(step),
+            what="the checkpoint is of another network or optimiser",
+        )
 
     def close(self) -> None:
         """Wait for what is being written."""

@@ -43,7 +43,9 @@ def run(config: Config) -> None:
         table.add_row(name, _version(name) or "missing: pip install i2z_jax")
     table.add_row("backend", jax.default_backend())
     for device in jax.devices():
-        table.add_row("device", f"{device} ({device.device_kind}){_memory(device)}")
+        ours = device.process_index == jax.process_index()
+        memory = _memory(device) if ours else f", of process {device.process_index}"
+        table.add_row("device", f"{device} ({device.device_kind}){memory}")
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
         table.add_row("", "a GPU is here but jax does not use it: "
                       "pip install 'i2z_jax[cuda]'")  # fmt: skip

@@ -76,3 +76,21 @@ def test_all_damaged_is_one_clear_line(tmp_path):
             file.write_bytes(b"")
     with pytest.raises(InputError, match="no checkpoint can be read"):
         RunCheckpoints(tmp_path).restore(abstract())
+
+
+def test_a_checkpoint_of_another_network_says_what_differs(tmp_path):
+    saved(tmp_path, [1, 2])
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    other = {
+        "a": jax.ShapeDtypeStruct((64, 32), jnp.float32, sharding=device),
+        "b": {"c": jax.ShapeDtypeStruct((3,), jnp.float32, sharding=device)},
+    }
+    with pytest.raises(InputError) as caught:
+        RunCheckpoints(tmp_path).restore(other)
+    for difference in (
+        "a is (64, 64) where the model has (64, 32)",
+        "n is too many",
+        "no b.c",
+        f"{tmp_path}/2",
+    ):
+        assert difference in str(caught.value)
