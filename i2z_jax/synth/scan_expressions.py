@@ -6,7 +6,8 @@ left, landmarks 9-16, 22-26, 42-47 of 300-W. Amounts are those of an adult face 
 full, not an extreme, expression.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -57,7 +58,7 @@ def expressions(marks: Float[NDArray, "68 3"]) -> dict[str, Float[NDArray, "70 3
     return moves
 
 
-def _at(moves: Mapping[int, Sequence[float] | np.ndarray]) -> np.ndarray:
+def _at(moves: Mapping[int, Any]) -> np.ndarray:
     field = np.zeros((70, 3))
     for index, move in moves.items():
         field[index] = move

@@ -71,7 +71,8 @@ def test_skin_stays_smooth(head):
     for name, move in zip(head.expression_names, head.moves, strict=True):
         change = np.linalg.norm(move[edges[:, 0]] - move[edges[:, 1]], axis=1)
         strain = change[length > 1] / length[length > 1]
-        assert np.quantile(strain, 0.99) < 1.0, name
+        # All but the lips and lids, which part.
+        assert np.quantile(strain, 0.95) < 0.6, name
 
 
 @pytest.fixture
