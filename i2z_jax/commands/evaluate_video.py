@@ -24,9 +24,9 @@ class Config:
     data: Path
     # The same network fine-tuned on the video's ground truth: the best to hope for.
     oracle: Path | None = None
-    # First frame to measure, and the one after the last (the video's end by default).
-    first: int = 0
-    last: int | None = None
+    # Measure only the frames that `i2z adapt --held-out` kept out, with the same share
+    # here; 0 measures all.
+    held_out: float = 0.0
     options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateOptions
     )
@@ -34,13 +34,17 @@ class Config:
 
 def run(config: Config) -> None:
     """Systems, one pass, table."""
+    import numpy as np
+
     from i2z_jax.commands.evaluate_options import finish, start
+    from i2z_jax.data.pipeline import VideoFrames
     from i2z_jax.errors import InputError
     from i2z_jax.evaluate import video
     from i2z_jax.evaluate.metrics import gap_closed
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.evaluate.worst import video_pictures
     from i2z_jax.system import load_system
+    from i2z_jax.train import guard
 
     runner = start(config.options)
     folders = {str(path): path for path in config.checkpoints}
@@ -49,9 +53,11 @@ def run(config: Config) -> None:
     if not config.checkpoints:
         raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
     systems = {name: load_system(path) for name, path in folders.items()}
-    scores = video.evaluate_video(
-        systems, config.data, runner, frames=(config.first, config.last)
-    )
+    frames = None
+    if config.held_out:
+        kept_out = guard.held_out(len(VideoFrames(config.data)), config.held_out)
+        frames = np.flatnonzero(kept_out)
+    scores = video.evaluate_video(systems, config.data, runner, frames=frames)
     rows = scores.rows
     if config.oracle is not None:
         if "vertex_mm" not in rows[0]:
@@ -75,7 +81,7 @@ def run(config: Config) -> None:
             "checkpoints": [str(path) for path in config.checkpoints],
             "oracle": str(config.oracle) if config.oracle else None,
             "data": str(config.data),
-            "frames": [config.first, config.last],
+            "held_out": config.held_out,
         },
         rows,
         [

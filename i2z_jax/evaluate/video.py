@@ -44,7 +44,7 @@ from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, Bool, Float, NDArray
+from i2z_jax.types import Array, Bool, Float, Int, NDArray
 
 TRUTH = "ground truth"
 
@@ -102,28 +102,23 @@ def evaluate_video(
     directory: str | Path,
     runner: Runner,
     *,
-    frames: tuple[int, int | None] = (0, None),
+    frames: Int[NDArray, "e"] | None = None,
 ) -> VideoScores:
     """Errors, residuals and jitter of systems on a built monocular video.
 
     Args:
         systems: by the name of their row.
-        frames: the first, and the one after the last; for held-out parts.
+        frames: which to measure, in order; all by default.
 
     Raises:
-        InputError: no such frames, ground truth of another mesh, or systems that
-            differ in mesh or crop size.
+        InputError: no frames, ground truth of another mesh, or systems that differ in
+            mesh or crop size.
     """
     first = _alike(systems)
     video = VideoFrames(directory, truth=True)
-    chosen = np.arange(len(video))[slice(*frames)]
+    chosen = np.arange(len(video)) if frames is None else frames
     if not len(chosen):
-        raise InputError(
-            "no such frames",
-            where=directory,
-            expected=f"a part of 0 to {len(video)}",
-            got=f"{frames[0]} to {frames[1]}",
-        )
+        raise InputError("no frames to measure", where=directory)
     source = Part(video, chosen)
     facts = frame_facts(video, chosen)
     if facts.truth:
@@ -212,7 +207,7 @@ def frame_facts(video: VideoFrames, chosen: NDArray) -> FrameFacts:
             fix="build the videos with and without truth apart",
         )
     starts = np.array([bool(r["cut"]) for r in records])
-    starts[0] = True
+    starts |= np.diff(chosen, prepend=-2) != 1  # chosen frames that are no neighbours
     return FrameFacts(
         starts,
         np.array([bool(r["duplicate"]) for r in records]),
@@ -313,7 +308,8 @@ class Watch:
         self._past: list[tuple] = []
         zoom = 2 / facts.crop_size
         unit_from_crop = np.array([[zoom, 0.0, -1.0], [0.0, zoom, -1.0]])
-        unit_from_image = compose(unit_from_crop[None], facts.crop_from_image)
+        unit_from_crop = np.tile(unit_from_crop, (len(facts.crop_from_image), 1, 1))
+        unit_from_image = compose(unit_from_crop, facts.crop_from_image)
         self._image_from_unit = np.asarray(invert(unit_from_image))
         self._side = float(np.median(2 * np.hypot(*self._image_from_unit[:, :, 0].T)))
 

@@ -20,7 +20,7 @@ from i2z_jax.evaluate.video import VideoScores
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.crop import crop_from_box
 from i2z_jax.system import System
-from i2z_jax.types import Float, NDArray, UInt8
+from i2z_jax.types import Float, Int, NDArray, UInt8
 
 # Examples on a sheet, and the side of a picture on it, px.
 COUNT, SIDE = 5, 200
@@ -29,10 +29,23 @@ _LIMIT = 5.0
 FACE_COLUMNS = ("picture", "prediction", "its mesh", "true mesh", "error")
 
 
-def worst(each: Float[NDArray, "e"], count: int = COUNT) -> list[int]:
-    """The examples with the largest errors, worst first; NaN was not measured."""
-    order = np.argsort(-np.nan_to_num(each, nan=-np.inf), kind="stable")
-    return [int(i) for i in order[:count] if np.isfinite(each[i])]
+def worst(
+    each: Float[NDArray, "e"],
+    moments: Int[NDArray, "e"] | None = None,
+    count: int = COUNT,
+) -> list[int]:
+    """The examples with the largest errors, worst first; NaN was not measured.
+
+    Args:
+        moments: a number an example; of those with the same one the worst is taken,
+            so that a sheet does not show one moment five times.
+    """
+    moments = np.arange(len(each)) if moments is None else moments
+    chosen: dict[int, int] = {}
+    for i in np.argsort(-np.nan_to_num(each, nan=-np.inf), kind="stable"):
+        if np.isfinite(each[i]):
+            chosen.setdefault(int(moments[i]), int(i))
+    return list(chosen.values())[:count]
 
 
 def capture_pictures(
@@ -47,8 +60,10 @@ def capture_pictures(
         system.topology,
         f"mean vertex error, {name}: {scores.vertex_error.mean():.2f} mm",
     )
-    indices = worst(scores.each)
-    rows = face_rows(system, scores.source, indices, scores.z, scores.pose, truth=True)
+    source = scores.source
+    frames = [int(source.record(i)["frame_index"]) for i in range(len(source))]
+    indices = worst(scores.each, np.array(frames))
+    rows = face_rows(system, source, indices, scores.z, scores.pose, truth=True)
     labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
     sheet = pictures.sheet(
         list(zip(labels, rows, strict=True)),
@@ -81,7 +96,8 @@ def video_pictures(
     each = scores.frames[name].get(metric)
     if each is None:
         return saved
-    indices = worst(each)
+    takes = np.arange(len(each)) * 4 * COUNT // len(each)
+    indices = worst(each, takes)
     rows = face_rows(
         system,
         scores.source,
@@ -190,7 +206,7 @@ def scenario_picture(directory: Path, split: str, size: int, folder: Path) -> Pa
     columns = (None, *PERTURBATIONS)
     rows = []
     for k in range(COUNT):
-        index = k * len(source) // COUNT
+        index = (k * len(source) // COUNT + k) % len(source)  # cameras change too
         example = source[index]
         row = [
             resized(scenarios.change_for(name, size)(example, rng)["image"], SIDE)

@@ -48,8 +48,8 @@ def multiview(out: Path, *, frames: int = 6) -> Path:
     ]
     name = "multiview_capture"
     counts = {
-        "frames": _write(out, name, "train", moments, "frames"),
-        "views": _write(out, name, "train", views, "views"),
+        "frames": write(out, name, "train", moments, "frames"),
+        "views": write(out, name, "train", views, "views"),
     }
     finish(out, name, [out], [], counts, [])
     return out
@@ -76,7 +76,7 @@ def video(out: Path, *, cut: list[int], duplicate: list[int], frames: int) -> Pa
         for i in range(frames)
     ]
     name = "monocular_video"
-    finish(out, name, [out], [], {"": _write(out, name, "train", records_)}, [])
+    finish(out, name, [out], [], {"": write(out, name, "train", records_)}, [])
     return out
 
 
@@ -86,9 +86,10 @@ def picture(rng: np.random.Generator, side: int) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), 2.0)
 
 
-def _write(
+def write(
     out: Path, name: str, split: str, examples: list[dict[str, Any]], config: str = ""
 ) -> dict[str, int]:
+    """Records as given, as one split; `finish` is still to be called."""
     job = Job(split, tuple(range(len(examples))))
     shards = write_shards(
         [job],

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors on a capture, with networks whose errors are known beforehand."""
+
+import numpy as np
+import pytest
+
+from i2z_jax.data.pipeline import Views
+from i2z_jax.errors import InputError
+from i2z_jax.evaluate import capture
+from i2z_jax.geometry.topology import Topology
+from tests.evaluate import worlds
+
+
+def row(built, runner, predictor="network", **change):
+    system = worlds.oracle(built, "test", **change)
+    z = np.zeros((9, 2), np.float32)
+    z[:, 0] = np.arange(9)
+    scores = capture.evaluate_capture(system, built, "test", z, runner)
+    (found,) = (r for r in scores.rows if r["predictor"] == predictor)
+    return found, scores
+
+
+def test_a_perfect_predictor_scores_zero(built, runner):
+    errors, scores = row(built, runner)
+    assert errors["views"] == 9
+    for name in ("vertex_mm", "eyes_mm", "mouth_mm", "pose_px", "pose_deg"):
+        assert errors[name] == 0, name
+    assert errors["z_distance"] == 0
+    assert errors["texture_difference"] < 1e-6
+    assert errors["texture_psnr_db"] > 100
+    assert not scores.vertex_error.any()
+
+
+def test_known_errors_are_found(built, runner):
+    # 1 mm of mesh, 3 and 4 px of a 256 px crop, 0.1 of colour.
+    shift = (0, 0, 0, 0, 3 / 128, 4 / 128)
+    errors, scores = row(built, runner, pose=shift, vertices=(0.6, 0, 0.8), texture=0.1)
+    for name in ("vertex_mm", "eyes_mm", "mouth_mm"):
+        assert errors[name] == pytest.approx(1, abs=1e-4)
+    np.testing.assert_allclose(scores.vertex_error, 1, atol=1e-4)
+    assert errors["pose_px"] == pytest.approx(5, abs=1e-3)
+    assert errors["pose_deg"] == 0
+    assert errors["z_distance"] == 0
+    # Less than 0.1 where white is white already.
+    assert 0.08 < errors["texture_difference"] <= 0.1 + 1e-6
+    assert 20 <= errors["texture_psnr_db"] < 22
+
+
+def test_a_rolled_head_is_as_many_degrees(built, runner):
+    errors, _ = row(built, runner, pose=(0, 0, 0, np.radians(10), 0, 0))
+    assert errors["pose_deg"] == pytest.approx(10, abs=1e-3)
+
+
+def test_the_mean_face_is_the_mean(built, runner):
+    errors, _ = row(built, runner, "mean face")
+    source = Views(built, "test")
+    meshes = np.stack([source[i]["vertices"] for i in range(len(source))])
+    spread = np.linalg.norm(meshes - meshes.mean(0), axis=-1).mean()
+    assert errors["vertex_mm"] == pytest.approx(spread, rel=1e-5)
+
+
+def test_what_was_held_out_is_measured(built):
+    assert capture.held_out_splits(built) == ["test"]
+
+
+def test_another_topology_is_refused(built):
+    system = worlds.oracle(built, "test")
+    topology = system.topology
+    turned = Topology(
+        np.roll(topology.faces, 1, axis=1),
+        topology.uvs,
+        topology.uv_faces,
+        topology.vertex_count,
+    )
+    with pytest.raises(InputError, match="triangles are not the checkpoint's"):
+        capture.capture_labels(system._replace(topology=turned), built)
+    more = Topology(topology.faces, topology.uvs, topology.uv_faces, 301)
+    with pytest.raises(InputError, match="expected 301 vertices, got 300"):
+        capture.capture_labels(system._replace(topology=more), built)
+
+
+def test_an_absent_split_is_named(built, runner):
+    system = worlds.oracle(built, "test")
+    z = np.zeros((9, 2), np.float32)
+    with pytest.raises(InputError, match=r"no such split.*got elsewhere"):
+        capture.evaluate_capture(system, built, "elsewhere", z, runner)
