@@ -102,6 +102,18 @@ def angles_at(uv: Float[NDArray, "*n 2"]) -> Float[NDArray, "*n 2"]:
     return np.stack([a, np.where(t > 0, face, neck)], axis=-1)
 
 
+# Places that a mesh must not miss, however coarse: the landmarks of the left half that
+# lie on open skin (jaw, brow, nose; 300-W, head space, mm, near the skin) ...
+JAW = [(0, -115, 88), (19, -113, 78), (36, -103, 58), (48, -90, 36), (54, -74, 18),
+       (59, -54, 9), (63, -34, 8), (66, -16, 10), (66, 2, 12)]  # fmt: skip
+BROW = [(13, 18, 92), (22, 22, 90), (32, 23.5, 85), (43, 21.3, 75), (52, 13.7, 61)]
+NOSE = [(0, 4, 90), (0, -11, 99), (0, -25, 107), (0, -38, 119),
+        (0, -51.5, 104), (6.5, -50.5, 101), (13.5, -49, 97)]  # fmt: skip
+# ... and what gives the nose and the chin their shape.
+FORM = [(17.5, -43, 96), (9, -39, 112), (9, -24, 94), (7, -8, 88), (0, -46, 114),
+        (20, -38, 88), (0, -103, 95), (57, -20, 52), (50, -62, 40)]  # fmt: skip
+
+
 def eye_contour(turn: Float[NDArray, " k"]) -> Float[NDArray, "k 2"]:
     """Opening of the left eye in the eye's own x (outward), y (up), mm.
 

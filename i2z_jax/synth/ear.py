@@ -23,12 +23,18 @@ HALF_WIDTH, HALF_HEIGHT = 16.5, 30.0
 
 def ear_ring(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, "k 2"]:
     """Chart angles of a ring: where its texels lie, and for level 1 the skin too."""
-    centre = angles_of(CENTRE)
-    reach = np.array([0.235, 0.40]) * level
+    centre = angles_of(CENTRE) + np.array([0.02, 0.0])
+    reach = np.array([0.20, 0.40]) * level
     lean = np.stack([-np.cos(turn), np.sin(turn)], axis=-1)
     angles = centre + reach * lean
     angles[:, 0] += 0.12 * (angles[:, 1] - centre[1])
     return angles
+
+
+def ear_hold(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, " k"]:
+    """How much of a ring stays on the head: in front the ear is part of the cheek."""
+    outside = np.clip((level - 0.46) / 0.28, 0, 1)
+    return outside * np.clip(np.cos(turn + 0.15) * 1.6, 0, 1)
 
 
 def ear_shape(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, "k 3"]:
@@ -47,5 +53,8 @@ def ear_shape(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, "k 3"]
     x = x + 3.2 * (1 - level) ** 2
     y = y - 5.0 * (1 - level) ** 1.5
     lobe = np.exp(-(((turn - 1.5 * np.pi) / 0.6) ** 2))
-    lift = rise * (3.0 + 15.0 * back**0.8 * (1 - 0.35 * lobe))
+    lift = rise * (1.0 + 17.0 * back**0.8 * (1 - 0.35 * lobe))
+    # The small flap in front of the canal.
+    flap = np.exp(-(((np.mod(turn + np.pi, 2 * np.pi) - np.pi + 0.35) / 0.4) ** 2))
+    lift = lift + 4.0 * flap * np.exp(-(((level - 0.42) / 0.14) ** 2))
     return CENTRE + x[:, None] * FORWARD + y[:, None] * UP + lift[:, None] * OUT

@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2z_jax.synth.chart import eye_contour
-from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, LID_SCALE, blob, eye_frame
+from i2z_jax.synth.form import (
+    EYE_AXES,
+    EYE_CENTRE,
+    LID_SCALE,
+    Length,
+    blob,
+    eye_frame,
+)
 from i2z_jax.synth.template import MARGIN, MOUTH, SKIN, Template
 from i2z_jax.types import Float, NDArray
 
@@ -22,7 +29,7 @@ Push = Callable[[np.ndarray, np.ndarray], np.ndarray]
 MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
-def _v(weight: np.ndarray, x: float, y: float, z: float) -> np.ndarray:
+def _v(weight: np.ndarray, x: Length, y: Length, z: Length) -> np.ndarray:
     return weight[:, None] * np.array([x, y, z])
 
 

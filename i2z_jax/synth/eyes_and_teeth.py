@@ -95,9 +95,9 @@ def _teeth(uv, upper):
     within = np.abs(place - np.floor(place) - 0.5) * 2
     gum = step(0.03, -0.03, level - 0.30 - 0.14 * within**2)
     albedo = np.tile(ENAMEL, (len(uv), 1))
-    albedo *= (1 - 0.55 * step(0.84, 0.99, within) - 0.12 * step(0.6, 0.3, level))[
+    albedo *= (1 - 0.42 * step(0.86, 0.99, within) - 0.12 * step(0.6, 0.3, level))[
         :, None
     ]
     albedo = _mix(albedo, GUM, gum)
-    occlusion = (0.95 - 0.55 * np.abs(across) ** 1.5) * (1 - 0.35 * gum)
+    occlusion = (0.95 - 0.85 * np.abs(across) ** 1.3) * (1 - 0.35 * gum)
     return _flat(albedo, 2.0, 0.22, np.clip(occlusion, 0.2, 1))

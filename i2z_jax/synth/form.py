@@ -20,7 +20,9 @@ EYE_TURN = np.radians(9.0)
 # Lids are a shell over the eye, this many times its size.
 LID_SCALE = 1.11
 
-Vector = tuple[float, float, float]
+# Lengths in mm; whole ones are written without a point.
+Length = float | int
+Vector = tuple[Length, Length, Length]
 Points = Float[NDArray, "n 3"]
 Distance = Float[NDArray, " n"]
 
@@ -32,7 +34,7 @@ def ellipsoid(p: Points, centre: Vector, radii: Vector) -> Distance:
     return k0 * (k0 - 1.0) / np.maximum(k1, 1e-9)
 
 
-def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float) -> Distance:
+def capsule(p: Points, a: Vector, b: Vector, ra: Length, rb: Length) -> Distance:
     """A cone with round ends: radius `ra` at `a`, `rb` at `b`."""
     start, end = np.array(a), np.array(b)
     axis = end - start
@@ -41,13 +43,13 @@ def capsule(p: Points, a: Vector, b: Vector, ra: float, rb: float) -> Distance:
     return np.linalg.norm(p - nearest, axis=-1) - (ra + (rb - ra) * t)
 
 
-def smooth_min(a: Distance, b: Distance, k: float) -> Distance:
+def smooth_min(a: Distance, b: Distance, k: Length) -> Distance:
     """Union whose crease is filled over a width of about `k` mm."""
     h = np.maximum(k - np.abs(a - b), 0) / k
     return np.minimum(a, b) - h * h * k / 4
 
 
-def carve(a: Distance, b: Distance, k: float) -> Distance:
+def carve(a: Distance, b: Distance, k: Length) -> Distance:
     """`a` without `b`, the edge rounded over about `k` mm."""
     return -smooth_min(-a, b, k)
 
@@ -77,9 +79,9 @@ def _skull(p: Points) -> Distance:
 
 
 def _jaw(p: Points) -> Distance:
-    d = capsule(p, (49, -52, 4), (42, -80, 22), 13, 11)  # ramus to the angle
-    d = smooth_min(d, capsule(p, (42, -80, 22), (12, -100, 74), 12, 14), 14)
-    d = smooth_min(d, ellipsoid(p, (0, -72, 32), (44, 38, 54)), 22)
+    d = capsule(p, (47.5, -50, 4), (40, -79, 24), 13, 11)  # ramus to the angle
+    d = smooth_min(d, capsule(p, (40, -79, 24), (11, -100, 74), 12, 14), 14)
+    d = smooth_min(d, ellipsoid(p, (0, -70, 34), (46, 40, 55)), 24)
     return smooth_min(d, ellipsoid(p, (0, -99, 77), (19, 14, 16)), 15)  # chin
 
 
@@ -147,7 +149,7 @@ def head_distance(points: Points) -> Distance:
     return smooth_min(d, neck, 22)
 
 
-def _along(p: Points, a: Vector, b: Vector, width: float) -> Distance:
+def _along(p: Points, a: Vector, b: Vector, width: Length) -> Distance:
     """A soft stroke from `a` to `b`, 1 on the line."""
     return np.exp(-0.5 * ((capsule(p, a, b, 0, 0)) / width) ** 2)
 

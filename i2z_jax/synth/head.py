@@ -119,7 +119,10 @@ def _slide_lids(xp, weights, a):
         upper = xp.minimum(share[:, 2 * i], 1.03 - lower)
         upper = xp.maximum(upper, xp.full_like(upper, -0.35))
         reach = a["lid_reach"]
-        angle = upper[:, None] * reach[2 * i][None] + lower[:, None] * reach[2 * i + 1]
+        angle = (
+            upper[:, None] * reach[2 * i][None]
+            + lower[:, None] * reach[2 * i + 1][None]
+        )
         x, y, z = (a[f"lid_{name}"][None, :, j] for j in range(3))
         c, s = xp.cos(angle) - 1, xp.sin(angle)
         turned = xp.stack([x * xp.zeros_like(angle), y * c + z * s, z * c - y * s], -1)

@@ -41,7 +41,6 @@ def _ramp(t):
 
 
 Shape = Callable[[np.ndarray], np.ndarray]
-ALL = np.ones
 SHAPES: dict[str, Shape] = {
     "width": lambda p: _scale(p, np.ones(len(p)), 0.03, 0, 0),
     "depth": lambda p: _scale(p, np.ones(len(p)), 0, 0, 0.03),
@@ -83,6 +82,12 @@ SHAPES: dict[str, Shape] = {
 }
 # Of the eye itself: size, tilt of the axis, how open it is.
 EYES = ("eye_size", "eye_tilt", "eye_open")
+# What goes together in people: heavy and fine faces.
+BUILD = {"jaw_width": 0.8, "jaw_drop": 0.5, "brow_ridge": 0.9, "chin_width": 0.7,
+         "neck": 0.9, "face_length": 0.4, "nose_width": 0.4, "nose_out": 0.3,
+         "lip_upper": -0.5, "lip_lower": -0.4, "eye_size": -0.5, "eye_open": -0.3,
+         "brow_height": -0.5}  # fmt: skip
+HEAVY = ("jaw_width", "chin_width", "neck")
 SHAPE_NAMES: tuple[str, ...] = (*SHAPES, *EYES)
 
 
@@ -126,7 +131,10 @@ class Identity:
     @staticmethod
     def sample(rng: np.random.Generator) -> "Identity":
         """A plausible person."""
-        shape = np.clip(rng.normal(size=len(SHAPE_NAMES)), -1.8, 1.8) * 0.9
+        heavy = float(np.clip(rng.normal(), -1.7, 1.7))
+        shape = np.clip(rng.normal(size=len(SHAPE_NAMES)), -1.8, 1.8)
+        shape += heavy * np.array([BUILD.get(name, 0.0) for name in SHAPE_NAMES])
+        shape = np.clip(shape - 0.25 * np.isin(SHAPE_NAMES, HEAVY), -2.2, 2.2)
         melanin = float(rng.beta(1.1, 1.9))
         dark = np.array([0.012, 0.009, 0.007])
         brown, blond = np.array([0.07, 0.037, 0.018]), np.array([0.28, 0.17, 0.07])
@@ -155,7 +163,7 @@ class Identity:
             tuple(float(s) for s in shape), melanin, float(rng.uniform(0.25, 0.8)),
             _triple(hair), _triple(iris), float(rng.beta(3, 1.2)),
             float(max(0, rng.normal(0, 6))), float(rng.uniform(0.45, 1.0)),
-            float(max(0, rng.uniform(-0.7, 1.0))),
+            float(max(0, rng.uniform(-0.9, 0.5) + 0.5 * heavy)),
             float(np.clip(rng.beta(1, 5) * (1 - melanin) * 2, 0, 1)), age,
             int(rng.integers(2**31)),
         )  # fmt: skip

@@ -10,17 +10,12 @@ import numpy as np
 from i2z_jax.synth import chart
 from i2z_jax.types import Float, Int, NDArray
 
-# Left half (x > 0) in head space, as points near the skin; mm.
-JAW = [(0, -115, 88), (19, -113, 78), (36, -103, 58), (48, -90, 36), (54, -74, 18),
-       (59, -54, 9), (63, -34, 8), (66, -16, 10), (66, 2, 12)]  # fmt: skip
-BROW = [(13, 18, 90), (22, 23, 88), (32, 25.5, 83), (43, 23, 74), (52, 15, 60)]
-NOSE = [(0, 4, 90), (0, -11, 99), (0, -25, 107), (0, -38, 119),
-        (0, -51.5, 104), (6.5, -50.5, 101), (13.5, -49, 97)]  # fmt: skip
-
 
 def _landmark_angles() -> Float[NDArray, "68 2"]:
     flip = np.array([-1, 1])
-    jaw, brow, nose = (chart.angles_of(np.array(p, float)) for p in (JAW, BROW, NOSE))
+    jaw, brow, nose = (
+        chart.angles_of(np.array(p, float)) for p in (chart.JAW, chart.BROW, chart.NOSE)
+    )
     jaw_line = np.concatenate([jaw[::-1] * flip, jaw[1:]])
     brows = np.concatenate([brow[::-1] * flip, brow])
     wings = np.concatenate([nose[[6, 5]] * flip, nose[4:7]])

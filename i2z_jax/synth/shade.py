@@ -48,7 +48,7 @@ def lab_light() -> Light:
 
 
 def wild_light(rng: np.random.Generator) -> Light:
-    """A room or a street: one strong lamp somewhere in front, a fill, a coloured sky."""
+    """A room or a street: a strong lamp in front, a fill, a coloured sky."""
 
     def tint(spread):
         colour = np.exp(rng.normal(size=3) * spread)
@@ -57,7 +57,7 @@ def wild_light(rng: np.random.Generator) -> Light:
     sky = np.zeros((9, 3))
     sky[0] = rng.uniform(0.25, 0.6) * tint(0.10)
     gradient = rng.normal(size=(3, 1)) * [[0.10], [0.06], [0.10]]
-    sky[1:4] = (gradient + [[0.08], [0.05], [0]]) * tint(0.15)
+    sky[1:4] = np.add(gradient, [[0.08], [0.05], [0]]) * tint(0.15)
     key = rng.uniform([-1, -0.1, 0.3], [1, 0.9, 1])
     fill = rng.uniform([-1, -0.3, -0.2], [1, 0.6, 0.8])
     rim = rng.uniform([-1, 0, -1], [1, 0.8, -0.3])
@@ -160,7 +160,7 @@ def _lamp(appearance, normal, smooth, to_camera, lamp):
     n_v = jnp.clip(jnp.sum(normal * to_camera, axis=-1), 0.05, 1)
     alpha2 = appearance.roughness**4
     lobe = alpha2 / (n_h * n_h * (alpha2 - 1) + 1) ** 2
-    fresnel = REFLECTANCE + (1 - REFLECTANCE) * (1 - v_h) ** 5
+    fresnel = REFLECTANCE + 0.4 * (1 - v_h) ** 5
     lit = jnp.clip(facing, 0, 1)
     # Kelemen's visibility term; lamps are given over pi.
     gloss = (

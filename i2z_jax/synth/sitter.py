@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from i2z_jax.geometry.topology import texel_map
 from i2z_jax.synth.head import procedural_head

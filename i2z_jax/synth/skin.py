@@ -18,7 +18,7 @@ from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.landmarks import vermilion
 from i2z_jax.synth.noise import fractal, grain
 from i2z_jax.synth.template import MARGIN, SKIN, template
-from i2z_jax.types import Float, NDArray
+from i2z_jax.types import ArrayLike, Float
 
 # Light that goes through skin without melanin or blood, and what each takes away.
 BARE = np.array([0.72, 0.50, 0.40])
@@ -31,17 +31,17 @@ PAINTED_VERTICES = 7000
 class Appearance(NamedTuple):
     """Textures of one person, row 0 is v = 0; what light meets at each texel."""
 
-    albedo: Float[NDArray, "t t 3"]
+    albedo: Float[ArrayLike, "t t 3"]
     """Linear RGB in [0, 1]."""
-    specular: Float[NDArray, "t t"]
+    specular: Float[ArrayLike, "t t"]
     """Strength of the gloss; 1 is skin at its usual 2.8 % head-on."""
-    roughness: Float[NDArray, "t t"]
+    roughness: Float[ArrayLike, "t t"]
     """0 (mirror) to 1 (chalk)."""
-    height: Float[NDArray, "t t"]
+    height: Float[ArrayLike, "t t"]
     """Fine relief, mm outwards."""
-    occlusion: Float[NDArray, "t t"]
+    occlusion: Float[ArrayLike, "t t"]
     """Share of the surroundings that a texel sees at rest, 0 to 1."""
-    translucence: Float[NDArray, "t t"]
+    translucence: Float[ArrayLike, "t t"]
     """How far light spreads under the surface: 1 skin, 0 teeth and eyes."""
 
 
@@ -142,9 +142,9 @@ def _skin(who: Identity, p, uv, margin, size):
     under += 0.8 * blob(q, (18, -2, 80), (5, 7, 14))
     melanin += under * (0.035 + 0.05 * who.age)
     blood += under * 0.10
-    freckles = step(0.52, 0.70, fractal(p, 1 / 3.2, 2, who.seed + 2))
+    freckles = step(0.52, 0.70, fractal(p, 1 / 1.9, 2, who.seed + 2))
     across = blob(q, (22, -22, 88), (26, 14, 40)) + 0.3 * face
-    melanin += freckles * across * who.freckles * 0.30
+    melanin += freckles * across * who.freckles * 0.24
     melanin += 0.55 * _moles(p, who.seed) * face
     melanin += lips * (0.05 + 0.12 * who.melanin)
     blood += lips * (0.62 + 0.15 * fine)
@@ -167,7 +167,7 @@ def _skin(who: Identity, p, uv, margin, size):
 
     oil = blob(q, (0, 40, 92), (26, 24, 40)) + blob(q, (0, -22, 106), (12, 22, 20))
     oil += 0.5 * blob(q, (40, -22, 70), (14, 10, 30))
-    specular = (1.0 + 0.35 * fine) * (1 + 0.35 * oil) + 0.9 * lips + 1.5 * margin
+    specular = (1.0 + 0.35 * fine) * (1 + 0.35 * oil) + 0.9 * lips + 0.4 * margin
     specular *= (1 - 0.6 * cover) * (1 - 0.4 * brow)
     roughness = 0.50 - 0.10 * oil - 0.16 * lips - 0.25 * margin + 0.12 * cover
     height = 0.035 * fine * face * (1 - lips) + _lines(q, who, lips)
@@ -196,7 +196,7 @@ def lip_mask(p):
 
 def ear_mask(angles):
     centre = chart.angles_of(np.array([70.0, -4.0, -7.0]))
-    d = (np.abs(angles) * [1, 0] + angles * [0, 1] - centre) / [0.25, 0.42]
+    d = (np.abs(angles) * [1, 0] + angles * [0, 1] - centre) / [0.215, 0.37]
     return 1 - step(0.85, 1.05, np.linalg.norm(d, axis=1))
 
 
@@ -269,10 +269,12 @@ def lash_line(q):
 def _moles(p, seed):
     rng = np.random.default_rng(seed)
     marks = np.zeros(len(p))
-    for _ in range(7):
-        centre = rng.uniform([-60, -105, 40], [60, 60, 100])
-        d = np.hypot(p[:, 0] - centre[0], p[:, 1] - centre[1])
-        marks = np.maximum(marks, rng.uniform(0.3, 1) * step(1.5, 0.6, d))
+    shape = template(PAINTED_VERTICES)
+    x, y, z = shape.skin.vertices.T
+    places = shape.skin.vertices[(np.abs(x) < 62) & (np.abs(y + 25) < 80) & (z > 40)]
+    for centre in rng.choice(places, 5):
+        d = np.linalg.norm(p - centre, axis=1)
+        marks = np.maximum(marks, rng.uniform(0.15, 0.8) * step(1.3, 0.4, d))
     return marks
 
 
@@ -284,7 +286,7 @@ def _lines(q, who: Identity, lips):
     wave = y + 2.0 * np.sin(x / 17) + 1.2 * fractal(q, 1 / 18, 2, who.seed + 8)
     brow = blob(q, (0, 46, 90), (34, 15, 40))
     height -= 0.22 * who.age * brow * np.exp(-((np.mod(wave, 8.5) - 4.2) ** 2))
-    local, over, under, near = lid_coordinates(q)
+    local, over, _under, near = lid_coordinates(q)
     height -= 0.30 * near * np.exp(-(((over - 6.8) / 0.7) ** 2)) * (local[:, 1] > 0)
     spread = np.mod((local[:, 1] + 2) / np.maximum(local[:, 0] - 8, 2), 0.3) - 0.15
     crow = blob(q, (54, -2, 62), (6, 9, 14))
@@ -295,7 +297,7 @@ def _occlusion(q, margin):
     """Soft shadow of the surroundings in the hollows of the face."""
     shade = 0.34 * blob(q, (17, 6, 80), (7, 8, 11))
     shade += 0.10 * blob(q, (32, 11, 77), (15, 5, 10))
-    shade += 0.85 * blob(q, (6.4, -49.0, 103.5), (2.6, 1.5, 3.6))
+    shade += 0.90 * blob(q, (6.3, -48.6, 104.0), (2.7, 2.3, 4.0))
     shade += 0.14 * blob(q, (8, -51, 98), (10, 4, 9))
     shade += 0.30 * blob(q, (19.5, -44, 90), (2.5, 6, 7))
     slit = np.exp(-((q[:, 1] + 72.9) ** 2) / 1.6) * (q[:, 2] > 70)

@@ -5,15 +5,16 @@ Built for the left half and mirrored, so that it is symmetric to the last bit. O
 length, `spacing`, sets the resolution.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import Delaunay
 
 from i2z_jax.synth import chart
-from i2z_jax.synth.ear import EAR_RINGS, ear_ring, ear_shape
+from i2z_jax.synth.ear import EAR_RINGS, ear_hold, ear_ring, ear_shape
 from i2z_jax.synth.form import LID_SCALE, cast
-from i2z_jax.types import Bool, Float, Int, NDArray
+from i2z_jax.types import Float, Int, NDArray
 
 # Texture widths to mm on the face, about.
 MM = 300.0
@@ -37,7 +38,7 @@ class SkinMesh:
     uvs: np.ndarray
     uv_faces: np.ndarray
     lip: np.ndarray
-    """(n,) int8: 1 above the slit of the mouth (within its rings), -1 below."""
+    """(n,) 1 above the slit of the mouth (within its rings), -1 below."""
     eye_rims: tuple[Ring, Ring]
     """Left, right; once around."""
     mouth_rim: Ring
@@ -57,7 +58,7 @@ def _inside(points: Float[NDArray, "n 2"], ring: Float[NDArray, "k 2"]) -> NDArr
 def _bands(rings: list[Int[NDArray, " k"]], closed: bool) -> Int[NDArray, "f 3"]:
     """Triangles between consecutive rings, the first the innermost."""
     faces = []
-    for inner, outer in zip(rings[:-1], rings[1:], strict=True):
+    for inner, outer in itertools.pairwise(rings):
         count = len(inner)
         for i in range(count if closed else count - 1):
             j = (i + 1) % count
@@ -93,12 +94,12 @@ def skin_mesh(spacing: float) -> SkinMesh:
     mouth_turn = _steps(max(8, 2 * round(48 / mm)), closed=False)
     levels = np.linspace(0, 1, 1 + max(3, round(17 / mm))) ** 1.15
     mouths = half.rings([chart.mouth_ring(mouth_turn, t) for t in levels], False)
-    ear_turn = _steps(max(10, 2 * round(40 / mm)), closed=True)
+    ear_turn = _steps(max(10, 2 * round(68 / mm)), closed=True)
     ear_levels = EAR_RINGS if mm < 7 else EAR_RINGS[::2]
     ears = half.rings([ear_ring(ear_turn, t) for t in ear_levels[1:]], True)
     centre = half.add(ear_ring(np.zeros(1), 0.0))
-    fan = [(centre[0], a, b) for a, b in zip(ears[0], np.roll(ears[0], -1))]
-    half.faces.append(np.array(fan))
+    inner, hub = ears[0], np.full(len(ears[0]), centre[0])
+    half.faces.append(np.stack([hub, inner, np.roll(inner, -1)], axis=1))
 
     outer = [eyes[-1], mouths[-1], ears[-1]]
     grid = half.add(chart.angles_at(_grid(spacing, half.outlines)))
@@ -120,9 +121,10 @@ def skin_mesh(spacing: float) -> SkinMesh:
     vertices[mouths[0]] = chart.lip_line(x)
     vertices[mouths[0], 1] -= 0.08 * np.cos(mouth_turn)
     for level, ring in zip(ear_levels[1:-1], ears[:-1], strict=True):
-        vertices[ring] = ear_shape(ear_turn, level)
+        hold = ear_hold(ear_turn, level)[:, None]
+        vertices[ring] += (1 - hold) * (ear_shape(ear_turn, level) - vertices[ring])
     vertices[centre] = ear_shape(np.zeros(1), 0.0)
-    lip = np.zeros(len(angles), np.int8)
+    lip = np.zeros(len(angles))
     for ring in mouths:
         lip[ring] = np.sign(np.round(np.cos(mouth_turn), 6))
     return _mirror(vertices, angles, faces, uvs, lip, (eyes[0], eye_turn),
@@ -143,7 +145,7 @@ def _upright(faces, uvs):
 
 
 def _grid(spacing: float, outlines: list) -> Float[NDArray, "k 2"]:
-    """Rows of points right of the middle line, thinned out towards the crown."""
+    """Rows of points from the middle line, thinner at the crown, and the anchors."""
     rows = round((1 - chart.SKIN_BOTTOM) / spacing)
     points = []
     for row in range(rows + 1):
@@ -156,10 +158,19 @@ def _grid(spacing: float, outlines: list) -> Float[NDArray, "k 2"]:
             u[1] = 0.7 / count
         points.append(np.stack([0.5 + u / 2, np.full(count + 1, v)], axis=-1))
     points = np.concatenate(points)
+    named = np.array(chart.JAW + chart.BROW + chart.NOSE + chart.FORM, float)
+    anchors = chart.uv_of(chart.angles_of(named))
+    points = points[_distance(points, anchors) > 0.6 * spacing]
     for ring in outlines:
-        near = np.linalg.norm(points[:, None] - ring[None], axis=-1).min(axis=1)
-        points = points[~(_inside(points, ring) | (near < 0.8 * spacing))]
+        points = points[_distance(points, ring) > 0.8 * spacing]
+    points = np.concatenate([points, anchors])
+    for ring in outlines:
+        points = points[~_inside(points, ring)]
     return points
+
+
+def _distance(points, others):
+    return np.linalg.norm(points[:, None] - others[None], axis=-1).min(axis=1)
 
 
 def _place(angles, uvs, spacing):

@@ -6,6 +6,7 @@ jaw, which lid it belongs to) is decided here, once per resolution.
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,8 +183,8 @@ def _add_mouth(builder: _Builder, ring: Ring):
     ]
     uvs = np.concatenate([*uvs, [[disc.u, disc.v]]])
     local = [i * count + np.arange(count) for i in range(len(index))]
-    faces = [_band(a, b) for a, b in zip(index[:-1], index[1:], strict=True)]
-    uv_faces = [_band(a, b) for a, b in zip(local[:-1], local[1:], strict=True)]
+    faces = [_band(a, b) for a, b in itertools.pairwise(index)]
+    uv_faces = [_band(a, b) for a, b in itertools.pairwise(local)]
     last, tip = index[-1], np.full(count, back)
     faces.append(np.stack([last, np.roll(last, -1), tip], axis=1))
     last = local[-1]
@@ -197,4 +198,5 @@ def _add_mouth(builder: _Builder, ring: Ring):
     jaw = np.append(np.concatenate(jaw), 0.3)
     jaw[:front] = jaw_weight(vertices[:front], lip[:front])
     lip = np.append(lip, 0)
-    builder.add(MOUTH, vertices, uvs, faces, uv_faces, jaw, lip, local=False)  # fmt: skip
+    patch = (vertices, uvs, faces, uv_faces)
+    builder.add(MOUTH, *patch, jaw, lip, local=False)
