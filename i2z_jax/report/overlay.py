@@ -52,9 +52,9 @@ _LABELS = {
 class Window(NamedTuple):
     """Faces drawn in square windows around their crops."""
 
-    image: Float[Array, "b w w 3"]
-    mask: Bool[Array, "b w w"]
-    lines: Bool[Array, "b w w"]
+    image: Float[Array, "b s s 3"]
+    mask: Bool[Array, "b s s"]
+    lines: Bool[Array, "b s s"]
 
 
 class Overlay:
@@ -135,9 +135,9 @@ class Overlay:
         self,
         row: int,
         picture: UInt8[NDArray, "h w 3"] | None,
-        image: Float[NDArray, "w w 3"],
-        mask: Bool[NDArray, "w w"],
-        lines: Bool[NDArray, "w w"],
+        image: Float[NDArray, "s s 3"],
+        mask: Bool[NDArray, "s s"],
+        lines: Bool[NDArray, "s s"],
     ) -> UInt8[NDArray, "h2 w2 3"]:
         width, height = self.size
         one = self.track[np.array([row])]
@@ -224,10 +224,10 @@ def _window_side(track: Track, zoom: float) -> int:
 
 
 def _warp(
-    image: Float[NDArray, "w w c"],
+    image: Float[NDArray, "s s c"],
     panel_from_window: Float[NDArray, "2 3"],
     size: tuple[int, int],
-) -> Float[NDArray, "h w2 c"]:
+) -> Float[NDArray, "h w c"]:
     """A window laid into an empty panel; pixel centres at +0.5."""
     half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
     inverse = compose(np.asarray(invert(panel_from_window)), half)

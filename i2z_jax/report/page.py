@@ -20,6 +20,8 @@ _POLICY = (
     "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'"
 )
+# Characters of a cell that reads as a number.
+_NUMBER = set("0123456789.,+-%e ")
 _MIME = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
 
 
@@ -61,7 +63,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header; the first column is text, the rest numbers."""
+    """Rows of cells under a header; columns of numbers stand to the right."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -147,11 +149,19 @@ def _figure(content: str, caption: str) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>"
-        for row in rows
-    )
+    numbers = [
+        all(set(cell) <= _NUMBER for row in rows for cell in row[i : i + 1])
+        for i in range(len(header))
+    ]
+
+    def cells(kind: str, row: Sequence[str]) -> str:
+        return "".join(
+            f"<{kind}{' class=number' if number else ''}>{html.escape(cell)}</{kind}>"
+            for cell, number in zip(row, numbers, strict=True)
+        )
+
+    head = cells("th", header)
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     below = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     return f"<table>{below}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 

@@ -15,7 +15,7 @@ A system without a landmark stream or map keeps the detector's boxes.
 
 import itertools
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -45,6 +45,7 @@ from i2z_jax.types import Bool, Float, NDArray, UInt8
 BELIEVED_STEP = 0.3
 
 
+@runtime_checkable
 class Eye(Protocol):
     """What sees landmarks in crops (`Networks`)."""
 
@@ -156,7 +157,8 @@ def refined(
     average: Float[NDArray, "68 3"],
     size: int,
 ) -> Float[NDArray, "4"]:
-    """The square that frames the average face where its landmarks are seen, px.
+    """The square that frames the average face where its landmarks are seen, px; NaN
+    for landmarks that no pose explains.
 
     Args:
         points: px of the crop of `square`.
@@ -165,7 +167,10 @@ def refined(
         size: side of the crop, px.
     """
     unit = np.asarray(unit_from_pixels(points.astype(float), size))
-    pose = np.asarray(fit_weak_pose(average.astype(float), unit).pose)
+    try:
+        pose = np.asarray(fit_weak_pose(average.astype(float), unit).pose)
+    except np.linalg.LinAlgError:  # all of them in one spot: that is no face
+        return np.full(4, np.nan)
     posed = np.asarray(project_weak(pose, average.astype(float)))[:, :2]
     box = np.asarray(box_of_points(np.asarray(pixels_from_unit(posed, size))))
     moved = framing.frame(box, "landmarks", size)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FaceDetector, track
+from i2z_jax.data.faces import LONGEST_MISS, FaceDetector, track
 from i2z_jax.data.video import Continuity, Frame
 from i2z_jax.data.video_analysis import steady, threaded
 from i2z_jax.errors import InputError
@@ -124,25 +124,54 @@ def choose(
 def _with_returns(
     detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"]
 ) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    """`faces.track`, again and again in the frames that it leaves open."""
     boxes, found = track(detections, starts)
+    sure = _between_found(found, starts)
     while True:
-        missing = np.isnan(boxes[:, 0])
         rest = [
-            seen if open_ else _NO_BOX
-            for seen, open_ in zip(detections, missing, strict=True)
+            _NO_BOX if is_sure else seen
+            for seen, is_sure in zip(detections, sure, strict=True)
         ]
-        # Where a stretch without a box begins or ends, nothing is bridged.
         edges = starts.copy()
-        edges[1:] |= missing[1:] != missing[:-1]
+        edges[1:] |= sure[1:] != sure[:-1]
         more, more_found = track(rest, edges)
-        enough = np.zeros(len(missing), bool)
-        for a, b in _stretches(edges):
-            enough[a:b] = more_found[a:b].sum() >= RETURN_SEEN
-        use = missing & enough & np.isfinite(more[:, 0])
-        if not use.any():
-            return boxes, found
-        boxes[use] = more[use]
-        found |= use & more_found
+        more_sure = _between_found(more_found, edges, RETURN_SEEN) & ~sure
+        if not more_sure.any():
+            return _bridged(boxes, sure, starts), found
+        boxes[more_sure] = more[more_sure]
+        found |= more_sure & more_found
+        sure |= more_sure
+
+
+def _between_found(
+    found: Bool[NDArray, "f"], starts: Bool[NDArray, "f"], least: int = 1
+) -> Bool[NDArray, "f"]:
+    """Frames of each stretch from the first to the last one with a detection, where
+    there are at least so many."""
+    sure = np.zeros(len(found), bool)
+    for a, b in _stretches(starts):
+        seen = a + np.flatnonzero(found[a:b])
+        if len(seen) >= least:
+            sure[seen[0] : seen[-1] + 1] = True
+    return sure
+
+
+def _bridged(
+    boxes: Float[NDArray, "f 4"], sure: Bool[NDArray, "f"], starts: Bool[NDArray, "f"]
+) -> Float[NDArray, "f 4"]:
+    """Short gaps between sure frames in a straight line, short ends held; else NaN."""
+    result = np.full_like(boxes, np.nan)
+    for a, b in _stretches(starts):
+        rows, known = np.arange(a, b), a + np.flatnonzero(sure[a:b])
+        if not len(known):
+            continue
+        after = np.searchsorted(known, rows)
+        before = np.where(after > 0, known[np.maximum(after - 1, 0)], a - 1)
+        following = np.append(known, b)[after]
+        near = sure[a:b] | (following - before - 1 <= LONGEST_MISS)
+        lines = [np.interp(rows, known, column[known]) for column in boxes.T]
+        result[a:b] = np.where(near[:, None], np.stack(lines, axis=-1), np.nan)
+    return result
 
 
 def _stretches(starts: Bool[NDArray, "f"]) -> list[tuple[int, int]]:

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One system, one clip and one whole run for all tests of its outputs."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+from i2z_jax.commands import main
+from tests.data.clips import write_clip
+from tests.track import worlds
+
+
+class Run(NamedTuple):
+    """A finished run of the command."""
+
+    folder: object
+    video: object
+    checkpoint: object
+    boxes: object
+    pictures: list
+    times: np.ndarray
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory):
+    """The tests run the command several times with the same programs."""
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = [getattr(jax.config, name) for name in names]
+    if before[0] is None:
+        jax.config.update(names[0], str(tmp_path_factory.mktemp("programs")))
+    jax.config.update(names[1], 0.0)
+    yield
+    for name, value in zip(names, before, strict=True):
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    return worlds.save(tmp_path_factory.mktemp("checkpoint") / "system")
+
+
+@pytest.fixture(scope="session")
+def tracked(tmp_path_factory, checkpoint) -> Run:
+    """21 frames at an uneven rate, a box for each."""
+    folder = tmp_path_factory.mktemp("tracked")
+    centres = [(60 + 2 * i, 56 + i / 2) for i in range(21)]
+    pictures = [worlds.picture(*c) for c in centres]
+    times = [40 * i + (15 if i % 3 == 1 else 0) for i in range(21)]
+    video = write_clip(folder / "clip.mp4", pictures, times_ms=times)
+    boxes = worlds.write_boxes(folder / "boxes.csv", centres)
+    arguments = [
+        "track", str(video), "--checkpoint", str(checkpoint), "--out",
+        str(folder / "out"), "--boxes", str(boxes), "--min-confidence", "0",
+        "--vertices", "--meshes", "ply", "--batch-size", "4",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 0
+    return Run(
+        folder / "out", video, checkpoint, boxes, pictures, np.array(times) / 1000
+    )

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command from outside: inputs of every kind, bad ones, interruptions."""
+
+import os
+import shutil
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from i2z_jax.commands import main
+from i2z_jax.track import networks, run
+from tests.data.clips import turn_clockwise, write_clip
+from tests.track import worlds
+
+
+def track(video, checkpoint, out, *more: str) -> int:
+    """The command's exit code."""
+    words = ["track", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--min-confidence", "0", "--batch-size", "4", *more])
+    return ended.value.code
+
+
+def values(out) -> dict[str, np.ndarray]:
+    with np.load(out / "track.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+def statuses(out) -> list[str]:
+    found = values(out)
+    return found["status_names"][found["status"]].tolist()
+
+
+def complaint(capsys, out) -> str:
+    """The one line of a failed run, which leaves nothing."""
+    lines = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.startswith("i2z track")
+    ]
+    assert len(lines) == 1
+    assert not out.exists()
+    return lines[0]
+
+
+def clip(folder, frames):
+    pictures = [worlds.picture(60 + 3 * i, 60) for i in range(frames)]
+    centres = [(60 + 3 * i, 60) for i in range(frames)]
+    boxes = worlds.write_boxes(folder / "boxes.csv", centres)
+    return write_clip(folder / "clip.mp4", pictures), str(boxes)
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_very_short_videos(tmp_path, checkpoint, frames):
+    video, boxes = clip(tmp_path, frames)
+    assert track(video, checkpoint, tmp_path / "out", "--boxes", boxes) == 0
+    assert statuses(tmp_path / "out") == ["tracked"] * frames
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+
+
+def test_one_picture(tmp_path, checkpoint):
+    image = worlds.picture(70, 60)
+    cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
+    boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(70, 60)])
+    out = tmp_path / "out"
+    code = track(tmp_path / "face.png", checkpoint, out, "--boxes", str(boxes))
+    assert code == 0
+    assert statuses(out) == ["tracked"]
+    overlay = cv2.imread(str(out / "overlay.png"))
+    assert overlay.shape == (120, 320, 3)
+    assert not (out / "overlay.mp4").exists()
+
+
+def test_a_folder_with_a_damaged_frame_and_a_rotated_phone_video_agree(
+    tmp_path, checkpoint
+):
+    """The same pictures, once upright in a folder and once stored turned."""
+    pictures = [worlds.picture(40 + 2 * i, 80, size=(120, 160)) for i in range(5)]
+    boxes = worlds.write_boxes(tmp_path / "b.csv", [(40 + 2 * i, 80) for i in range(5)])
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for i, image in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), image[..., ::-1])
+    (folder / "002.png").write_bytes(b"not a picture")
+    stored = [np.ascontiguousarray(np.rot90(image)) for image in pictures]
+    phone = write_clip(tmp_path / "phone.mp4", stored)
+    turn_clockwise(phone)
+    results = []
+    for video, name in ((folder, "a"), (phone, "b")):
+        out = tmp_path / name
+        assert (
+            track(video, checkpoint, out, "--boxes", str(boxes), "--interpolate") == 0
+        )
+        results.append(values(out))
+        assert results[-1]["frame_size"].tolist() == [120, 160]
+    expected = ["tracked", "tracked", "interpolated", "tracked", "tracked"]
+    assert statuses(tmp_path / "a") == expected
+    good = [0, 1, 3, 4]
+    # A frame that is missing interrupts the smoothing of the crops: px, not tenths.
+    folder_crops, phone_crops = (r["crop_from_image"][good] for r in results)
+    np.testing.assert_allclose(folder_crops, phone_crops, atol=3)
+
+
+def test_frames_without_a_face_are_marked_and_held(tmp_path, checkpoint):
+    pictures = [worlds.picture(60, 60) for _ in range(60)]
+    video = write_clip(tmp_path / "clip.mp4", pictures)
+    # A stream that sees nothing: only boxes count, and they end after 4 frames.
+    centres = [(60, 60) if i < 4 else None for i in range(60)]
+    boxes = worlds.write_boxes(tmp_path / "boxes.csv", centres)
+    out = tmp_path / "out"
+    code = track(video, checkpoint, out, "--boxes", str(boxes), "--min-confidence", "2")
+    assert code == 0
+    assert set(statuses(out)) == {"lost"}
+    assert np.isnan(values(out)["pose"]).all()
+    assert not (out / "mesh.glb").exists()
+    assert "--min-confidence" in (out / "report.html").read_text()
+
+
+def interrupting(monkeypatch, after: int) -> None:
+    """Ctrl-C while the network is at its batch number `after`."""
+    predict = networks.Networks.predict
+    calls = []
+
+    def failing(self, crops):
+        calls.append(1)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        return predict(self, crops)
+
+    monkeypatch.setattr(networks.Networks, "predict", failing)
+
+
+def test_an_interrupted_run_keeps_its_frames_and_goes_on(
+    tmp_path, tracked, monkeypatch, capsys
+):
+    out = tmp_path / "out"
+    more = ["--boxes", str(tracked.boxes), "--vertices", "--meshes", "ply"]
+    monkeypatch.setattr(run, "CHUNK", 6)
+    with monkeypatch.context() as patch:
+        interrupting(patch, after=5)
+        assert track(tracked.video, tracked.checkpoint, out, *more) == 130
+    part = values(out)
+    assert not part["complete"]
+    assert 8 <= len(part["z"]) < 21
+    assert "goes on from there" in capsys.readouterr().err
+    # Other options do not go on from it; the same ones do, and do not start anew.
+    code = track(tracked.video, tracked.checkpoint, out, *more, "--face", "2")
+    assert code == 1
+    assert "--overwrite" in capsys.readouterr().err
+    done = []
+    predict = networks.Networks.predict
+    monkeypatch.setattr(
+        networks.Networks, "predict",
+        lambda self, crops: (done.append(len(crops)), predict(self, crops))[1],
+    )  # fmt: skip
+    assert track(tracked.video, tracked.checkpoint, out, *more) == 0
+    assert sum(done) == 21 - len(part["z"])
+    whole, expected = values(out), values(tracked.folder)
+    assert whole["complete"]
+    for name in ("z", "pose", "landmarks", "crop_from_image", "vertices", "status"):
+        np.testing.assert_allclose(whole[name], expected[name], atol=1e-4, err_msg=name)
+
+
+def test_existing_output_is_refused_or_replaced(tmp_path, tracked, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(tracked.folder, out)
+    (out / "notes.txt").write_text("mine")
+    before = os.stat(out / "track.npz").st_mtime_ns
+    assert track(tracked.video, tracked.checkpoint, out) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert os.stat(out / "track.npz").st_mtime_ns == before
+    more = ["--boxes", str(tracked.boxes), "--overwrite", "--max-frames", "3"]
+    assert track(tracked.video, tracked.checkpoint, out, *more) == 0
+    assert len(values(out)["z"]) == 3
+    assert (out / "notes.txt").read_text() == "mine"
+    assert not (out / "meshes").exists()
+
+
+def audio(path):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        stream.layout = "mono"
+        sound = av.AudioFrame.from_ndarray(
+            np.zeros((1, 1024), np.float32), format="fltp", layout="mono"
+        )
+        sound.rate = 16000
+        container.mux(stream.encode(sound))
+        container.mux(stream.encode(None))
+
+
+def plain(path):
+    write_clip(path, [worlds.picture(0, 0, 0)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("audio.m4a", audio, "no video stream"),
+        ("other.mp4", lambda p: p.write_bytes(b"\0" * 4000), "cannot be read"),
+        ("empty.mp4", lambda p: p.touch(), "empty file"),
+        ("nothing.mp4", lambda p: None, "not found"),
+        ("folder", lambda p: p.mkdir(), "no pictures"),
+        ("wall.mp4", plain, "no face found"),
+        ("damaged.png", lambda p: p.write_bytes(b"\x89PNG"), "damaged"),
+        ("77", lambda p: None, "camera"),
+    ],
+    ids=lambda v: v if isinstance(v, str) and " " not in v else "",
+)
+def test_bad_input_is_one_clear_line(tmp_path, tracked, capsys, name, make, says):
+    make(tmp_path / name)
+    path = name if name.isdigit() else tmp_path / name
+    out = tmp_path / "out"
+    assert track(path, tracked.checkpoint, out) == 1
+    assert says in complaint(capsys, out)
+
+
+@pytest.mark.parametrize("kind", ["no checkpoint", "of another preset"])
+def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
+    folder = tmp_path / "system"
+    if kind == "of another preset":
+        worlds.save(folder, decoder_z_size=4)
+    out = tmp_path / "out"
+    assert track(tracked.video, folder, out) == 1
+    line = complaint(capsys, out)
+    assert ("z_size" if kind == "of another preset" else "not a tracker") in line
+
+
+@pytest.mark.parametrize("option", ["--face", "--batch-size", "--smooth"])
+def test_numbers_that_mean_nothing_are_refused(tmp_path, tracked, capsys, option):
+    out = tmp_path / "out"
+    assert track(tracked.video, tracked.checkpoint, out, option, "0") == 1
+    assert option in complaint(capsys, out)

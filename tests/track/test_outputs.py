@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `i2z track` leaves behind: values, overlay and mesh say the same."""
+
+import json
+import struct
+
+import av
+import cv2
+import numpy as np
+import pytest
+import trimesh
+from scipy.spatial.transform import Rotation
+
+from i2z_jax.report.overlay import BACKGROUND
+
+
+@pytest.fixture(scope="module")
+def values(tracked):
+    with np.load(tracked.folder / "track.npz", allow_pickle=False) as file:
+        return dict(file)
+
+
+@pytest.fixture(scope="module")
+def overlay(tracked):
+    with av.open(str(tracked.folder / "overlay.mp4")) as container:
+        frames = list(container.decode(video=0))
+    times = np.array([float(f.time) for f in frames])
+    return np.stack([f.to_ndarray(format="rgb24") for f in frames]), times
+
+
+def projected(values) -> np.ndarray:
+    """The file's own camera string, in other words: SciPy turns, the map is solved."""
+    result = []
+    for pose, vertices, crop in zip(
+        values["pose"].astype(float),
+        values["vertices"].astype(float),
+        values["crop_from_image"],
+        strict=True,
+    ):
+        turn = Rotation.from_euler("xyz", pose[1:4]).as_matrix() @ np.diag([1, -1, -1])
+        unit = pose[0] * (vertices @ turn.T)[:, :2] + pose[4:6]
+        pixels = (unit + 1) / 2 * values["crop_size"]
+        result.append(np.linalg.solve(crop[:, :2], (pixels - crop[:, 2]).T).T)
+    return np.stack(result)
+
+
+def test_values_are_complete_and_plain(tracked, values):
+    frames = len(tracked.pictures)
+    assert bool(values["complete"])
+    assert values["frame_size"].tolist() == [160, 120]
+    names = values["status_names"][values["status"]]
+    assert names.tolist() == ["tracked"] * frames
+    np.testing.assert_allclose(values["time_s"], tracked.times, atol=1e-3)
+    for name in ("z", "pose", "landmarks", "vertices", "mesh_landmarks"):
+        assert len(values[name]) == frames
+        assert np.isfinite(values[name]).all(), name
+    # The box of the file is what the crop was framed by: it is inside the crop.
+    crop, size = values["crop_from_image"], int(values["crop_size"])
+    for corner in (values["box"][:, :2], values["box"][:, 2:]):
+        inside = np.einsum("fij,fj->fi", crop[:, :, :2], corner) + crop[:, :, 2]
+        assert (inside > -0.3 * size).all()
+        assert (inside < 1.3 * size).all()
+
+
+def test_values_recreate_the_overlay(tracked, values, overlay):
+    images, _ = overlay
+    assert len(images) == len(tracked.pictures)
+    for row, points in enumerate(projected(values)):
+        expected = np.zeros((120, 160), np.uint8)
+        for triangle in points[values["faces"]]:
+            fixed = np.round((triangle - 0.5) * 256).astype(np.int32)
+            cv2.fillConvexPoly(expected, fixed, 1, shift=8)
+        right = images[row, :, 160:].astype(int)
+        drawn = np.abs(right - BACKGROUND).max(axis=-1) > 40
+        both, either = (drawn & (expected > 0)).sum(), (drawn | (expected > 0)).sum()
+        assert both / either > 0.93, row
+
+
+def test_landmarks_are_drawn_where_the_values_say(tracked, values, overlay):
+    images, _ = overlay
+    row = 10
+    points = values["mesh_landmarks"][row].round().astype(int)
+    points = points[(points > 2).all(axis=1) & (points < [157, 117]).all(axis=1)]
+    assert len(points) > 30
+    change = images[row, :, :160].astype(int) - tracked.pictures[row]
+    at = change[points[:, 1] - 1, points[:, 0] - 1]
+    elsewhere = np.abs(change[:20, -40:]).mean()
+    assert np.abs(at).max(axis=-1).mean() > 10 * max(elsewhere, 1)
+
+
+def test_overlay_plays_at_the_videos_times(tracked, overlay):
+    np.testing.assert_allclose(overlay[1], tracked.times, atol=2e-3)
+
+
+class Glb:
+    """A reader of its own, by the specification."""
+
+    def __init__(self, data: bytes):
+        magic, version, length = struct.unpack_from("<4sII", data)
+        assert (magic, version, length) == (b"glTF", 2, len(data))
+        size, kind = struct.unpack_from("<I4s", data, 12)
+        assert kind == b"JSON"
+        self.json = json.loads(data[20 : 20 + size])
+        binary, kind = struct.unpack_from("<I4s", data, 20 + size)
+        assert kind == b"BIN\0"
+        self.binary = data[28 + size : 28 + size + binary]
+        assert self.json["buffers"][0]["byteLength"] <= binary
+
+    def array(self, number: int) -> np.ndarray:
+        accessor = self.json["accessors"][number]
+        view = self.json["bufferViews"][accessor["bufferView"]]
+        width = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}[accessor["type"]]
+        dtype = {5126: "<f4", 5125: "<u4"}[accessor["componentType"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        count = accessor["count"] * width
+        assert 4 * count <= view["byteLength"]
+        values = np.frombuffer(self.binary, dtype, count, start).reshape(-1, width)
+        for name, reduce in (("min", np.min), ("max", np.max)):
+            if name in accessor:
+                np.testing.assert_array_equal(reduce(values, axis=0), accessor[name])
+        return values
+
+    def animation(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        animation = self.json["animations"][0]
+        found = {}
+        for channel in animation["channels"]:
+            sampler = animation["samplers"][channel["sampler"]]
+            assert sampler.get("interpolation", "LINEAR") == "LINEAR"
+            times = self.array(sampler["input"])[:, 0]
+            assert (np.diff(times) > 0).all()
+            found[channel["target"]["path"]] = times, self.array(sampler["output"])
+        return found
+
+
+@pytest.fixture(scope="module")
+def glb(tracked):
+    return Glb((tracked.folder / "mesh.glb").read_bytes())
+
+
+def morphed(glb: Glb) -> np.ndarray:
+    """Corners of all triangles at all keys, metres."""
+    primitive = glb.json["meshes"][0]["primitives"][0]
+    corners = glb.array(primitive["indices"])[:, 0]
+    base = glb.array(primitive["attributes"]["POSITION"])
+    targets = np.stack([glb.array(t["POSITION"]) for t in primitive["targets"]])
+    times, weights = glb.animation()["weights"]
+    weights = weights.reshape(len(times), len(targets))
+    assert np.abs(weights).max() <= 1 + 1e-6
+    shapes = base[None] + np.tensordot(weights, targets, axes=1)
+    return shapes[:, corners]
+
+
+def test_glb_reproduces_the_vertices_within_its_bound(glb, values):
+    truth = values["vertices"][:, values["faces"].reshape(-1)]
+    error = np.linalg.norm(1000 * morphed(glb) - truth, axis=-1)
+    stated = glb.json["asset"]["extras"]["vertex_error_mm"]
+    assert error.max() <= stated["worst"] + 1e-3
+    assert stated["worst"] < 0.11
+    # The sequence moves by far more than the bound.
+    assert np.ptp(truth, axis=0).max() > 5 * stated["worst"]
+
+
+def test_glb_plays_at_the_videos_times(glb, tracked):
+    for times, _ in glb.animation().values():
+        np.testing.assert_allclose(times, tracked.times, atol=1e-3)
+
+
+def test_glb_seen_by_its_camera_is_the_overlay(glb, values):
+    animation = {name: v for name, (_, v) in glb.animation().items()}
+    lens = glb.json["cameras"][0]["orthographic"]
+    half = np.array([lens["xmag"], lens["ymag"]])
+    np.testing.assert_allclose(half[0] / half[1], 160 / 120, rtol=1e-6)
+    shapes, truth = morphed(glb), projected(values)
+    for row, (turn, place, size) in enumerate(
+        zip(
+            animation["rotation"],
+            animation["translation"],
+            animation["scale"],
+            strict=True,
+        )
+    ):
+        world = Rotation.from_quat(turn).apply(shapes[row] * size) + place
+        pixels = (world[:, :2] / half * [1, -1] + 1) / 2 * [160, 120]
+        expected = truth[row, values["faces"].reshape(-1)]
+        np.testing.assert_allclose(pixels, expected, atol=0.1)
+
+
+def test_glb_opens_in_another_reader(tracked, values):
+    scene = trimesh.load(tracked.folder / "mesh.glb")
+    (mesh,) = scene.geometry.values()
+    assert len(mesh.faces) == len(values["faces"])
+    texture = mesh.visual.material.baseColorTexture
+    assert texture.size == (32, 32)
+    assert mesh.visual.uv.min() >= 0
+    assert mesh.visual.uv.max() <= 1
+
+
+def test_mesh_sequence_has_the_vertices(tracked, values):
+    files = sorted((tracked.folder / "meshes").glob("*.ply"))
+    assert [f.stem for f in files] == [f"{i:06d}" for i in range(len(tracked.pictures))]
+    mesh = trimesh.load(files[7], process=False)
+    np.testing.assert_array_equal(mesh.vertices.astype("f4"), values["vertices"][7])
+    np.testing.assert_array_equal(mesh.faces, values["faces"])
+
+
+def test_nothing_of_the_run_itself_is_left(tracked):
+    names = {p.name for p in tracked.folder.iterdir()}
+    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html", "meshes"}

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which face is followed: the largest, the next one, the one that comes back."""
+
+import numpy as np
+import pytest
+
+from i2z_jax.errors import InputError
+from i2z_jax.track.scan import choose, scan
+from i2z_jax.track.timing import Stopwatch
+from tests.data.clips import write_clip
+from tests.track import worlds
+
+
+def box(x, y, side, score=5.0):
+    return [x - side / 2, y - side / 2, x + side / 2, y + side / 2, score]
+
+
+def boxes(*faces):
+    return np.array(faces, float).reshape(-1, 5)
+
+
+def middles(track):
+    return (track[:, :2] + track[:, 2:]) / 2
+
+
+def test_two_faces_that_cross_keep_their_numbers():
+    """The large one goes right, the small one left; they pass at the same height."""
+    frames = 80
+    large = np.linspace(60, 340, frames)
+    small = np.linspace(340, 60, frames)
+    seen = []
+    for a, b in zip(large, small, strict=True):
+        faces = [box(a, 150, 100), box(b, 170, 60)]
+        # The nearer face hides the other one while they pass.
+        seen.append(boxes(*faces[: 1 if abs(a - b) < 50 else 2]))
+    starts = np.zeros(frames, bool)
+    first, found = choose(seen, starts, 1)
+    assert found.all()
+    np.testing.assert_allclose(middles(first)[:, 0], large, atol=4)
+    second, found = choose(seen, starts, 2)
+    there = np.isfinite(second[:, 0])
+    assert there.sum() > 0.9 * frames
+    np.testing.assert_allclose(middles(second)[there, 0], small[there], atol=8)
+    assert (second[there, 2] - second[there, 0]).max() < 80
+    third, _ = choose(seen, starts, 3)
+    assert np.isnan(third).all()
+
+
+def test_a_face_that_comes_back_is_found_again():
+    frames = 300
+    seen = [
+        boxes(box(200, 150, 100)) if not 80 <= i < 220 else boxes()
+        for i in range(frames)
+    ]
+    # A lamp, once.
+    seen[150] = boxes(box(20, 20, 40))
+    track, found = choose(seen, np.zeros(frames, bool))
+    assert np.isfinite(track[:80]).all()
+    assert np.isfinite(track[220:]).all()
+    assert found[220:].all()
+    # Not bridged in the middle of the absence, and the lamp is no face.
+    assert np.isnan(track[140:170]).all()
+
+
+def look(image):
+    """A detector of discs: the box of the bright pixels."""
+    rows, columns = np.nonzero(image.max(axis=-1) > 150)
+    if not len(rows):
+        return boxes()
+    return boxes(box(columns.mean() + 0.5, rows.mean() + 0.5, 44))
+
+
+def test_a_clip_is_scanned_with_its_times_and_size(tmp_path):
+    pictures = [worlds.picture(60 + i, 60) for i in range(8)]
+    video = write_clip(tmp_path / "clip.mp4", pictures)
+    clock = Stopwatch()
+    result = scan(video, look, clock=clock)
+    np.testing.assert_allclose(result.time_s, np.arange(8) * 0.04, atol=1e-3)
+    assert result.size.tolist() == [160, 120]
+    assert result.found.all()
+    np.testing.assert_allclose(
+        middles(result.box), [[60 + i, 60] for i in range(8)], atol=3
+    )
+    assert clock.frames["decode"] == clock.frames["detect"] == 8
+
+
+@pytest.mark.parametrize("face", [1, 2], ids=["no face", "no second face"])
+def test_nobody_there_is_one_clear_line(tmp_path, face):
+    there = face == 2
+    pictures = [worlds.picture(60, 60, 26 if there else 0) for _ in range(4)]
+    video = write_clip(tmp_path / "clip.mp4", pictures)
+    with pytest.raises(InputError, match="no face") as error:
+        scan(video, look, face=face, clock=Stopwatch())
+    assert "\n" not in str(error.value)
+    assert "--boxes" in str(error.value)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Smoothing keeps what is still, calms what trembles, and lags as stated."""
+
+import numpy as np
+import pytest
+
+from i2z_jax.track.result import Status, Track
+from i2z_jax.track.smooth import interpolated, latency_s, one_euro, smoothed
+
+
+def track(pose, status=None, crop=None):
+    """A track whose crops are half the size of what they show."""
+    frames = len(pose)
+    crops = np.tile([[0.5, 0, -10.0], [0, 0.5, -20.0]], (frames, 1, 1))
+    status = np.zeros(frames, np.uint8) if status is None else np.uint8(status)
+    value = Track(
+        video="clip.mp4", frame_size=np.array([160, 120]), crop_size=64, complete=True,
+        time_s=np.arange(frames) / 30, status=status, box=np.zeros((frames, 4)),
+        crop_from_image=crops if crop is None else crop, z=np.float32(pose[:, :3]),
+        pose=np.float32(pose), landmarks=np.zeros((frames, 68, 2), np.float32),
+        landmark_confidence=np.ones((frames, 68), np.float32),
+        confidence=np.ones(frames, np.float32),
+    )  # fmt: skip
+    lost = status > Status.INTERPOLATED
+    for array in (value.z, value.pose, value.crop_from_image, value.landmarks):
+        array[lost] = np.nan
+    return value
+
+
+STILL = np.tile([0.006, 0.1, -0.3, 0.05, 0.2, -0.1], (90, 1))
+
+
+def test_a_still_face_stays():
+    result = smoothed(track(STILL), 1.0)
+    np.testing.assert_allclose(result.pose, STILL, rtol=1e-5)
+
+
+def test_trembling_is_calmed(rng):
+    noisy = STILL + rng.normal(0, 1, STILL.shape) * [1e-5, 2e-3, 2e-3, 2e-3, 2e-3, 2e-3]
+    result = smoothed(track(noisy), 1.0)
+    before, after = (
+        np.diff(p[20:], 2, axis=0).std(axis=0) for p in (noisy, result.pose)
+    )
+    assert (after < 0.4 * before).all()
+
+
+def test_a_crop_that_jumps_is_no_motion():
+    """The same head in other crops: nothing to smooth away."""
+    crops = np.tile([[0.5, 0, -10.0], [0, 0.5, -20.0]], (90, 1, 1))
+    moved = STILL.copy()
+    crops[45:, 0, 2] -= 6.4
+    moved[45:, 4] -= 0.2
+    result = smoothed(track(moved, crop=crops), 1.0)
+    np.testing.assert_allclose(result.pose, moved, atol=1e-5)
+
+
+@pytest.mark.parametrize("cutoff", [1.0, 4.0])
+def test_a_slow_motion_lags_as_stated(cutoff):
+    times = np.arange(2000) / 200
+    speed = 1e-3  # far below what counts as quick
+    values = (speed * times)[:, None]
+    starts = times == 0
+    late = values - one_euro(values, times, starts, cutoff)
+    assert late[-1, 0] / speed == pytest.approx(latency_s(cutoff), rel=0.05)
+
+
+def test_a_quick_motion_lags_less():
+    times = np.arange(400) / 200
+    values = (20 * times)[:, None]
+    late = values - one_euro(values, times, times == 0, 1.0)
+    assert late[-1, 0] / 20 < 0.2 * latency_s(1.0)
+
+
+def test_lost_frames_are_bridged_and_marked_on_request():
+    pose = STILL.copy()
+    pose[:, 2] = np.linspace(-0.5, 0.5, 90)
+    status = np.zeros(90)
+    status[:5] = status[40:50] = Status.LOST
+    status[60] = Status.UNREADABLE
+    result = interpolated(track(pose, status))
+    np.testing.assert_allclose(result.pose[5:], pose[5:], atol=1e-5)
+    bridged = result.status == Status.INTERPOLATED
+    assert np.flatnonzero(bridged).tolist() == [*range(40, 50), 60]
+    assert (result.status[:5] == Status.LOST).all()
+    assert np.isnan(result.pose[:5]).all()
+    assert (result.confidence[bridged] == 0).all()
+
+
+def test_smoothing_starts_anew_after_a_gap():
+    pose = STILL.copy()
+    pose[50:, 2] = 0.7
+    status = np.zeros(90)
+    status[40:50] = Status.LOST
+    result = smoothed(track(pose, status), 0.5)
+    np.testing.assert_allclose(result.pose[50:], pose[50:], rtol=1e-5)
+    assert np.isnan(result.pose[40:50]).all()
