@@ -194,6 +194,25 @@ def parameter_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(sharding, tree)
 
 
+def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """An objective of divided parameters, which it gathers before it uses them.
+
+    Without it the compiler is free to send activations to where a part of a kernel is.
+    Kernels are sent in their stead: what is sent does not depend on the batch.
+
+    Args:
+        objective: its first argument is the parameters.
+    """
+    if mesh.shape["fsdp"] == 1:
+        return objective
+
+    def gathered(params: PyTree, *arguments: Any) -> Any:
+        on_all = jax.lax.with_sharding_constraint(params, replicated(mesh))
+        return objective(on_all, *arguments)
+
+    return gathered
+
+
 def on_each_device(function: Callable[..., Any], mesh: Mesh, *, shared: int) -> Any:
     """A function of batches as a program of its own on every device.
 

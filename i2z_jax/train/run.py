@@ -25,6 +25,7 @@ from i2z_jax.sharding import (
     replicated,
     to_global,
     whole,
+    with_whole_kernels,
 )
 from i2z_jax.train.loop import LoopConfig, run_loop
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
@@ -128,7 +129,7 @@ def run_stage(
     rows = partial(local_rows, mesh)
     step = partial(
         train_step,
-        objective=stage.objective,
+        objective=with_whole_kernels(stage.objective, mesh),
         optimizer=optimizer,
         seed=config.seed,
         microbatches=config.microbatches,
