@@ -104,17 +104,16 @@ def test_a_folder_with_a_damaged_frame_and_a_rotated_phone_video_agree(
     np.testing.assert_allclose(folder_crops, phone_crops, atol=3)
 
 
-def test_frames_without_a_face_are_marked_and_held(tmp_path, checkpoint):
-    pictures = [worlds.picture(60, 60) for _ in range(60)]
-    video = write_clip(tmp_path / "clip.mp4", pictures)
-    # A stream that sees nothing: only boxes count, and they end after 4 frames.
-    centres = [(60, 60) if i < 4 else None for i in range(60)]
-    boxes = worlds.write_boxes(tmp_path / "boxes.csv", centres)
+def test_frames_that_nothing_believes_in_are_marked(tmp_path, checkpoint):
+    video, boxes = clip(tmp_path, 5)
     out = tmp_path / "out"
-    code = track(video, checkpoint, out, "--boxes", str(boxes), "--min-confidence", "2")
-    assert code == 0
-    assert set(statuses(out)) == {"lost"}
+    words = ["track", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--boxes", boxes, "--min-confidence", "2", "--batch-size", "4"])
+    assert ended.value.code == 0
+    assert statuses(out) == ["lost"] * 5
     assert np.isnan(values(out)["pose"]).all()
+    assert np.isfinite(values(out)["confidence"]).all()
     assert not (out / "mesh.glb").exists()
     assert "--min-confidence" in (out / "report.html").read_text()
 

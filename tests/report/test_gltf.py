@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a sequence with holes and odd times looks like as an animation."""
+
+import dataclasses
+
+import numpy as np
+
+from i2z_jax.report.gltf import write_glb
+from i2z_jax.report.morphs import Morphs
+from i2z_jax.track.result import Status
+from tests.report.glb_reader import Glb
+from tests.track.test_smooth import STILL, track
+from tests.track.worlds import average, topology
+
+
+def written(tmp_path, value) -> Glb:
+    base = average().astype(np.float32)
+    count = int(value.usable.sum())
+    weights = np.linspace(-1, 1, count, dtype=np.float32)[:, None]
+    shape = Morphs(base, base[None] * 0.1, weights, 0.01, 0.001)
+    texture = np.full((8, 8, 3), 128, np.uint8)
+    write_glb(tmp_path / "mesh.glb", value, shape, topology(), texture)
+    return Glb((tmp_path / "mesh.glb").read_bytes())
+
+
+def test_lost_frames_hold_the_last_face_and_are_listed(tmp_path):
+    status = np.zeros(90)
+    status[:3] = status[40:50] = Status.LOST
+    pose = STILL.copy()
+    pose[:, 2] = np.linspace(-0.5, 0.5, 90)
+    glb = written(tmp_path, track(pose, status))
+    held = [0, 1, 2, *range(40, 50)]
+    assert glb.json["asset"]["extras"]["held_frames"] == held
+    for name, (times, values) in glb.animation().items():
+        values = values.reshape(len(times), -1)
+        assert np.isfinite(values).all()
+        np.testing.assert_array_equal(values[:3], values[[3, 3, 3]], err_msg=name)
+        np.testing.assert_array_equal(values[40:50], values[[39] * 10], err_msg=name)
+    turns = glb.animation()["rotation"][1]
+    assert np.abs(np.diff(turns[3:40], axis=0)).max(axis=1).min() > 0
+
+
+def test_frames_of_one_time_have_one_key(tmp_path):
+    value = track(STILL)
+    times = value.time_s.copy()
+    times[10] = times[9]
+    glb = written(tmp_path, dataclasses.replace(value, time_s=times))
+    for keys, _ in glb.animation().values():
+        assert len(keys) == 89
+
+
+def test_quaternions_take_the_short_way(tmp_path):
+    pose = STILL.copy()
+    pose[:, 1] = np.linspace(-3.5, 3.5, 90)  # once around and a bit
+    turns = written(tmp_path, track(pose)).animation()["rotation"][1]
+    np.testing.assert_allclose(np.linalg.norm(turns, axis=1), 1, atol=1e-6)
+    assert (np.sum(turns[1:] * turns[:-1], axis=1) > 0.9).all()
