@@ -26,7 +26,10 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("the whole system on a synthetic capture, on a laptop CPU"),
+    "demo": Command(
+        "the whole system on a synthetic capture, on a laptop CPU",
+        "i2z_jax.commands.demo",
+    ),
     "synth capture": Command(
         "render a synthetic head into a multiview capture",
         "i2z_jax.commands.synth_capture",

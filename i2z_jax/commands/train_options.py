@@ -24,9 +24,13 @@ def defaults(config: type[Any], stage: str, arguments: list[str]) -> Any:
     parser.add_argument("--preset", default="paper")
     name = parser.parse_known_args(arguments)[0].preset
     preset(name)
-    required = {
-        field.name: tyro.MISSING
-        for field in fields(config)
-        if field.default is MISSING and field.default_factory is MISSING
-    }
-    return config(**required, preset=name, run=recipe(stage, name))
+    given = {"preset": name, "run": recipe(stage, name)}
+    # Not through the constructor: what is required has no value yet.
+    start = object.__new__(config)
+    for field in fields(config):
+        value = given.get(field.name, field.default)
+        if value is MISSING:
+            made = field.default_factory
+            value = tyro.MISSING if made is MISSING else made()
+        object.__setattr__(start, field.name, value)
+    return start

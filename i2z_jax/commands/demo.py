@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z demo`: the whole system on a person who does not exist, stage by stage.
+
+Each stage is an `i2z` command in a process of its own (`demo_stages.py`), printed so
+that it can be run alone. OUT/demo.json remembers what is done, so an interrupted demo
+goes on with the stage it was in, and that stage from where it was.
+"""
+
+import json
+import os
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from i2z_jax import console
+from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+
+
+@dataclass(frozen=True)
+class Config:
+    """Capture, train, adapt and track a synthetic person on this machine's CPU.
+
+    Leaves OUT/summary.json and OUT/tracked/report.html. Run the same command again to
+    go on after an interruption.
+    """
+
+    # Folder for everything that the stages leave.
+    out: Path = Path("demo_out")
+    # Also train the three smaller variants, and print the paper's table.
+    ablation: bool = False
+
+
+def run(config: Config) -> None:
+    """Every stage that is not done, then the summary."""
+    stages = STAGES + (ABLATION if config.ablation else ())
+    diary = Diary(config.out)
+    for number, stage in enumerate(stages, 1):
+        title = f"[{number}/{len(stages)}] {stage.name}"
+        command = stage.command.format(out=shlex.quote(str(config.out)))
+        if diary.is_done(stage, command):
+            console.err.print(f"{title}: done before")
+            continue
+        console.err.print(f"\n{title}\n$ i2z {command}", markup=False)
+        diary.perform(stage, command)
+    summary = {
+        **{f.name: read(f, config.out) for s in stages for f in s.figures},
+        **diary.totals(stages),
+    }
+    with write_aside(config.out / "summary.json", overwrite=True) as aside:
+        aside.write_text(json.dumps(summary, indent=2) + "\n")
+    show(summary)
+
+
+class Diary:
+    """`demo.json`: what was run, how long it took, and whether it came to its end.
+
+    Raises:
+        InputError: the folder is something else's, or cannot be written.
+    """
+
+    def __init__(self, out: Path):
+        self.out, self.path = out, out / "demo.json"
+        if self.path.exists():
+            self.stages = json.loads(self.path.read_text())
+        elif out.is_dir() and any(out.iterdir()):
+            raise InputError(
+                "already exists and is no demo", where=out, fix="choose another --out"
+            )
+        else:
+            self.stages: dict[str, dict[str, Any]] = {}
+
+    def is_done(self, stage: Stage, command: str) -> bool:
+        """Whether the stage ended, with what it left still in its place.
+
+        Raises:
+            InputError: it was begun by another version, with another command.
+        """
+        record = self.stages.get(stage.name)
+        if record is None:
+            return False
+        if record["command"] != command:
+            raise InputError(
+                f"stage {stage.name!r} was begun with another command",
+                where=self.path,
+                expected=command,
+                got=record["command"],
+                fix="choose another --out",
+            )
+        return record["done"] and (self.out / stage.leaves).exists()
+
+    def perform(self, stage: Stage, command: str) -> None:
+        """Run a stage; the time of attempts that were cut short counts too.
+
+        Raises:
+            InputError: the command failed; it has said why.
+        """
+        record = {"command": command, "seconds": 0.0, "peak_mib": 0, "done": False}
+        record |= self.stages.get(stage.name, {})
+        self._write(stage, record | {"done": False})
+        start = time.monotonic()
+        try:
+            code = subprocess.run(
+                [sys.executable, "-m", "i2z_jax", *shlex.split(command)],
+                # The demo promises a laptop; its figures are a CPU's.
+                env={"JAX_PLATFORMS": "cpu", **os.environ},
+                check=False,
+            ).returncode
+        finally:
+            record["seconds"] += round(time.monotonic() - start, 1)
+            # Of the largest process so far, in KiB (macOS: bytes).
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+            unit = 2**20 if sys.platform == "darwin" else 2**10
+            record["peak_mib"] = max(record["peak_mib"], peak // unit)
+            self._write(stage, record | {"done": False})
+        if code != 0 or not (self.out / stage.leaves).exists():
+            raise InputError(
+                f"stage {stage.name!r} did not finish (exit code {code})",
+                where=self.out,
+                fix="the same command goes on from here",
+            )
+        self._write(stage, record | {"done": True})
+
+    def totals(self, stages: tuple[Stage, ...]) -> dict[str, Any]:
+        """Minutes by stage, and the memory of the largest process."""
+        records = {stage.name: self.stages[stage.name] for stage in stages}
+        seconds = {name: record["seconds"] for name, record in records.items()}
+        return {
+            "minutes": {name: round(s / 60, 2) for name, s in seconds.items()},
+            "minutes_total": round(sum(seconds.values()) / 60, 2),
+            "peak_memory_mib": max(r["peak_mib"] for r in records.values()),
+        }
+
+    def _write(self, stage: Stage, record: dict[str, Any]) -> None:
+        self.stages[stage.name] = record
+        with write_aside(self.path, overwrite=True) as aside:
+            aside.write_text(json.dumps(self.stages, indent=2) + "\n")
+
+
+def read(figure: Figure, out: Path) -> float:
+    """A figure, from the file that its stage left."""
+    text = (out / figure.file).read_text()
+    last = text.splitlines()[-1] if figure.file.endswith(".jsonl") else text
+    value = json.loads(last)
+    for key in figure.path:
+        value = value[key]
+    return value
+
+
+def show(summary: dict[str, Any]) -> None:
+    """The figures, then the minutes."""
+    table = Table("", "", show_header=False)
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            for stage, minutes in value.items():
+                table.add_row(f"minutes: {stage}", f"{minutes:.2f}")
+        else:
+            table.add_row(name.replace("_", " "), f"{value:.4g}")
+    console.out.print(table)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of `i2z demo`, as data: a command line, what it leaves, what to report."""
+
+from typing import NamedTuple
+
+
+class Figure(NamedTuple):
+    """A number of `summary.json`, read from what a stage left.
+
+    Attributes:
+        name: its key in the summary.
+        file: JSON of `i2z evaluate`, or a run's `metrics.jsonl` (its last line counts).
+        path: keys and indices from the top of the file to the number.
+    """
+
+    name: str
+    file: str
+    path: tuple[str | int, ...]
+
+
+class Stage(NamedTuple):
+    """One command of the demo.
+
+    Attributes:
+        name: what it is called in the summary.
+        command: the words after `i2z`; `{out}` is the demo's folder.
+        leaves: what exists in that folder when it is done.
+        figures: what the summary takes from it.
+    """
+
+    name: str
+    command: str
+    leaves: str
+    figures: tuple[Figure, ...] = ()
+
+
+STAGES = (
+    Stage(
+        "capture",
+        "synth capture --preset tiny --out {out}/capture",
+        "capture/frame_list.txt",
+    ),
+    Stage("people", "synth landmarks --preset tiny --out {out}/people", "people"),
+    Stage(
+        "build capture",
+        "data build multiview_capture --source {out}/capture --out {out}/data"
+        " --crop-size 128 --texture-size 128",
+        "data/multiview_capture/dataset.json",
+    ),
+    Stage(
+        "build people",
+        "data build ibug_300w --source {out}/people --out {out}/data",
+        "data/ibug_300w/dataset.json",
+    ),
+    Stage(
+        "train hourglass",
+        "train landmarks --preset tiny --data {out}/data --workdir {out}/landmarks",
+        "landmarks/hourglass",
+        (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
+    ),
+    Stage(
+        "train vgg",
+        "train landmarks --preset tiny --stream vgg --data {out}/data"
+        " --workdir {out}/vgg",
+        "vgg/vgg",
+    ),
+    Stage(
+        "train dam",
+        "train dam --preset tiny --data {out}/data --workdir {out}/dam",
+        "dam/dam",
+    ),
+    Stage(
+        "train regress",
+        "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
+        " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
+        " --workdir {out}/regress",
+        "regress/system",
+    ),
+    Stage(
+        "evaluate capture",
+        "evaluate capture {out}/regress/system --data {out}/data --split test"
+        " --json {out}/capture.json --pictures {out}/pictures",
+        "capture.json",
+        (
+            Figure("capture_vertex_mm", "capture.json", ("rows", 0, "vertex_mm")),
+            Figure("mean_face_vertex_mm", "capture.json", ("rows", 1, "vertex_mm")),
+            Figure("capture_pose_px_of_256", "capture.json", ("rows", 0, "pose_px")),
+        ),
+    ),
+    Stage("video", "synth video --preset tiny --out {out}/wild.mp4", "wild.mp4"),
+    Stage(
+        "build video",
+        "data build monocular_video --source {out}/wild.mp4 --out {out}/data"
+        " --crop-size 128",
+        "data/monocular_video/dataset.json",
+    ),
+    Stage(
+        "adapt",
+        "adapt --video {out}/data --checkpoint {out}/regress/system --data {out}/data"
+        " --workdir {out}/adapt",
+        "adapt/system",
+    ),
+    Stage(
+        "evaluate video",
+        "evaluate video {out}/regress/system {out}/adapt/system --data {out}/data"
+        " --json {out}/video.json --pictures {out}/pictures",
+        "video.json",
+        (
+            Figure("vertex_mm_before", "video.json", ("rows", 0, "vertex_mm")),
+            Figure("vertex_mm_after", "video.json", ("rows", 1, "vertex_mm")),
+            Figure("pose_px_before", "video.json", ("rows", 0, "pose_px")),
+            Figure("pose_px_after", "video.json", ("rows", 1, "pose_px")),
+        ),
+    ),
+    Stage(
+        "track",
+        "track {out}/wild.mp4 --checkpoint {out}/adapt/system --out {out}/tracked"
+        " --overwrite",
+        "tracked/report.html",
+    ),
+)
+
+# What `--ablation` adds: the three other variants, and the table of all four.
+ABLATION = (
+    *(
+        Stage(
+            f"train {variant}",
+            f"train regress --preset tiny --variant {variant} --data {{out}}/data"
+            f" --dam {{out}}/dam/dam {streams} --workdir {{out}}/ablation/{variant}",
+            f"ablation/{variant}/system",
+        )
+        for variant, streams in (
+            ("vgg-scratch", ""),
+            ("vgg", "--vgg {out}/vgg/vgg"),
+            ("vgg+skip", "--vgg {out}/vgg/vgg"),
+        )
+    ),
+    Stage(
+        "evaluate ablation",
+        "evaluate ablation {out}/ablation/vgg-scratch/system {out}/ablation/vgg/system"
+        " {out}/ablation/vgg+skip/system {out}/regress/system --data {out}/data"
+        " --json {out}/ablation.json --pictures {out}/pictures",
+        "ablation.json",
+    ),
+)
