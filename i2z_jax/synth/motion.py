@@ -19,6 +19,11 @@ HEAD_SHIFT_MM = np.array([5.0, 3.0, 5.0])
 HEAD_FRAMES = 25.0
 # Share of the capture in each of the two segments that training holds out.
 HELD_OUT = 0.1
+# Share of the rest in sentences: everyday faces are mixtures, and so are most of
+# Multiface's segments. Expressions one by one do not teach a decoder to add them.
+SPOKEN = 0.5
+# Frames of one sentence.
+SENTENCE_FRAMES = 30
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Segment:
 def capture_segments(
     names: tuple[str, ...], frames: int, rng: np.random.Generator
 ) -> list[Segment]:
-    """Every expression in turn, then the two free segments Multiface tests on.
+    """Every expression in turn, sentences, then the two segments Multiface tests on.
 
     Args:
         names: of the head's expressions.
@@ -42,7 +47,8 @@ def capture_segments(
         rng: what varies between captures.
     """
     free = max(1, round(frames * HELD_OUT))
-    posed = frames - 2 * free
+    spoken = int((frames - 2 * free) * SPOKEN)
+    posed = frames - 2 * free - spoken
     groups = min(len(names), max(1, posed // (2 * EXPRESSION_FRAMES)))
     bounds = np.linspace(0, posed, groups + 1).round().astype(int)
     segments = []
@@ -57,8 +63,11 @@ def capture_segments(
         weights[:, chosen] = np.where(bump < 1, 0.5 + 0.5 * np.cos(np.pi * bump), 0)
         name = f"E{number + 1:03d}_{names[chosen[0]]}"
         segments.append(_with_head(name, weights, rng))
-    for name in ("EXP_ROM07", "EXP_free_face"):
-        segments.append(_with_head(name, free_weights(free, len(names), rng), rng))
+    sentences = max(1, round(spoken / SENTENCE_FRAMES))
+    parts = np.array_split(np.arange(spoken), sentences)
+    mixed = {f"SEN{number + 1:02d}": len(part) for number, part in enumerate(parts)}
+    for name, length in (mixed | {"EXP_ROM07": free, "EXP_free_face": free}).items():
+        segments.append(_with_head(name, free_weights(length, len(names), rng), rng))
     return segments
 
 
