@@ -182,7 +182,8 @@ def _view_score(model: FaceModel, z: NDArray, frames: list[FrameViews]) -> float
         count = len(frame.rows)
         mesh = np.asarray(_vertices(model, z[start : start + count]))
         others = np.arange(count) != frame.central
-        errors.append(distance(mesh[others], mesh[frame.central][None]).mean(-1))
+        apart = np.linalg.norm(mesh[others] - mesh[frame.central], axis=-1)
+        errors.append(apart.mean(-1))
         start += count
     each = np.concatenate(errors).astype(np.float64)
     return float(each.mean()) if len(each) else None
@@ -196,7 +197,8 @@ def _change(model: FaceModel, before: tuple, after: tuple) -> dict[str, Array]:
         jnp.clip(model.dam.decode_texture(state, view_direction(h)), 0, 1)
         for state, h in (before, after)
     )
-    charts = jnp.float32(model.texel_map.triangle >= 0)[None]
+    charts = jnp.float32(model.texel_map.triangle >= 0)
+    charts = jnp.repeat(charts[None], len(z), 0)
     return {
         "geometry_mm": distance(vertices, model.dam.decode_vertices(z_after)).mean(-1),
         "pose_px": pose_distance(pose_after, pose, vertices),

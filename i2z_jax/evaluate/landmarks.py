@@ -151,12 +151,8 @@ def evaluate_landmarks(
         threshold: of the error, a share of 1: where AUC ends and failure begins.
 
     Raises:
-        InputError: no such split, an unknown normaliser, a threshold that is none.
+        InputError: no such split, or a threshold that is none.
     """
-    if wrong := set(normalisers) - set(NORMALISERS):
-        raise InputError(
-            "no such normaliser", expected=", ".join(NORMALISERS), got=wrong.pop()
-        )
     if not threshold > 0:
         raise InputError("not above 0", where="threshold", got=threshold)
     source = LandmarkPictures(directory, split)

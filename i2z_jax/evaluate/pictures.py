@@ -178,7 +178,7 @@ def sheet(
     rows: Sequence[tuple[str, Sequence[UInt8[NDArray, "h w 3"]]]],
     columns: Sequence[str],
     title: str,
-) -> UInt8[NDArray, "h w 3"]:
+) -> UInt8[NDArray, "_ _ 3"]:
     """Pictures of one size in a grid, columns named on top, rows at the left."""
     side = rows[0][1][0].shape[1]
     margin, head = 120, 26

@@ -80,6 +80,7 @@ def video(folder: Path, poses: np.ndarray, vertices: np.ndarray, **fields: Any) 
             "pose": np.float32(poses[i]),
             "vertices": np.float32(vertices[i]),
             "landmarks": np.float32(landmarks[i]),
+            "z": np.zeros(0, np.float32),
             **{name: values[i] for name, values in fields.items()},
         }
         for i in range(len(poses))
@@ -234,7 +235,7 @@ def cards(vertices: int, variant: Any = "vgg+skip+key") -> tuple[ModelCard, Mode
     i2z = I2ZConfig(
         variant=variant,
         image_size=SIDE,
-        vgg=VGGConfig(depth=16, channels=(4, 4, 8, 8, 8)),
+        vgg=VGGConfig(depth=16, channels=(4, 8, 16, 16, 16)),
         hourglass=HourglassConfig(stacks=1, stem=(4, 8), features=8, depth=2),
         z_size=4,
         level_size=8,

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four commands from a checkpoint on disk to JSON and pictures, on any devices."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from i2z_jax import commands
+from i2z_jax.models.parameters import freeze
+from i2z_jax.system import System, load_system, save_system
+from tests.data import tiny_datasets
+from tests.data.captures import egg
+from tests.evaluate import worlds
+from tests.models.weights import random_module
+
+KINDS = ("capture", "landmarks", "video", "ablation")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, built):
+    """A folder with a saved system and a dataset of each kind."""
+    folder = tmp_path_factory.mktemp("place")
+    net_card, dam_card = worlds.cards(300)
+    net = random_module("i2znet", net_card.config)
+    freeze(net.hourglass)
+    # A pose that shows the face; random weights say anything.
+    net.pose_mean[...] = np.float32([0.008, 0, 0, 0, 0, 0])
+    net.pose_std[...] = np.float32([1e-4, 0.02, 0.02, 0.02, 0.02, 0.02])
+    dam = random_module("dam", dam_card.config, seed=1)
+    dam.statistics.set(
+        vert_mean=egg(), vert_var=1.0, tex_mean=0.5 * np.ones((32, 32, 3)), tex_var=0.01
+    )
+    system = System(net, dam, worlds.topology(), net_card, dam_card)
+    save_system(folder / "system", system)
+    poses = np.tile([0.008, 0.0, 0.1, 0.0, 0.0, 0.0], (6, 1))
+    poses[:, 4] = np.linspace(0, 0.1, 6)
+    worlds.video(folder / "data", poses, np.tile(egg()[None], (6, 1, 1)))
+    worlds.landmark_pictures(folder / "data")
+    return folder
+
+
+def arguments(place, built, kind: str, out, *, batch: int, pictures: bool) -> list[str]:
+    data = built if kind in ("capture", "ablation") else place / "data"
+    more = ["--pictures", str(out / f"{kind}_pictures")] if pictures else []
+    return [
+        "evaluate", kind, str(place / "system"), "--data", str(data),
+        "--batch-size", str(batch), "--json", str(out / f"{kind}.json"), *more,
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def here(place, built, tmp_path_factory):
+    """Every command in this process: one device, three examples at a time."""
+    out = tmp_path_factory.mktemp("here")
+    for kind in KINDS:
+        with pytest.raises(SystemExit) as end:
+            commands.main(arguments(place, built, kind, out, batch=3, pictures=True))
+        assert end.value.code == 0
+    return out
+
+
+def numbers(value) -> list[float]:
+    if isinstance(value, dict | list):
+        parts = value.values() if isinstance(value, dict) else value
+        return [number for part in parts for number in numbers(part)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_eight_devices_say_the_same_as_one(place, built, here, tmp_path):
+    assert len(jax.devices()) == 1
+    lines = [
+        arguments(place, built, kind, tmp_path, batch=8, pictures=False)
+        for kind in KINDS
+    ]
+    program = (
+        "import json, sys\n"
+        "import jax\n"
+        "from i2z_jax import commands\n"
+        "assert len(jax.devices()) == 8\n"
+        "for line in json.loads(sys.argv[1]):\n"
+        "    try:\n"
+        "        commands.main(line)\n"
+        "    except SystemExit as end:\n"
+        "        assert end.code == 0\n"
+    )
+    flags = "--xla_force_host_platform_device_count=8"
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(lines)],
+        env={**os.environ, "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for kind in KINDS:
+        ours, theirs = (
+            json.loads((folder / f"{kind}.json").read_text())["rows"]
+            for folder in (here, tmp_path)
+        )
+        assert len(numbers(ours)) >= 10 or kind == "landmarks"
+        # Sums of a float32 network in another order; a texel's visibility can flip.
+        np.testing.assert_allclose(numbers(ours), numbers(theirs), rtol=2e-4, atol=1e-5)
+
+
+def test_json_says_how_to_repeat_it(place, here):
+    for kind in KINDS:
+        report = json.loads((here / f"{kind}.json").read_text())
+        assert report["command"] == f"evaluate {kind}"
+        assert str(place / "system") in str(report["settings"])
+        assert report["rows"]
+
+
+def test_ablation_prints_ours_beside_the_published(here):
+    ours, published = json.loads((here / "ablation.json").read_text())["rows"]
+    assert (ours["variant"], ours["whose"]) == ("vgg+skip+key", "ours")
+    assert published["view"]["geometry_mm"] == 0.255
+    assert ours["view"]["geometry_mm"] > 0
+    assert ours["jitter"]["pose_px"] > 0
+
+
+def test_pictures_are_pictures(here):
+    written = {p.parent.name + "/" + p.name for p in here.glob("*_pictures/*.png")}
+    assert {
+        "capture_pictures/error_map_test.png",
+        "capture_pictures/worst_test.png",
+        "landmarks_pictures/ced_common.png",
+        "landmarks_pictures/worst_common_mesh.png",
+        "ablation_pictures/scenarios.png",
+    } <= written
+    for path in here.glob("*_pictures/*.png"):
+        image = np.asarray(Image.open(path))
+        assert image.shape[2] == 3
+        assert image.std() > 5, f"{path.name} is blank"
+
+
+def test_bad_input_is_one_line(place, built, tmp_path, capsys):
+    system = load_system(place / "system")
+    topology = system.topology
+    turned = replace(topology, faces=np.roll(topology.faces, 1, axis=1))
+    save_system(tmp_path / "other", system._replace(topology=turned))
+    cases = [
+        (["capture", str(tmp_path / "other"), "--data", str(built)], "triangles"),
+        (["capture", str(place), "--data", str(built)], "not a tracker"),
+        (
+            ["capture", str(place / "system"), "--data", str(built), "--split", "no"],
+            "no such split",
+        ),
+        (
+            ["landmarks", str(place / "system" / "dam"), "--data", str(built)],
+            "neither a hourglass nor a tracker",
+        ),
+        (["video", str(place / "system"), "--data", str(built)], "no built"),
+        (
+            ["ablation", str(place / "system"), "--data", str(built), "--batch-size=0"],
+            "--batch-size",
+        ),
+    ]
+    for line, message in cases:
+        with pytest.raises(SystemExit) as end:
+            commands.main(["evaluate", *line])
+        assert end.value.code == 1
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert said.startswith(f"i2z evaluate {line[0]}:")
+        assert message in said
+
+
+def test_an_oracle_needs_truth(place, tmp_path, capsys):
+    """Without ground truth there is no gap to close."""
+    tiny_datasets.video(tmp_path, cut=[0], duplicate=[], frames=3)
+    system = str(place / "system")
+    with pytest.raises(SystemExit):
+        commands.main(
+            ["evaluate", "video", system, "--oracle", system, "--data", str(tmp_path)]
+        )
+    assert "no ground truth" in capsys.readouterr().err
