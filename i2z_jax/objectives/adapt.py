@@ -88,13 +88,14 @@ class Observation(NamedTuple):
         """The colours of these frames, for `adaptation_terms`.
 
         The correction explains light and colour, once for all frames. It must not be
-        bent to explain a wrong face, so no gradient passes through its fit.
+        bent to explain a wrong face, so no gradient passes through its fit; and it is
+        fitted to textures of an eighth of the size, where light still is what it is
+        and a face that is a little off matters less.
         """
-        return colour.equations_of(
-            *jax.lax.stop_gradient(
-                (self.decoded, self.observed, self.normals, self.visible)
-            )
-        )
+        seen = jax.lax.stop_gradient(self)
+        layers = jnp.concatenate([seen.decoded, seen.observed, seen.normals], -1)
+        layers, weight = pyramid(layers, seen.visible, 4)[-1]
+        return colour.equations_of(*jnp.split(layers, 3, -1), weight)
 
 
 # Frames of a batch through `unwrap`, the mesh being the same for all.

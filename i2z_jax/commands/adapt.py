@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z adapt`: a trained network learns an unlabelled video, and is judged on it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from i2z_jax import console
+from i2z_jax.errors import InputError
+from i2z_jax.files import write_aside
+from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.train.loop import LoopConfig
+from i2z_jax.train.optim import OptimizerConfig
+from i2z_jax.train.run import RunConfig
+
+RUN = RunConfig(
+    batch_size=8,
+    loop=LoopConfig(steps=400, log_every=10, save_every=100, evaluate_every=50),
+    optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=20),
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Adapt a tracker to a video, without labels; the result is WORKDIR/system.
+
+    A part of the video is held out. What is not better on it is not kept: the result
+    is then the tracker that was given, and the last line says so. Run the same command
+    again to go on after an interruption.
+    """
+
+    # A video file or folder of frames, or a built monocular_video.
+    video: Path
+    # The tracker: what `i2z train regress` or `i2z adapt` left in WORKDIR/system.
+    checkpoint: Path
+    # Folder of this run: checkpoints, metrics, and the result.
+    workdir: Path
+    # The capture it was trained on (a built multiview_capture), for replay and for
+    # the detector's bias. Optional, and worth having: see docs/adaptation.md.
+    data: Path | None = None
+    # Boxes for each frame instead of the face detector, as in `i2z data build`.
+    boxes: Path | None = None
+    # Share of the video that only the guard sees.
+    held_out: float = 0.2
+    # Pairs of frames to learn from at most, spread over the video: bounds the memory
+    # of the feature cache (4 MB a frame for `paper` in bfloat16).
+    pairs: int = 500
+    # Lab views to replay.
+    replay: int = 512
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = RUN
+    # Weights of the terms.
+    weights: AdaptWeights = field(default_factory=AdaptWeights)
+
+
+def run(config: Config) -> None:
+    """Data, run, table, system."""
+    from i2z_jax.system import load_system, save_system
+    from i2z_jax.train.adapt import adapt
+    from i2z_jax.train.adapt_data import check_system, prepare
+    from i2z_jax.train.run import run_mesh
+    from i2z_jax.train.workdir import hold, remember_config
+
+    if not 0 < config.held_out <= 0.5:
+        raise InputError(
+            "out of range", where="--held-out", expected="up to 0.5",
+            got=config.held_out,
+        )  # fmt: skip
+    with hold(config.workdir):
+        remember_config(config.workdir, config)
+        system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
+        check_system(system, config.checkpoint)
+        mesh = run_mesh(config.run)
+        material = prepare(
+            system,
+            built_video(config, system.image_size),
+            config.data,
+            share_held_out=config.held_out,
+            most_pairs=config.pairs,
+            replayed=config.replay,
+            seed=config.run.seed,
+            dtype=config.run.compute_dtype,
+            mesh=mesh,
+        )
+        outcome = adapt(
+            system,
+            material,
+            workdir=config.workdir,
+            config=config.run,
+            weights=config.weights,
+            mesh=mesh,
+        )
+        if outcome is None:
+            return
+        save_system(config.workdir / "system", outcome.system, overwrite=True)
+        with write_aside(config.workdir / "adaptation.json", overwrite=True) as aside:
+            aside.write_text(json.dumps(outcome.report(), indent=2) + "\n")
+        show(outcome)
+        console.out.print(str(config.workdir / "system"))
+
+
+def built_video(config: Config, crop_size: int) -> Path:
+    """The built dataset: the one given, or WORKDIR/video made from the file given.
+
+    Raises:
+        InputError: neither; on several hosts, a file.
+    """
+    import jax
+
+    from i2z_jax.data import build_video, records
+    from i2z_jax.data.finish import BuildOptions
+
+    for place in (config.video, config.workdir / "video"):
+        try:
+            records.folder(place, build_video.NAME)
+            return place
+        except InputError:
+            continue
+    if jax.process_count() > 1:
+        raise InputError(
+            "several hosts cannot build one video",
+            where=config.video,
+            fix="`i2z data build monocular_video` first, and give its --out",
+        )
+    summary = build_video.build(
+        (config.video,),
+        config.workdir / "video",
+        BuildOptions(workers=2),
+        build_video.VideoOptions(crop_size=crop_size, boxes=config.boxes),
+    )
+    if summary.gaps:
+        console.err.print(f"{len(summary.gaps)} gaps, the first: {summary.gaps[0]}")
+    return config.workdir / "video"
+
+
+def show(outcome) -> None:
+    """The before/after table and the verdict."""
+    from rich.table import Table
+
+    from i2z_jax.train.guard import FIGURES
+
+    table = Table("held-out frames", "before", "after", "change")
+    for name, meaning in FIGURES.items():
+        if name in outcome.before:
+            before, after = outcome.before[name], outcome.after[name]
+            change = f"{100 * (after / before - 1):+.1f} %" if before else ""
+            table.add_row(meaning, f"{before:.4g}", f"{after:.4g}", change)
+    console.out.print(table)
+    if outcome.collapse is not None:
+        console.out.print(f"stopped at {outcome.collapse}")
+    if outcome.best_step == 0:
+        console.out.print("no better on the held-out frames: the network given is kept")
+    else:
+        console.out.print(f"the network of step {outcome.best_step} is kept")

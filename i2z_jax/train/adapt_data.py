@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What adaptation works with, made ready on the devices before the first step.
+
+Of the video: frames with their stream maps, and which pairs are learned from and which
+are the guard's. Of the capture, if there is one: labelled views to replay, the
+distribution of z, and how the landmark detector reads this face. Nothing of this
+changes during the run.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from i2z_jax import console
+from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.landmarks68 import PARTS
+from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
+from i2z_jax.data.records import has_split
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
+from i2z_jax.models.features import StreamMaps
+from i2z_jax.objectives.adapt import FaceMesh, Lab
+from i2z_jax.sharding import replicated
+from i2z_jax.system import System
+from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
+from i2z_jax.train.guard import held_out
+from i2z_jax.train.labels import check_topology, encode_frames
+from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
+from i2z_jax.train.run import place
+from i2z_jax.types import Array, Float, Int, NDArray
+
+# Lab views that the guard watches for forgetting.
+WATCHED = 64
+
+
+class Labelled(NamedTuple):
+    """Lab views, or frames with ground truth: a row each."""
+
+    maps: StreamMaps
+    pose: Float[Array, "r 6"]
+    vertices: Float[Array, "r n 3"]
+    z: Float[Array, "r z"]
+
+    def rows(self, index: Int[Array, "b"]) -> "Labelled":
+        """Some of them; inside a step."""
+        return jax.tree.map(lambda x: x[index], self)
+
+
+class Video(NamedTuple):
+    """The frames that take part, and who sees which."""
+
+    frames: FrameCache
+    # Rows of `frames` whose next row is the next moment.
+    learn: Int[NDArray, "p"]
+    judge: Int[NDArray, "q"]
+    # Pose and vertices of every row, where the dataset has ground truth on this mesh;
+    # reported, never used.
+    truth: tuple[Float[Array, "f 6"], Float[Array, "f n 3"]] | None
+
+
+class Capture(NamedTuple):
+    """What the lab gives."""
+
+    replay: Labelled | None
+    # Not trained on.
+    watched: Labelled | None
+    lab: Lab
+    bias: LandmarkBias
+
+
+class Material(NamedTuple):
+    """All of it."""
+
+    video: Video
+    replay: Labelled | None
+    watched: Labelled | None
+    lab: Lab
+    face: FaceMesh
+
+
+def prepare(
+    system: System,
+    video: str | Path,
+    capture: str | Path | None,
+    *,
+    share_held_out: float,
+    most_pairs: int,
+    replayed: int,
+    seed: int,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> Material:
+    """Read a built video and, if there is one, a built capture.
+
+    Args:
+        share_held_out: of the video, for the guard.
+        most_pairs: to learn from, spread over the video.
+        replayed: lab views, drawn with `seed`.
+        dtype: of the cached maps.
+
+    Raises:
+        InputError: the video is too short; the capture is of another mesh.
+    """
+    lab = prepare_capture(
+        system, capture, replayed=replayed, seed=seed, dtype=dtype, mesh=mesh
+    )
+    frames = prepare_video(
+        system,
+        video,
+        share_held_out=share_held_out,
+        most_pairs=most_pairs,
+        dtype=dtype,
+        mesh=mesh,
+    )
+    # Texels finer than the crop's pixels have nothing to say.
+    size = min(system.dam_card.config.texture_size, system.image_size)
+    face = face_mesh(system.topology, lab.bias, texture_size=size, mesh=mesh)
+    return Material(frames, lab.replay, lab.watched, lab.lab, face)
+
+
+def check_system(system: System, where: str | Path) -> None:
+    """Refuse a system that cannot be adapted.
+
+    Raises:
+        InputError: no landmark stream, or no landmarks on the mesh.
+    """
+    variant = system.net_card.config.variant
+    if variant != "vgg+skip+key":
+        raise InputError(
+            "adaptation reads landmarks, and this network has no landmark stream",
+            where=where,
+            expected="variant vgg+skip+key",
+            got=variant,
+        )
+    if system.topology.landmark_faces is None:
+        raise InputError(
+            "the mesh has no landmark map",
+            where=Path(where) / "topology.npz",
+            fix="`i2z data landmark-map` makes one",
+        )
+
+
+def prepare_video(
+    system: System,
+    directory: str | Path,
+    *,
+    share_held_out: float,
+    most_pairs: int,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> Video:
+    """Choose pairs of a built video, and run the streams over their frames.
+
+    Raises:
+        InputError: the video is too short to learn from and to judge.
+    """
+    source = VideoFrames(directory)
+    kept_out = held_out(len(source), share_held_out)
+    # A pair belongs to a side when both of its frames do.
+    sides = [np.flatnonzero(side[:-1] & side[1:]) for side in (~kept_out, kept_out)]
+    if not all(len(side) for side in sides):
+        raise InputError(
+            "the video is too short to learn from it and to judge the result",
+            where=directory,
+            got=f"{len(source)} frames",
+            expected="20 or more; a few hundred are good",
+        )
+    shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
+    learn, judge = (
+        _spread(FramePairs(source, side).starts, most)
+        for side, most in zip(sides, shares, strict=True)
+    )
+    index = np.unique(np.concatenate([learn, learn + 1, judge, judge + 1]))
+    frames = build_cache(
+        system.net,
+        pictures(source, index, system.image_size, "frames"),
+        dtype=dtype,
+        mesh=mesh,
+    )
+    console.err.print(
+        f"{len(index)} frames, {len(learn)} pairs to learn from, {len(judge)} held out;"
+        f" {frames.size_bytes / 2**20:.0f} MiB on each device"
+    )
+    return Video(
+        frames,
+        np.searchsorted(index, learn).astype(np.int32),
+        np.searchsorted(index, judge).astype(np.int32),
+        _truth(source, index, system.topology.vertex_count, mesh),
+    )
+
+
+def prepare_capture(
+    system: System,
+    directory: str | Path | None,
+    *,
+    replayed: int,
+    seed: int,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> Capture:
+    """Views to replay, augmented as in training, and what follows from them.
+
+    Without a capture: no replay, z as the decoder's own prior has it (DESIGN 4: KL to
+    the unit Gaussian), landmarks as the topology has them.
+
+    Raises:
+        InputError: the capture has another mesh or texture size than the decoder.
+    """
+    size = system.image_size
+    if directory is None:
+        z_size = system.dam_card.config.z_size
+        lab = Lab(jnp.zeros(z_size), jnp.ones(z_size))
+        return Capture(None, None, place(lab, mesh), LandmarkBias.none(68))
+    z = encode_frames(system.dam, directory)
+    lab = Lab(z.mean(0), np.maximum(z.std(0), 1e-3))
+    views = Views(directory, "train", tables={"z": z})
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(views), min(replayed, len(views)), replace=False)
+    examples = [
+        augment_regression(views[int(i)], np.random.default_rng([seed, i]), size=size)
+        for i in console.progress(np.sort(chosen), "lab views")
+    ]
+    check_topology(system.dam, examples[0]["vertices"], directory)
+    replay, cache = _labelled(system, examples, mesh, dtype)
+    projected, pose = _projected_landmarks(system.topology, examples, size)
+    points, confidence = map(np.asarray, cache.detected)
+    bias = measure_bias(points, confidence, projected, pose, size)
+    split = "test" if _has_test(directory) else "train"
+    views = Views(directory, split, tables={"z": z})
+    rows = np.linspace(0, len(views) - 1, min(WATCHED, len(views))).astype(int)
+    examples = [
+        augment_regression(views[int(i)], rng, size=size, strength=None) for i in rows
+    ]
+    watched, _ = _labelled(system, examples, mesh, dtype)
+    return Capture(replay, watched, place(lab, mesh), bias)
+
+
+def face_mesh(
+    topology: Topology, bias: LandmarkBias, *, texture_size: int, mesh: Mesh
+) -> FaceMesh:
+    """The topology on the devices, its landmarks as the detector marks them."""
+    on_contour = np.zeros(68, bool)
+    on_contour[PARTS["jaw"]] = True
+    faces, barycentric = topology.landmark_faces, topology.landmark_barycentric
+    assert faces is not None, "see check_system"
+    assert barycentric is not None
+    arrays = FaceMesh(
+        jnp.asarray(topology.faces),
+        jax.tree.map(jnp.asarray, texel_map(topology, texture_size)),
+        jnp.asarray(faces),
+        jnp.asarray(barycentric, jnp.float32),
+        jnp.asarray(bias.offset, jnp.float32),
+        jnp.asarray(bias.trust, jnp.float32),
+        jnp.asarray(on_contour),
+    )
+    return place(arrays, mesh)
+
+
+def _spread(starts: Int[NDArray, "k"], most: int) -> Int[NDArray, "m"]:
+    if len(starts) <= most:
+        return starts
+    return starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
+
+
+def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: Mesh):
+    records = [source.record(int(row)) for row in index]
+    if not all(r["has_truth"] and len(r["vertices"]) == vertices for r in records):
+        return None
+    # H is in units of the crop: the same for a crop of another size.
+    return place(
+        tuple(np.stack([r[name] for r in records]) for name in ("pose", "vertices")),
+        mesh,
+    )
+
+
+def _has_test(directory: str | Path) -> bool:
+    return has_split(directory, "multiview_capture", "test", config="views")
+
+
+def _labelled(system: System, examples, mesh: Mesh, dtype):
+    images = np.stack([example["image"] for example in examples])
+    cache = build_cache(system.net, images, dtype=dtype, mesh=mesh)
+    labels = [
+        np.stack([example[name] for example in examples])
+        for name in ("pose", "vertices", "z")
+    ]
+    return Labelled(cache.maps, *jax.device_put(labels, replicated(mesh))), cache
+
+
+def _projected_landmarks(topology: Topology, examples, size: int):
+    pose = np.stack([example["pose"] for example in examples]).astype(np.float64)
+    vertices = np.stack([example["vertices"] for example in examples])
+    points = landmark_points(topology, vertices.astype(np.float64))
+    return (project_weak(pose, points)[..., :2] + 1) * size / 2, pose

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images that are seen many times, with their stream maps, kept on the devices.
+
+The streams are frozen (DESIGN 3.4), and in adaptation every step draws from the same
+few hundred frames: what the streams say of a frame is computed once. A step then takes
+indices, and neither decodes pictures nor runs the streams, which are 100 of the 120
+GFLOP of a `paper` step (DESIGN 12). Every device holds the whole cache, so that it
+gathers its rows without asking the others; a `paper` frame takes 4 MB in bfloat16 and
+8 MB in float32, a `tiny` one 0.4 MB and 0.8 MB.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+from jax.typing import DTypeLike
+
+from i2z_jax import console
+from i2z_jax.data.batches import Source
+from i2z_jax.models.features import StreamMaps
+from i2z_jax.models.heatmaps import Landmarks, soft_argmax
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.sharding import batch_sharding, replicated
+from i2z_jax.types import Array, Int, NDArray, UInt8
+
+
+class FrameCache(NamedTuple):
+    """A row a frame."""
+
+    image: UInt8[Array, "f h w 3"]
+    maps: StreamMaps
+    # By the frozen hourglass, from maps that were not rounded yet.
+    detected: Landmarks
+
+    def rows(self, index: Int[Array, "b"]) -> "FrameCache":
+        """Some of the frames; inside a step."""
+        return jax.tree.map(lambda x: x[index], self)
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes on each device."""
+        return sum(x.nbytes for x in jax.tree.leaves(self))
+
+
+def build_cache(
+    net: I2ZNet,
+    images: UInt8[NDArray, "f h w 3"],
+    *,
+    dtype: DTypeLike,
+    mesh: Mesh,
+    batch_size: int = 16,
+) -> FrameCache:
+    """Run the streams over all images.
+
+    Args:
+        net: with a landmark stream.
+        images: of the size the network reads.
+        dtype: of the maps kept; the type the network computes in loses nothing.
+        mesh: every device of it gets the whole cache.
+    """
+    graph, state = nnx.split(net)
+    size = images.shape[-2]
+    # Divided over the devices, and of one shape: the last batch repeats its last row.
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+
+    def look(state, image):
+        maps = nnx.merge(graph, state).streams(unit_range(image))
+        assert maps.heatmaps is not None
+        detected = soft_argmax(maps.heatmaps, size)
+        return jax.tree.map(lambda x: x.astype(dtype), maps), detected
+
+    look = jax.jit(
+        look,
+        in_shardings=(replicated(mesh), batch_sharding(mesh)),
+        out_shardings=replicated(mesh),
+    )
+    state = jax.device_put(state, replicated(mesh))
+    parts = []
+    for start in console.progress(range(0, len(images), batch_size), "frozen streams"):
+        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        parts.append(look(state, images[index]))
+    join = jax.jit(
+        lambda *parts: jax.tree.map(
+            lambda *x: jnp.concatenate(x)[: len(images)], *parts
+        ),
+        out_shardings=replicated(mesh),
+    )
+    maps, detected = join(*parts)
+    return FrameCache(jax.device_put(images, replicated(mesh)), maps, detected)
+
+
+def pictures(
+    source: Source, index: Int[NDArray, "f"], size: int, what: str
+) -> UInt8[NDArray, "f s s 3"]:
+    """Decoded images of some examples, resized to the side the network reads."""
+    found = []
+    for row in console.progress(index, what):
+        image = source[int(row)]["image"]
+        if image.shape[:2] != (size, size):
+            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+        found.append(image)
+    return np.stack(found)

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adaptation that never makes things worse: held-out frames judge it (DESIGN 6).
+
+A part of the video is kept out of training: a few runs of consecutive frames, so that
+what is judged is not the neighbour of what was learned. Before, during and after the
+run the same self-supervised terms are measured on it. The lowest score wins, and
+"before" wins unless something is clearly better. Those terms have trivial optima (a
+face shrunk to a patch of one colour agrees with itself), so the guard also watches
+what collapses on the way there, and ends the run.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from i2z_jax.files import write_aside
+from i2z_jax.types import Bool
+
+Figures = dict[str, float]
+
+# Less of an improvement than this share of the score is none.
+MARGIN = 0.01
+# Runs of frames that are held out; each is at least this long.
+BLOCKS = 5
+SHORTEST_BLOCK = 2
+
+
+# What is measured, in the order of the table.
+FIGURES = {
+    "score": "score (weighted sum of the terms)",
+    "landmarks": "landmark distance, px of 256 (FL)",
+    "consistency": "texture of t against t + 1 (CFTC)",
+    "appearance": "decoded against observed texture (MOTC)",
+    "prior": "squared deviation of z from the lab's",
+    "z_spread": "spread of z",
+    "visible": "visible share of the texture",
+    "texture_range": "contrast of the observed texture",
+    "vertex_mm": "true vertex error, mm (not used)",
+    "pose_px": "true pose error, px of 256 (not used)",
+    "lab_vertex_mm": "vertex error on lab views, mm",
+    "lab_pose_px": "pose error on lab views, px of 256",
+}
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A figure that must not fall below, or rise above, a multiple of "before"."""
+
+    figure: str
+    factor: float
+    what: str
+
+    def broken(self, before: float, now: float) -> bool:
+        """Whether it has."""
+        bound = self.factor * before
+        return now < bound if self.factor < 1 else now > bound
+
+
+LIMITS = (
+    Limit("z_spread", 0.3, "the face hardly moves any more"),
+    Limit("visible", 0.6, "the face has shrunk or turned away"),
+    Limit("texture_range", 0.6, "the unwrapped texture has lost its contrast"),
+    Limit("landmarks", 1.3, "the landmarks have moved away from the face"),
+)
+
+
+def held_out(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
+    """Frames that only the guard sees: `BLOCKS` runs, spread over the video.
+
+    Args:
+        frames: of the video.
+        share: of them to hold out; shorter videos get fewer and shorter runs.
+    """
+    blocks = max(1, min(BLOCKS, int(frames * share) // SHORTEST_BLOCK))
+    place = (np.arange(frames) * blocks / frames) % 1
+    # In the middle of each part, so that the first frames are not all of one kind.
+    return np.abs(place - 0.5) < share / 2
+
+
+class Guard:
+    """What was measured so far, in WORKDIR/guard.json: resumed runs judge alike.
+
+    Every entry is a function of a step of the run, so that a run which repeats steps
+    after a kill writes the same entries again.
+    """
+
+    def __init__(self, workdir: Path):
+        self._path = workdir / "guard.json"
+        self.history: dict[int, Figures] = {}
+        if self._path.exists():
+            content = json.loads(self._path.read_text())
+            self.history = {int(step): figures for step, figures in content.items()}
+
+    @property
+    def before(self) -> Figures:
+        """Figures of the network that was given."""
+        return self.history[0]
+
+    @property
+    def best(self) -> int:
+        """The step of the lowest score that is not a collapse; 0 is "before"."""
+        sound = [step for step in self.history if self.collapse(step) is None]
+        step = min(sound, key=lambda step: (self.history[step]["score"], step))
+        bound = (1 - MARGIN) * self.before["score"]
+        return step if self.history[step]["score"] < bound else 0
+
+    def record(self, step: int, figures: Figures, *, write: bool = True) -> None:
+        """Note what was measured after `step` steps."""
+        self.history[step] = figures
+        if write:
+            with write_aside(self._path, overwrite=True) as aside:
+                aside.write_text(json.dumps(self.history, indent=1) + "\n")
+
+    def collapse(self, step: int) -> str | None:
+        """Why the network of `step` is none any more; None if it is sound."""
+        now = self.history[step]
+        if not np.isfinite(now["score"]):
+            return "the score is not finite"
+        for limit in LIMITS:
+            before, after = self.before[limit.figure], now[limit.figure]
+            if limit.broken(before, after):
+                return f"{limit.what} ({limit.figure} {before:.4g} -> {after:.4g})"
+        return None
+
+    @property
+    def first_collapse(self) -> str | None:
+        """The one that ended the run, if one did."""
+        for step in sorted(self.history):
+            if (reason := self.collapse(step)) is not None:
+                return f"step {step}: {reason}"
+        return None

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The guard: what it holds out, whom it lets win, and when it ends a run."""
+
+import numpy as np
+import pytest
+
+from i2z_jax.train.guard import Guard, held_out
+
+SOUND = {
+    "score": 1.0,
+    "z_spread": 0.5,
+    "visible": 0.4,
+    "texture_range": 0.2,
+    "landmarks": 3.0,
+}
+
+
+def guard_of(tmp_path, *entries):
+    guard = Guard(tmp_path)
+    for step, changes in enumerate(entries):
+        guard.record(step * 50, {**SOUND, **changes})
+    return guard
+
+
+@pytest.mark.parametrize("frames", [10, 20, 90, 301, 5000])
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
+def test_held_out_frames_are_runs_of_the_share_asked_for(frames, share):
+    out = held_out(frames, share)
+    edges = np.flatnonzero(np.diff(np.r_[0, out.astype(int), 0]))
+    lengths = edges[1::2] - edges[::2]
+    assert abs(out.mean() - share) < max(0.02, 1.5 / frames)
+    assert len(lengths) <= 5
+    # Every run has a pair, and there is something between the runs to learn from.
+    assert (lengths >= 2).all() or frames * share < 2
+    assert not out[0]
+    assert not out[-1]
+
+
+def test_the_lowest_score_wins(tmp_path):
+    guard = guard_of(tmp_path, {}, {"score": 0.8}, {"score": 0.6}, {"score": 0.7})
+    assert guard.best == 100
+
+
+@pytest.mark.parametrize(
+    "later", [[], [1.0], [1.2, 1.1], [0.995], [float("nan"), 1.1]], ids=str
+)
+def test_before_wins_unless_something_is_clearly_better(tmp_path, later):
+    guard = guard_of(tmp_path, {}, *({"score": score} for score in later))
+    assert guard.best == 0
+
+
+@pytest.mark.parametrize(
+    ("figure", "value"),
+    [
+        ("z_spread", 0.1),
+        ("visible", 0.2),
+        ("texture_range", 0.1),
+        ("landmarks", 4.5),
+        ("score", float("nan")),
+    ],
+)
+def test_a_collapse_never_wins_and_is_explained(tmp_path, figure, value):
+    collapsed = {"score": 0.1, figure: value}
+    guard = guard_of(tmp_path, {}, {"score": 0.9}, collapsed)
+    assert guard.collapse(50) is None
+    assert "step 100: " in guard.first_collapse
+    assert figure in guard.first_collapse
+    assert guard.best == 50
+
+
+def test_a_resumed_run_remembers(tmp_path):
+    guard_of(tmp_path, {}, {"score": 0.8}, {"score": 0.5, "visible": 0.0})
+    again = Guard(tmp_path)
+    assert again.best == 50
+    assert again.before == SOUND
+    assert again.first_collapse is not None
