@@ -52,20 +52,19 @@ def run(config: Config) -> None:
         folders["oracle"] = config.oracle
     if not config.checkpoints:
         raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
-    systems = {name: load_system(path) for name, path in folders.items()}
-    frames = None
+    clip, frames = VideoFrames(config.data), None
+    if config.oracle is not None and not clip.record(0)["has_truth"]:
+        raise InputError(
+            "the video has no ground truth to compare with an oracle on",
+            where=config.data,
+            fix="leave --oracle out",
+        )
     if config.held_out:
-        kept_out = guard.held_out(len(VideoFrames(config.data)), config.held_out)
-        frames = np.flatnonzero(kept_out)
+        frames = np.flatnonzero(guard.held_out(len(clip), config.held_out))
+    systems = {name: load_system(path) for name, path in folders.items()}
     scores = video.evaluate_video(systems, config.data, runner, frames=frames)
     rows = scores.rows
     if config.oracle is not None:
-        if "vertex_mm" not in rows[0]:
-            raise InputError(
-                "the video has no ground truth to compare with an oracle on",
-                where=config.data,
-                fix="leave --oracle out",
-            )
         errors = {row["predictor"]: row.get("vertex_mm") for row in rows}
         for row, path in zip(rows[1:], config.checkpoints[1:], strict=False):
             row["gap_closed"] = gap_closed(
@@ -73,8 +72,10 @@ def run(config: Config) -> None:
             )
     saved = []
     if config.options.pictures is not None:
-        for name, system in systems.items():
-            saved += video_pictures(name, system, scores, config.options.pictures)
+        for number, (name, system) in enumerate(systems.items(), 1):
+            file = "oracle" if name == "oracle" else f"checkpoint_{number}"
+            folder = config.options.pictures
+            saved += video_pictures(name, system, scores, folder, file)
     report = Report(
         "evaluate video",
         {

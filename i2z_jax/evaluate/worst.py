@@ -77,12 +77,16 @@ def capture_pictures(
 
 
 def video_pictures(
-    name: str, system: System, scores: VideoScores, folder: Path
+    name: str, system: System, scores: VideoScores, folder: Path, file: str
 ) -> list[Path]:
-    """As of a capture; without truth the worst frames by landmark residual."""
+    """As of a capture; without truth the worst frames by landmark residual.
+
+    Args:
+        name: of the predictor, in the titles.
+        file: stands for it in the names of the files.
+    """
     saved = []
     truth = name in scores.vertex_error
-    file = "".join(c if c.isalnum() else "_" for c in name)
     if truth:
         error = scores.vertex_error[name]
         error_map = pictures.error_map(
