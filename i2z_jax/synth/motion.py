@@ -11,8 +11,8 @@ from i2z_jax.types import Float, NDArray
 
 # Captures run at 30 frames/s, and Multiface numbers its frames in steps of 3.
 FPS, FRAME_STEP = 30.0, 3
-# Frames one expression takes to come and go.
-EXPRESSION_FRAMES = 12
+# Frames one expression takes to come and go, posed and in free play.
+EXPRESSION_FRAMES, FREE_FRAMES = 12, 18.0
 # A resting head is never still: rad, mm and the time it takes to drift.
 HEAD_ANGLES = np.radians([4.0, 7.0, 3.0])
 HEAD_SHIFT_MM = np.array([5.0, 3.0, 5.0])
@@ -22,8 +22,8 @@ HELD_OUT = 0.1
 # Share of the rest in sentences: everyday faces are mixtures, and so are most of
 # Multiface's segments. Expressions one by one do not teach a decoder to add them.
 SPOKEN = 0.5
-# Frames of one sentence.
-SENTENCE_FRAMES = 30
+# Frames of one sentence, and of one sound in it: captures store every third frame.
+SENTENCE_FRAMES, SOUND_FRAMES = 30, 4
 
 
 @dataclass(frozen=True)
@@ -65,17 +65,25 @@ def capture_segments(
         segments.append(_with_head(name, weights, rng))
     sentences = max(1, round(spoken / SENTENCE_FRAMES))
     parts = np.array_split(np.arange(spoken), sentences)
-    mixed = {f"SEN{number + 1:02d}": len(part) for number, part in enumerate(parts)}
-    for name, length in (mixed | {"EXP_ROM07": free, "EXP_free_face": free}).items():
-        segments.append(_with_head(name, free_weights(length, len(names), rng), rng))
+    mixed = [
+        (f"SEN{n + 1:02d}", len(part), SOUND_FRAMES) for n, part in enumerate(parts)
+    ]
+    held_out = [(name, free, FREE_FRAMES) for name in ("EXP_ROM07", "EXP_free_face")]
+    for name, length, period in mixed + held_out:
+        weights = free_weights(length, len(names), rng, period=period)
+        segments.append(_with_head(name, weights, rng))
     return segments
 
 
 def free_weights(
-    frames: int, expressions: int, rng: np.random.Generator
+    frames: int,
+    expressions: int,
+    rng: np.random.Generator,
+    *,
+    period: float = FREE_FRAMES,
 ) -> Float[NDArray, "f k"]:
-    """Weights that come and go at random; a few are active at any time."""
-    drift = smooth_noise(frames, expressions, 1.5 * EXPRESSION_FRAMES, rng)
+    """Weights that come and go at random in `period` frames; some are always active."""
+    drift = smooth_noise(frames, expressions, period, rng)
     return np.clip(drift * 0.9 - 0.55, 0.0, 1.0)
 
 
