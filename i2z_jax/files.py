@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Output that never looks whole before it is: write aside, then rename."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -9,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from i2z_jax.errors import InputError
+
+# What stops a write that had begun: the disk, a quota or the largest file is reached.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
@@ -23,7 +27,8 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: replace what is there; otherwise an existing path is refused.
 
     Raises:
-        InputError: `path` exists and `overwrite` is off, or it cannot be written.
+        InputError: `path` exists and `overwrite` is off, or it cannot be written, or
+            not wholly: the disk is full.
     """
     path = Path(path)
     if not overwrite and path.exists() and not _is_empty_folder(path):
@@ -41,6 +46,10 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
             # A folder cannot be renamed over a full one: move the old one out first.
             os.rename(path, holder / f"{path.name}.old")
         os.replace(holder / path.name, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise InputError(f"cannot write ({error.strerror})", where=path) from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 

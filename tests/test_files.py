@@ -1,4 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
+import os
+
 import pytest
 
 from i2z_jax.errors import InputError
@@ -50,3 +53,16 @@ def test_unwritable_parent_is_one_clear_line(tmp_path):
         write_aside(tmp_path / "file" / "out"),
     ):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path, number):
+    def write_until_full():
+        with write_aside(tmp_path / "out") as aside:
+            aside.write_text("half")
+            raise OSError(number, os.strerror(number))
+
+    says = rf"out: cannot write \({os.strerror(number)}\)"
+    with pytest.raises(InputError, match=says):
+        write_until_full()
+    assert list(tmp_path.iterdir()) == []

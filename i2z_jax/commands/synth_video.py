@@ -4,7 +4,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from i2z_jax import console
 from i2z_jax.commands.synth_options import VIDEO_SIZES, captured, chosen
@@ -47,6 +47,9 @@ class Config:
     topology: Path | None = None
     # Its texture, linear.
     texture: Path | None = None
+    # A model of this person from `i2z train dam`: the truth then has its z, of each
+    # frame's mesh and of the texture that the capture stage would see.
+    dam: Path | None = None
 
 
 def run(config: Config) -> None:
@@ -67,16 +70,57 @@ def run(config: Config) -> None:
         )  # fmt: skip
     if config.out.suffix.lower() != ".mp4":
         raise InputError("not an .mp4", where="--out", got=config.out)
-    scan = (config.template, config.topology, config.texture)
-    subject = captured(config.identity, scan, sizes)
+    subject = _subject(config, sizes)
+    latent = _latent(config, sizes) if config.dam else None
     light = wild_light(np.random.default_rng(config.seed))
     options = VideoOptions(
         sizes["frames"], sizes["width"], sizes["height"], config.fps,
         config.difficulty, config.seed,
     )  # fmt: skip
     start = time.monotonic()
-    write_video(subject, turning(light), options, config.out)
+    write_video(subject, turning(light), options, config.out, latent=latent)
     console.out.print(
         f"{config.out}: {options.frames} frames, {options.width} x {options.height} px,"
         f" difficulty {options.difficulty:g}, in {time.monotonic() - start:.1f} s"
     )
+
+
+def _latent(config: Config, sizes: dict[str, int]) -> Any:
+    """The z of an expression, as the model sees it on the stage of the capture.
+
+    Raises:
+        InputError: not a DAM, or one of another mesh.
+    """
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from i2z_jax import checkpoint
+    from i2z_jax.synth.stage import lab_view
+
+    card = checkpoint.read_card(config.dam)
+    if card.architecture != "dam":
+        raise InputError("not a DAM", where=config.dam, got=card.architecture)
+    dam = card.config
+    subject = _subject(config, sizes | {"texture_size": dam.texture_size})
+    vertices = subject.head.topology.vertex_count
+    if vertices != dam.vertices:
+        raise InputError(
+            "a model of another mesh than this head's", where=config.dam,
+            expected=f"{vertices} vertices", got=dam.vertices,
+            fix="give --vertices or --template as for the capture",
+        )  # fmt: skip
+    view = lab_view(subject, dam.cameras)
+    encode = jax.jit(checkpoint.load(config.dam).encode)
+
+    def latent(weights: Any) -> Any:
+        mesh, texture = view(weights)
+        face = jnp.asarray(mesh)[None], jnp.asarray(texture, jnp.float32)[None] / 255
+        return np.asarray(encode(*face).mean[0])
+
+    return latent
+
+
+def _subject(config: Config, sizes: dict[str, int]) -> Any:
+    scan = (config.template, config.topology, config.texture)
+    return captured(config.identity, scan, sizes)

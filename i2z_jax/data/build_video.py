@@ -193,10 +193,13 @@ def _truth_fields(
         "pose": np.zeros(6, np.float32),
         "vertices": np.zeros((0, 3), np.float32),
         "landmarks": np.zeros((68, 2), np.float32),
+        "z": np.zeros(0, np.float32),
     }
     if truth is not None:
         pose, points = truth.in_crop(number, crop_from_image, size)
         fields |= {"pose": pose.astype(np.float32), "vertices": truth.vertices[number]}
         if points is not None:
             fields["landmarks"] = points.astype(np.float32)
+        if truth.z is not None:
+            fields["z"] = truth.z[number]
     return fields

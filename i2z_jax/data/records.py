@@ -66,10 +66,11 @@ bottom.
 | crop_from_image | float32 2 3 | pixels of the video frame -> pixels of the crop |
 | duplicate | bool | a repetition of the frame before |
 | cut | bool | does not continue the frame before: first frame, cut or gap |
-| has_truth | bool | the three fields below are measured, not zeros |
+| has_truth | bool | the fields below are measured, not zeros |
 | pose | float32 6 | H of this crop |
 | vertices | float32 n 3 | mm; n = 0 in a dataset without ground truth |
 | landmarks | float32 68 2 | pixels of the crop |
+| z | float32 z | a DAM's code; z = 0 when the ground truth has none |
 """
 
 import json
@@ -146,6 +147,7 @@ def features(name: str, *, texture: bool = True) -> Any:
             "pose": real(6),
             "vertices": real(None, 3),
             "landmarks": real(68, 2),
+            "z": real(None),
         },
     }
     return f.FeaturesDict(fields[name])

@@ -11,6 +11,7 @@ row a frame of the video (f frames, n vertices):
 | crop_size | int32 | its side, pixels |
 | vertices | float32 f n 3 | head space, mm |
 | landmarks | float32 f 68 2 | pixels of the frame, or absent |
+| z | float32 f z | a DAM's code of mesh and lab-lit texture, or absent |
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ from i2z_jax.geometry.crop import (
 )
 from i2z_jax.types import Float, NDArray
 
+# Fields that a sidecar may lack.
+OPTIONAL = ("landmarks", "z")
+
 
 @dataclass(frozen=True)
 class VideoTruth:
@@ -39,6 +43,7 @@ class VideoTruth:
     crop_size: int
     vertices: Float[NDArray, "f n 3"]
     landmarks: Float[NDArray, "f 68 2"] | None = None
+    z: Float[NDArray, "f z"] | None = None
 
     def in_crop(
         self, frame: int, crop_from_image: Float[NDArray, "2 3"], size: int
@@ -62,8 +67,9 @@ class VideoTruth:
             "crop_size": np.int32(self.crop_size),
             "vertices": self.vertices.astype(np.float32),
         }
-        if self.landmarks is not None:
-            arrays["landmarks"] = self.landmarks.astype(np.float32)
+        for name in OPTIONAL:
+            if (value := getattr(self, name)) is not None:
+                arrays[name] = value.astype(np.float32)
         with write_aside(path, overwrite=True) as aside, open(aside, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
 
@@ -87,7 +93,7 @@ def read_truth(path: str | Path) -> VideoTruth:
             fields["crop_from_image"],
             int(fields["crop_size"]),
             fields["vertices"],
-            fields.get("landmarks"),
+            **{name: fields.get(name) for name in OPTIONAL},
         )
     except KeyError as error:
         raise InputError(f"no field {error}", where=path) from error
@@ -99,8 +105,10 @@ def read_truth(path: str | Path) -> VideoTruth:
             truth.pose,
             truth.crop_from_image,
             truth.vertices,
-            *([] if truth.landmarks is None else [truth.landmarks]),
+            truth.landmarks,
+            truth.z,
         )
+        if value is not None
     }
     if len(lengths) != 1:
         raise InputError(

@@ -45,6 +45,8 @@ BEST_CRF, WORST_CRF = 18.0, 34.0
 
 # (progress in [0, 1], head angles 3 rad) -> light in head space.
 LightOf = Callable[[float, np.ndarray], Any]
+# Expression weights k -> the z of a model that knows this person.
+LatentOf = Callable[[Float[NDArray, "k"]], Float[NDArray, "z"]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,12 @@ class VideoOptions:
 
 
 def write_video(
-    subject: Subject, light: LightOf, options: VideoOptions, path: Path
+    subject: Subject,
+    light: LightOf,
+    options: VideoOptions,
+    path: Path,
+    *,
+    latent: LatentOf | None = None,
 ) -> VideoTruth:
     """Render a video and its sidecar.
 
@@ -69,6 +76,7 @@ def write_video(
         light: over time, as the subject's painter takes it; `turning` makes one.
         options: size and hardness.
         path: the .mp4; an existing one is replaced.
+        latent: what z is of an expression; without it, the truth has no z.
 
     Returns:
         the ground truth that was written.
@@ -76,8 +84,9 @@ def write_video(
     truths: list[tuple] = []
 
     def frames() -> Iterator[UInt8[NDArray, "h w 3"]]:
-        for portrait, lens, image in _frames(subject, light, options):
-            truths.append(_truth(portrait, lens))
+        for weights, portrait, lens, image in _frames(subject, light, options):
+            z = () if latent is None else latent(weights)
+            truths.append((*_truth(portrait, lens), z))
             yield image
 
     with write_aside(path, overwrite=True) as aside:
@@ -87,8 +96,9 @@ def write_video(
             options.fps, crf,
         )  # fmt: skip
         columns = [np.array(column) for column in zip(*truths, strict=True)]
-        poses, crops, vertices, landmarks = columns
-        truth = VideoTruth(poses, crops, TRUTH_CROP, vertices, landmarks)
+        poses, crops, vertices, landmarks, z = columns
+        known = None if latent is None else z
+        truth = VideoTruth(poses, crops, TRUTH_CROP, vertices, landmarks, known)
         # The sidecar first: a video without one would look like any other video.
         truth.save(truth_path(path))
     return truth
@@ -125,7 +135,7 @@ def encode(
 
 def _frames(
     subject: Subject, light: LightOf, options: VideoOptions
-) -> Iterator[tuple[Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
+) -> Iterator[tuple[Float[NDArray, "k"], Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
     studio = Studio(subject, options.width, options.height)
@@ -151,7 +161,7 @@ def _frames(
         behind = place[top : top + height, left : left + width]
         image = wild.composite(portrait.image, portrait.mask, behind)
         now = dataclasses.replace(conditions, gain=conditions.gain * exposure[row])
-        yield portrait, lens, now.apply(image, rng)
+        yield weights[row], portrait, lens, now.apply(image, rng)
 
 
 def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Lens:

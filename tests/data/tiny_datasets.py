@@ -72,6 +72,7 @@ def video(out: Path, *, cut: list[int], duplicate: list[int], frames: int) -> Pa
             "pose": np.zeros(6, np.float32),
             "vertices": np.zeros((0, 3), np.float32),
             "landmarks": np.zeros((68, 2), np.float32),
+            "z": np.zeros(0, np.float32),
         }
         for i in range(frames)
     ]

@@ -86,7 +86,8 @@ def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     pose[:, 0] += 0.012
     # The sidecar's own crop: the left 64 x 64 pixels of the frame, at twice the size.
     affine = np.tile([[2.0, 0, 0], [0, 2.0, 0]], (8, 1, 1))
-    truth = VideoTruth(pose, affine, 128, vertices, points)
+    z = rng.normal(size=(8, 5)).astype(np.float32)
+    truth = VideoTruth(pose, affine, 128, vertices, points, z)
     truth.save(truth_path(frames))
     build((frames,), tmp_path, BuildOptions(), with_boxes(tmp_path, 8))
     for record, h, v in zip(rows(tmp_path), pose, vertices, strict=True):
@@ -103,6 +104,7 @@ def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     affine = first["crop_from_image"].astype(float)
     back = (first["landmarks"] - affine[:, 2]) / np.diag(affine[:, :2])
     np.testing.assert_allclose(back, points[0], atol=1e-3)
+    np.testing.assert_array_equal([record["z"] for record in rows(tmp_path)], z)
 
 
 def test_a_sidecar_that_is_none(tmp_path):

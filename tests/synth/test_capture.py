@@ -16,6 +16,7 @@ from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.errors import InputError
 from i2z_jax.synth.capture import CaptureOptions, write_capture
 from i2z_jax.synth.rig import Rig, capture_rig
+from i2z_jax.synth.stage import lab_view
 from tests.synth.pattern_head import DOTS, TEXTURE, subject, vertex
 
 OPTIONS = CaptureOptions(frames=6, cameras=3, width=224, height=256, seed=7)
@@ -163,6 +164,23 @@ def test_the_rig_is_a_frontal_field_at_a_metre():
         if number == 0:
             assert position[2] / np.linalg.norm(position) > 0.999
             np.testing.assert_allclose(t, 0, atol=1e-9)
+
+
+def test_the_lab_view_of_an_expression_is_what_a_capture_holds(capture):
+    """A model's z is of this texture: the same way up, the same colours."""
+    head, view = subject().head, lab_view(subject(), cameras=3)
+    moves = head.moves.reshape(len(head.moves), -1).T
+    for segment, frame in frames(capture)[:2]:
+        vertices = mesh(capture, segment, frame)
+        weights = np.linalg.lstsq(moves, (vertices - head.rest).ravel())[0]
+        seen, texture = view(weights)
+        np.testing.assert_allclose(seen, vertices, atol=1e-3)
+        folder = f"unwrapped_uv_1024/{segment}/average/{frame}.png"
+        stored = photo(capture, folder)[::-1]
+        difference = np.abs(texture / 255 - stored)
+        # Its own stage: other colour gains, and other texels that no camera sees.
+        assert np.quantile(difference, 0.97) < 0.06
+        assert difference.mean() < 0.02
 
 
 def files(root: Path) -> dict[str, bytes]:

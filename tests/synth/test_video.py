@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -15,9 +16,11 @@ from tests.synth.test_capture import dot_centre
 EASY = VideoOptions(frames=6, width=240, height=320, difficulty=0.1, seed=3)
 
 
-def render(path: Path, options: VideoOptions) -> VideoTruth:
+def render(path: Path, options: VideoOptions, **known) -> VideoTruth:
     light = np.zeros(1, np.float32)
-    return write_video(subject(), lambda progress, angles: light, options, path)
+    return write_video(
+        subject(), lambda progress, angles: light, options, path, **known
+    )
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +77,15 @@ def test_the_same_seed_is_the_same_clip(clip, tmp_path):
     first, second = read_truth(truth_path(clip)), read_truth(truth_path(again))
     np.testing.assert_array_equal(first.vertices, second.vertices)
     np.testing.assert_array_equal(first.pose, second.pose)
+
+
+def test_z_belongs_to_the_mesh_of_its_frame(clip, tmp_path):
+    """With the weights themselves for z, the head makes the frame's mesh of it."""
+    render(tmp_path / "clip.mp4", EASY, latent=lambda weights: weights)
+    truth = read_truth(truth_path(tmp_path / "clip.mp4"))
+    meshes = jax.vmap(subject().head.vertices)(truth.z)
+    np.testing.assert_allclose(meshes, truth.vertices, atol=1e-3)
+    assert read_truth(truth_path(clip)).z is None
 
 
 def test_difficulty_makes_it_move_and_shrinks_the_file(clip, tmp_path):

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a capture stage's cameras see of one moment: pictures, textures, their average.
+
+Pictures are linear in light, as Multiface's are; each camera has its own colour gain.
+Per-camera textures are what that camera saw, 0 on texels it did not see; the average
+weighs the cameras by how squarely they saw a texel.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from i2z_jax.data.multiface import AVERAGE
+from i2z_jax.geometry.camera import camera_position, project_calibrated
+from i2z_jax.geometry.fit import require_in_front
+from i2z_jax.synth.motion import chain, rigid
+from i2z_jax.synth.rig import Rig, capture_rig
+from i2z_jax.synth.subject import Subject, face_centre
+from i2z_jax.synth.view import Cameras, photograph, surface, to_bytes
+from i2z_jax.types import Float, NDArray, UInt8
+
+# Pixels or texels rendered in one go: bounds memory, whatever the number of cameras.
+BATCH_PIXELS = 2**20
+# Pictures of a stage that nobody keeps: just sharp enough to tell what is hidden.
+PROBE_WIDTH, PROBE_HEIGHT = 224, 256
+
+# An expression -> its mesh, and the average texture as a capture would hold it.
+LabView = Callable[
+    [Float[NDArray, "k"]], tuple[Float[NDArray, "n 3"], UInt8[NDArray, "t t 3"]]
+]
+
+
+class Seen(NamedTuple):
+    """One moment: mesh, and by camera name pictures and textures (and the average)."""
+
+    vertices: Float[NDArray, "n 3"]
+    images: dict[str, UInt8[NDArray, "h w 3"]]
+    textures: dict[str, UInt8[NDArray, "t t 3"]]
+
+
+class Stage:
+    """A subject under fixed light in front of fixed cameras, compiled once.
+
+    Args:
+        subject: who is captured.
+        rig: the cameras.
+        width: of the pictures, px.
+        height: of the pictures, px.
+        seed: of the walls.
+    """
+
+    def __init__(self, subject: Subject, rig: Rig, width: int, height: int, seed: int):
+        self.rig, self.width, self.height = rig, width, height
+        self.surface = surface(subject.head.topology, subject.texture_size)
+        self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
+        pixels = max(width * height, subject.texture_size**2)
+        self.batch = max(1, BATCH_PIXELS // pixels)
+        self.vertices = jax.jit(subject.head.vertices)
+        self.walls = _walls(width, height, len(rig.cameras), seed)
+
+    def photograph(
+        self, weights: Float[NDArray, "k"], world_from_head: Float[NDArray, "3 4"]
+    ) -> Seen:
+        """Take one moment with every camera.
+
+        Args:
+            weights: of the head's expressions.
+            world_from_head: the head's pose, mm.
+
+        Raises:
+            InputError: a camera inside the head, or behind it.
+        """
+        cameras = self.rig.cameras.values()
+        rigid_heads = [c.camera_from_world for c in cameras]
+        vertices = self.vertices(jnp.asarray(weights, jnp.float32))
+        checked = np.asarray(vertices, float)
+        for name, camera in self.rig.cameras.items():
+            _, depth = project_calibrated(
+                camera.intrinsics, camera.camera_from_world, world_from_head, checked
+            )
+            require_in_front(depth, camera=f"camera {name}")
+        from_head = [chain(c, world_from_head) for c in rigid_heads]
+        positions = [camera_position(c, world_from_head) for c in rigid_heads]
+        images, textures = {}, {}
+        names, lenses = list(self.rig.cameras), [c.intrinsics for c in cameras]
+        total, weight_sum = 0.0, 0.0
+        for start in range(0, len(names), self.batch):
+            some = slice(start, start + self.batch)
+            standing = jnp.asarray(np.array(positions[some]), jnp.float32)
+            gains = jnp.asarray(self.rig.gains[some], jnp.float32)[:, None, None]
+            painted = self.paint(vertices, standing, None)
+            painted = jnp.clip(painted * gains, 0, 1)
+            views = photograph(
+                self.surface,
+                vertices,
+                painted,
+                Cameras(
+                    jnp.asarray(np.array(lenses[some]), jnp.float32),
+                    jnp.asarray(np.array(from_head[some]), jnp.float32),
+                ),
+                height=self.height,
+                width=self.width,
+            )
+            whole = views.image + (1 - views.mask[..., None]) * self.walls[some]
+            weight = views.seen[..., None]
+            total = total + jnp.sum(painted * weight, axis=0)
+            weight_sum = weight_sum + jnp.sum(weight, axis=0)
+            images |= dict(zip(names[some], to_bytes(whole), strict=True))
+            seen = to_bytes(painted * (weight > 0))
+            textures |= dict(zip(names[some], seen, strict=True))
+        textures[AVERAGE] = to_bytes(total / jnp.maximum(weight_sum, 1e-6))
+        return Seen(np.asarray(vertices), images, textures)
+
+
+def lab_view(subject: Subject, cameras: int) -> LabView:
+    """How `i2z synth capture` would capture an expression, with its default stage.
+
+    Args:
+        subject: who; the textures have its texture size.
+        cameras: of the stage. Their number and the default seed decide where they
+            stand, so this is the captured rig unless the capture had another seed.
+    """
+    rig = capture_rig(cameras, PROBE_WIDTH, PROBE_HEIGHT, np.random.default_rng(0))
+    stage = Stage(subject, rig, PROBE_WIDTH, PROBE_HEIGHT, seed=0)
+    still = rigid(np.zeros(3), np.zeros(3), face_centre(subject.head))
+    at_rest = chain(rig.world_from_stage, still)
+
+    def capture(weights):
+        seen = stage.photograph(weights, at_rest)
+        return seen.vertices, seen.textures[AVERAGE]
+
+    return capture
+
+
+def _walls(width: int, height: int, cameras: int, seed: int):
+    """Dim backgrounds: a stage is dark, and no two cameras look at the same wall."""
+    corners = np.random.default_rng(seed).uniform(0.01, 0.06, (cameras, 2, 2, 3))
+    size = (width, height)
+    walls = [cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in corners]
+    return jnp.asarray(np.array(walls), jnp.float32)
