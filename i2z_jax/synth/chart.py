@@ -17,7 +17,7 @@ from i2z_jax.types import Float, NDArray
 CORE = np.array([0.0, -20.0, 0.0])
 NECK_Y = -162.0
 # How much the middle of the texture is enlarged over the back of the head.
-ENLARGE = 2.0
+ENLARGE = 1.6
 # The skin begins here in v; below NECK_SHARE of what is left, it is neck.
 SKIN_BOTTOM, NECK_SHARE, CHIN_BOTTOM = 0.16, 0.12, np.radians(-50.0)
 
