@@ -9,7 +9,7 @@ sees them (FL), the decoded texture, in the video's colours, is the unwrapped on
 `colour.py` fits to everything observed so far.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -175,9 +175,11 @@ def adaptation_terms(
     }
 
 
-def weighted(terms: Metrics, weights: AdaptWeights) -> Float[Array, ""]:
-    """The loss of `adaptation_terms`."""
-    return jnp.asarray(sum(getattr(weights, n) * term for n, term in terms.items()))
+def weighted(
+    terms: Mapping[str, Array | float], weights: Mapping[str, Array | float]
+) -> Float[Array, ""]:
+    """The loss of `adaptation_terms`; `weights` are `AdaptWeights` as a dict."""
+    return jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
 
 
 def pairs(x: Float[Array, "b *s"]) -> Float[Array, "2 half *s"]:

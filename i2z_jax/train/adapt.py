@@ -9,6 +9,7 @@ The loop, its checkpoints and its resuming are those of every stage; the guard i
 """
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from jax.sharding import Mesh
 from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.data.batches import Example, Stream, endless
+from i2z_jax.errors import InputError
 from i2z_jax.losses import reprojection_loss, vertex_loss
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import adapt as terms_of
@@ -34,7 +36,14 @@ from i2z_jax.objectives.adapt import (
 from i2z_jax.objectives.colour import ColourEquations, accumulate
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
-from i2z_jax.sharding import local_rows, on_each_device, to_global
+from i2z_jax.sharding import (
+    is_first_process,
+    local_rows,
+    on_each_device,
+    to_global,
+    whole,
+    with_whole_kernels,
+)
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Labelled, Material
 from i2z_jax.train.guard import Figures, Guard
@@ -43,6 +52,7 @@ from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, check_batch, create_state, place
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.step import train_step
+from i2z_jax.train.workdir import remember_frozen
 from i2z_jax.types import Array, Int, NDArray
 
 PyTree = Any
@@ -89,21 +99,27 @@ def adapt(
     check_batch(config, mesh)
     stage, judge = adaptation(system, material, weights=weights, mesh=mesh)
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
+    # Not the caches: they follow from the networks, to a bit that depends on the
+    # devices, and a run may go on elsewhere.
+    remember_frozen(workdir, {name: stage.frozen[name] for name in ("net", "dam")})
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
     guard, best = Guard(workdir), workdir / "best"
 
     def evaluate(state, done: int) -> Figures:
         figures = judge(state.params, frozen, config.batch_size)
-        guard.record(done, figures, write=jax.process_index() == 0)
-        if done and guard.best == done:
+        guard.record(done, figures, write=is_first_process())
+        if guard.best == done:
             _save(best, done, state.params)
         if guard.collapse(done) is not None:
             raise _Collapse
         return figures
 
     if 0 not in guard.history:
-        evaluate(state, 0)
+        before = judge(state.params, frozen, config.batch_size)
+        guard.record(0, before, write=is_first_process())
+    if not np.isfinite(guard.before["score"]):
+        raise InputError("the network given predicts nothing finite on this video")
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
         state.params,
@@ -115,13 +131,13 @@ def adapt(
                 frozen,
                 step=partial(
                     train_step,
-                    objective=stage.objective,
+                    objective=with_whole_kernels(stage.objective, mesh),
                     optimizer=optimizer,
                     seed=config.seed,
                     microbatches=config.microbatches,
                 ),
                 batches=endless(
-                    _streams(material, config.batch_size),
+                    streams(material, config.batch_size),
                     seed=config.seed,
                     rows=partial(local_rows, mesh),
                 ),
@@ -145,8 +161,8 @@ def adapt(
         restored = RunCheckpoints(best).restore({"params": abstract})
         assert restored is not None
         assert restored.step == step
-        net = stage.assemble(restored.state["params"], None)
-        system = system._replace(net=net)  # pyrefly: ignore
+        trained = whole(restored.state["params"], mesh)
+        system = system._replace(net=stage.assemble(trained, None))  # pyrefly: ignore
     return Outcome(
         system, step, guard.before, guard.history[step], guard.first_collapse
     )
@@ -176,12 +192,13 @@ class Rows:
         return {"row": self._index[index]}
 
 
-def _streams(material: Material, batch_size: int) -> dict[str, Stream]:
-    streams = {"pairs": Stream(Rows(material.video.learn), batch_size)}
+def streams(material: Material, batch_size: int) -> dict[str, Stream]:
+    """What a batch is drawn from, as many views as pairs."""
+    found = {"pairs": Stream(Rows(material.video.learn), batch_size)}
     if material.replay is not None:
         views = np.arange(len(material.replay.pose), dtype=np.int32)
-        streams["replay"] = Stream(Rows(views), batch_size)
-    return streams
+        found["replay"] = Stream(Rows(views), batch_size)
+    return found
 
 
 # (params, frozen, pairs at a time) -> figures of the held-out frames.
@@ -226,11 +243,11 @@ def adaptation(
             seen, prediction.z, frames.detected, equations, frozen["face"],
             frozen["lab"],
         )  # fmt: skip
-        loss = weighted(terms, weights)
+        loss = weighted(terms, frozen["weights"])
         if "replay" in batch:
             views = frozen["replay"].rows(batch["replay"]["row"])
             replay, supervised = supervise(params, frozen, views)
-            loss = loss + weights.replay * replay
+            loss = loss + frozen["weights"]["replay"] * replay
             terms |= {f"replay/{name}": value for name, value in supervised.items()}
         return loss, (terms, equations)
 
@@ -253,6 +270,8 @@ def adaptation(
         "replay": material.replay,
         "face": material.face,
         "lab": material.lab,
+        # Arguments, not constants: all weights share one compiled step.
+        "weights": {k: jnp.float32(v) for k, v in asdict(weights).items()},
     }
     stage = Stage(
         params,
@@ -263,11 +282,15 @@ def adaptation(
         lambda p, _: nnx.merge(graph, p, rest),
     )
 
+    whole_kernels = partial(with_whole_kernels, mesh=mesh)
+
     @jax.jit
+    @whole_kernels
     def colours(params, frozen, row):
         return predict(params, frozen, row)[2].equations()
 
     @jax.jit
+    @whole_kernels
     def measure(params, frozen, row, equations):
         frames, prediction, seen = predict(params, frozen, row)
         terms = compare(
@@ -283,7 +306,7 @@ def adaptation(
         mm = vertex_loss(dam.decode_vertices(z), true_vertices)
         return {"vertex_mm": mm.mean(), "pose_px": pixels.mean()}
 
-    watched_error = jax.jit(supervise)
+    watched_error = jax.jit(whole_kernels(supervise))
 
     def judge(params, frozen, at_a_time: int) -> Figures:
         """Twice over the frames: the colours of all of them first, then the terms."""
@@ -297,7 +320,7 @@ def adaptation(
         terms = _means([terms for terms, *_ in found])
         z = jnp.concatenate([z for _, z, *_ in found])
         figures = {
-            "score": float(weighted(terms, weights)),  # pyrefly: ignore
+            "score": float(weighted(terms, asdict(weights))),
             **terms,
             **_means([contrast for *_, contrast in found]),
             "z_spread": float(z.std(0).mean()),

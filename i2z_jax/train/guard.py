@@ -74,9 +74,13 @@ def held_out(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
         share: of them to hold out; shorter videos get fewer and shorter runs.
     """
     blocks = max(1, min(BLOCKS, int(frames * share) // SHORTEST_BLOCK))
-    place = (np.arange(frames) * blocks / frames) % 1
-    # In the middle of each part, so that the first frames are not all of one kind.
-    return np.abs(place - 0.5) < share / 2
+    length = max(SHORTEST_BLOCK, round(frames * share / blocks))
+    out = np.zeros(frames, bool)
+    for block in range(blocks):
+        # In the middle of its part of the video.
+        start = round((block + 0.5) * frames / blocks - length / 2)
+        out[start : start + length] = True
+    return out
 
 
 class Guard:

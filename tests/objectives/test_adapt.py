@@ -5,6 +5,8 @@ The decoder is a bumpy half egg that widens with z and has a known texture; the
 pictures are rendered from it, in another light and colour than the texture's.
 """
 
+from dataclasses import asdict
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -236,7 +238,7 @@ def test_the_loss_is_the_weighted_sum():
     terms = {"landmarks": 2.0, "consistency": 0.1, "appearance": 0.2, "prior": 3.0}
     terms = {name: jnp.asarray(value) for name, value in terms.items()}
     weights = AdaptWeights(landmarks=1.0, consistency=10.0, appearance=5.0, prior=0.5)
-    np.testing.assert_allclose(weighted(terms, weights), 2 + 1 + 1 + 1.5)
+    np.testing.assert_allclose(weighted(terms, asdict(weights)), 2 + 1 + 1 + 1.5)
 
 
 def test_pairs_are_a_frame_and_the_next():

@@ -33,11 +33,11 @@ def test_offsets_come_back_in_head_space(views):
     np.testing.assert_allclose(found.offset, offset, atol=0.1)
     assert found.scatter.max() < 0.2
     noisy = measure_bias(marked + noise, np.ones((VIEWS, COUNT)), there, pose, SIZE)
-    assert np.abs(noisy.offset - offset)[:4].max() < 0.5
+    assert np.abs(noisy.offset - offset)[:4].max() < 1.0
 
 
 def test_a_third_of_mistakes_does_not_matter(views, rng):
-    there, marked, noise, pose, offset = views
+    there, marked, _, pose, offset = views
     wrong = rng.uniform(size=(VIEWS, COUNT, 1)) < 0.3
     marked = np.where(wrong, rng.uniform(0, SIZE, marked.shape), marked)
     found = measure_bias(marked, np.ones((VIEWS, COUNT)), there, pose, SIZE)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does adaptation work? `python -m benchmarks.adaptation --help`.
+
+On videos with ground truth: the vertex error on held-out frames before, after, and of
+an oracle, the same network fine-tuned on the true meshes and poses of the very frames
+that adaptation learned from, as many steps of the same size. Gap closed = (before -
+after) / (before - oracle), DESIGN section 10.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import tyro
+from flax import nnx
+from rich.table import Table
+
+from i2z_jax import console
+from i2z_jax.commands.adapt import RUN, Config, built_video
+from i2z_jax.data.batches import endless
+from i2z_jax.files import write_aside
+from i2z_jax.models.parameters import split_trained
+from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.objectives.regress import RegressWeights, regress_objective
+from i2z_jax.sharding import to_global
+from i2z_jax.system import System, load_system
+from i2z_jax.train.adapt import adapt, adaptation, streams
+from i2z_jax.train.adapt_data import Material, prepare
+from i2z_jax.train.landmark_bias import LandmarkBias
+from i2z_jax.train.optim import build_optimizer
+from i2z_jax.train.run import RunConfig, create_state, place, run_mesh
+from i2z_jax.train.step import train_step
+from i2z_jax.train.workdir import hold
+
+# What a term buys is what is lost without it.
+ABLATION: dict[str, dict[str, float]] = {
+    "all terms": {},
+    "without FL": {"landmarks": 0.0},
+    "without CFTC": {"consistency": 0.0},
+    "without MOTC": {"appearance": 0.0},
+    "without prior": {"prior": 0.0},
+    "without replay": {"replay": 0.0},
+    "FL alone": {"consistency": 0.0, "appearance": 0.0},
+    "CFTC alone": {"landmarks": 0.0, "appearance": 0.0},
+    "MOTC alone": {"landmarks": 0.0, "consistency": 0.0},
+}
+NO_BIAS = "all terms, landmarks as the topology has them"
+
+
+@dataclass(frozen=True)
+class Options:
+    """Adapt to videos of known truth, and compare with an oracle."""
+
+    # Videos with their sidecars (`i2z synth video`), or built ones.
+    videos: tuple[Path, ...]
+    # The tracker (`i2z train regress`).
+    checkpoint: Path
+    # The built capture that it was trained on.
+    data: Path
+    # Where runs and results.json go; what is there is not done again.
+    out: Path
+    # Seeds of data order and replay.
+    seeds: tuple[int, ...] = (0,)
+    # Also without each term, on the first seed.
+    ablation: bool = False
+    weights: AdaptWeights = field(default_factory=AdaptWeights)
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = RUN
+
+
+def main(options: Options) -> None:
+    """Run what is missing and print the table."""
+    results = options.out / "results.json"
+    rows = json.loads(results.read_text()) if results.exists() else []
+    done = {(row["video"], row["seed"], row["variant"]) for row in rows}
+    for video in options.videos:
+        for seed in options.seeds:
+            variants = ["all terms"]
+            if options.ablation and seed == options.seeds[0]:
+                variants = [*ABLATION, NO_BIAS]
+            missing = [v for v in variants if (video.name, seed, v) not in done]
+            if not missing:
+                continue
+            for row in measure(options, video, seed, missing):
+                rows.append(row)
+                with write_aside(results, overwrite=True) as aside:
+                    aside.write_text(json.dumps(rows, indent=1) + "\n")
+                console.out.print(row)
+    console.out.print(table(rows))
+
+
+def measure(options: Options, video: Path, seed: int, variants: list[str]):
+    """One video, one seed: a row of figures for each variant."""
+    run = replace(options.run, seed=seed)
+    mesh = run_mesh(run)
+    system = load_system(options.checkpoint, dtype=run.compute_dtype)
+    workdir = options.out / f"{video.stem}-{seed}"
+    config = Config(video, options.checkpoint, options.out / video.stem, options.data)
+    material = prepare(
+        system,
+        built_video(config, system.image_size),
+        options.data,
+        share_held_out=config.held_out,
+        most_pairs=config.pairs,
+        replayed=config.replay,
+        seed=seed,
+        dtype=run.compute_dtype,
+        mesh=mesh,
+    )
+    best = oracle(system, material, options.weights, run, mesh)
+    plain = LandmarkBias.none(68)
+    for variant in variants:
+        ours, weights = material, options.weights
+        if variant == NO_BIAS:
+            face = material.face._replace(
+                landmark_offset=jnp.asarray(plain.offset, jnp.float32),
+                landmark_weight=jnp.asarray(plain.trust, jnp.float32),
+            )
+            ours = material._replace(face=place(face, mesh))
+        else:
+            weights = replace(weights, **ABLATION[variant])
+        place_of_run = workdir / variant.replace(" ", "-").replace(",", "")
+        with hold(place_of_run):
+            outcome = adapt(
+                system, ours, workdir=place_of_run, config=run, weights=weights,
+                mesh=mesh,
+            )  # fmt: skip
+        assert outcome is not None
+        before, after = outcome.before["vertex_mm"], outcome.after["vertex_mm"]
+        yield {
+            "video": video.name,
+            "seed": seed,
+            "variant": variant,
+            "before": before,
+            "after": after,
+            "oracle": best["vertex_mm"],
+            "gap_closed": (before - after) / (before - best["vertex_mm"]),
+            "pose_px": [outcome.before["pose_px"], outcome.after["pose_px"]],
+            "lab_vertex_mm": [
+                outcome.before["lab_vertex_mm"], outcome.after["lab_vertex_mm"]
+            ],
+            "step": outcome.best_step,
+            "collapse": outcome.collapse,
+        }  # fmt: skip
+
+
+def oracle(
+    system: System, material: Material, weights: AdaptWeights, run: RunConfig, mesh
+) -> dict[str, float]:
+    """Figures of the network fine-tuned on the truth of the frames learned from."""
+    assert material.video.truth is not None, "a video without ground truth"
+    stage, judge = adaptation(system, material, weights=weights, mesh=mesh)
+    graph, *_ = split_trained(system.net)
+    dam_graph, _ = nnx.split(system.dam)
+
+    def supervised(params, frozen, maps, pose, vertices, z):
+        net = nnx.merge(graph, params, frozen["net"])
+        # The true z of a wild frame is not known; its mesh is.
+        known = RegressWeights(texture=0.0)
+        terms = known if z is not None else replace(known, z=0.0)
+        prediction = net.regress(maps)
+        loss, _ = regress_objective(
+            prediction,
+            nnx.merge(dam_graph, frozen["dam"]),
+            {
+                "z": jax.lax.stop_gradient(prediction.z) if z is None else z,
+                "pose": pose,
+                "vertices": vertices,
+            },
+            weights=terms,
+            pose_std=net.pose_std[...],
+            texel_weight=jnp.ones((1, 1)),
+            image_size=system.image_size,
+        )
+        return loss
+
+    def objective(params, stats, frozen, batch, key):
+        row = batch["pairs"]["row"]
+        row = jnp.concatenate([row, row + 1])
+        maps = frozen["frames"].rows(row).maps
+        pose, vertices = (x[row] for x in frozen["truth"])
+        loss = supervised(params, frozen, maps, pose, vertices, None)
+        views = frozen["replay"].rows(batch["replay"]["row"])
+        replay = supervised(params, frozen, *views)
+        return loss + frozen["weights"]["replay"] * replay, ({}, stats)
+
+    optimizer = build_optimizer(run.optimizer, run.loop.steps)
+    frozen = place({**stage.frozen, "truth": material.video.truth}, mesh)
+    state = create_state(stage, optimizer, mesh)
+    step = jax.jit(
+        partial(train_step, objective=objective, optimizer=optimizer, seed=run.seed),
+        donate_argnums=0,
+    )
+    with endless(streams(material, run.batch_size), seed=run.seed) as batches:
+        for _ in console.progress(range(run.loop.steps), "oracle"):
+            state, _ = step(state, frozen, to_global(next(batches), mesh))
+    return judge(state.params, frozen, run.batch_size)
+
+
+def table(rows: list[dict]) -> Table:
+    """Vertex error in mm on held-out frames."""
+    found = Table(
+        "video", "seed", "variant", "before", "after", "oracle", "gap closed",
+        "lab before, after", "pose px before, after",
+        title="adaptation: vertex error, mm, held-out frames",
+    )  # fmt: skip
+    for row in rows:
+        found.add_row(
+            row["video"], str(row["seed"]), row["variant"],
+            *(f"{row[name]:.3f}" for name in ("before", "after", "oracle")),
+            f"{100 * row['gap_closed']:.0f} %",
+            *(
+                ", ".join(f"{x:.3f}" for x in row[name])
+                for name in ("lab_vertex_mm", "pose_px")
+            ),
+        )  # fmt: skip
+    return found
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
