@@ -23,7 +23,7 @@ HELD_OUT = 0.1
 # Multiface's segments. Expressions one by one do not teach a decoder to add them.
 SPOKEN = 0.5
 # Frames of one sentence, and of one sound in it: captures store every third frame.
-SENTENCE_FRAMES, SOUND_FRAMES = 30, 4
+SENTENCE_FRAMES, SOUND_FRAMES = 30, 4.0
 
 
 @dataclass(frozen=True)
