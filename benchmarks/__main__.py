@@ -12,21 +12,32 @@ from i2z_jax.console import out
 
 def main(
     subject: tyro.conf.Positional[
-        Literal["forward", "conversion", "pipeline", "raster"]
+        Literal["forward", "conversion", "pipeline", "raster", "scale"]
     ],
     batch: tuple[int, ...] = (1, 8),
     rounds: int = 9,
     workers: int = 2,
+    stage: str = "regress",
+    preset: str = "paper",
+    rows: int = 128,
+    devices: int = 8,
+    fsdp: int = 1,
 ) -> None:
     """Measure one subject.
 
     Args:
         subject: forward: the `paper` network against PyTorch; conversion: a VGG-19;
             pipeline: batches onto the device against bare decoding; raster: rasterise,
-            unwrap and render at full size.
+            unwrap and render at full size; scale: a training step on paper, for 1 to
+            1024 devices.
         batch: batch sizes of `forward`.
         rounds: calls of each contender that count, of `forward`.
         workers: loading processes of `pipeline`.
+        stage: what `scale` counts: landmarks, dam, regress or adapt.
+        preset: its sizes.
+        rows: its examples on each device.
+        devices: simulated ones it compiles the step for; 0: it counts without.
+        fsdp: of these, how many share the large kernels.
     """
     if subject == "forward":
         from benchmarks import forward
@@ -38,6 +49,10 @@ def main(
         from benchmarks import pipeline
 
         out.print(pipeline.table(pipeline.measure(workers), workers))
+    elif subject == "scale":
+        from benchmarks import scale
+
+        scale.report(stage, preset=preset, rows=rows, devices=devices, fsdp=fsdp)
     elif subject == "raster":
         from benchmarks import raster
 
