@@ -65,7 +65,8 @@ def run(config: Config) -> None:
     scores = video.evaluate_video(systems, config.data, runner, frames=frames)
     rows = scores.rows
     if config.oracle is not None:
-        errors = {row["predictor"]: row.get("vertex_mm") for row in rows}
+        # The truth's own row, the last, has no error.
+        errors = {row["predictor"]: row["vertex_mm"] for row in rows[:-1]}
         for row, path in zip(rows[1:], config.checkpoints[1:], strict=False):
             row["gap_closed"] = gap_closed(
                 rows[0]["vertex_mm"], errors[str(path)], errors["oracle"]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import checkpoint, console
+from i2z_jax.config import I2ZVariant
 from i2z_jax.data.perturb import PERTURBATIONS, Scenario
 from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
@@ -193,7 +194,7 @@ def _view_score(model: FaceModel, z: NDArray, frames: list[FrameViews]) -> float
 def _change(model: FaceModel, before: tuple, after: tuple) -> dict[str, Array]:
     (z, pose), (z_after, pose_after) = before, after
     vertices = model.dam.decode_vertices(z)
-    textures = (
+    texture, texture_after = (
         jnp.clip(model.dam.decode_texture(state, view_direction(h)), 0, 1)
         for state, h in (before, after)
     )
@@ -202,7 +203,7 @@ def _change(model: FaceModel, before: tuple, after: tuple) -> dict[str, Array]:
     return {
         "geometry_mm": distance(vertices, model.dam.decode_vertices(z_after)).mean(-1),
         "pose_px": pose_distance(pose_after, pose, vertices),
-        "texture": colour_difference(*textures, charts),
+        "texture": colour_difference(texture_after, texture, charts),
     }
 
 
@@ -222,7 +223,7 @@ def _compare(
 
 
 def table_rows(
-    variants: Sequence[str], scores: Sequence[dict[Scenario, Score]]
+    variants: Sequence[I2ZVariant], scores: Sequence[dict[Scenario, Score]]
 ) -> list[Row]:
     """The published layout: ours and the published figures, a row each."""
     rows = []

@@ -38,7 +38,7 @@ def save(path: Path, picture: UInt8[NDArray, "h w 3"]) -> Path:
 def heat(values: Float[NDArray, "*b"], limit: float) -> Float[NDArray, "*b 3"]:
     """Colours of 0 (dark) to `limit` (yellow) and beyond, RGB in [0, 1]."""
     level = np.clip(values / max(limit, 1e-9), 0, 1).reshape(-1, 1)
-    bgr = cv2.applyColorMap(np.uint8(np.rint(level * 255)), cv2.COLORMAP_VIRIDIS)
+    bgr = cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
     return bgr[:, 0, ::-1].reshape(*values.shape, 3).astype(np.float32) / 255
 
 
@@ -104,11 +104,13 @@ def _over(
     behind: UInt8[NDArray, "h2 w2 3"] | None,
 ) -> UInt8[NDArray, "h2 w2 3"]:
     """Averaged to `size` and laid over a picture of that size."""
-    share = cv2.resize(np.float32(mask), (size, size), interpolation=cv2.INTER_AREA)
+    share = cv2.resize(
+        mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
+    )
     colour = np.where(mask[..., None], np.clip(image, 0, 1), 0).astype(np.float32)
     colour = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA) * 255
     back = np.full((size, size, 3), 255, np.uint8) if behind is None else behind
-    return np.uint8(np.rint(colour + (1 - share[..., None]) * back))
+    return np.rint(colour + (1 - share[..., None]) * back).astype(np.uint8)
 
 
 def frontal_pose(
@@ -119,7 +121,7 @@ def frontal_pose(
     flat = project_weak(pose, np.asarray(vertices, np.float64))[:, :2]
     low, high = flat.min(0), flat.max(0)
     f = 1.9 / (high - low).max()
-    return np.float32([f, 0, yaw, 0, *(-f * (low + high) / 2)])
+    return np.array([f, 0, yaw, 0, *(-f * (low + high) / 2)], np.float32)
 
 
 def error_map(
@@ -132,7 +134,7 @@ def error_map(
 ) -> UInt8[NDArray, "h w 3"]:
     """Mean error of each vertex on a face, from three sides, with its scale in mm."""
     limit = _round_up(float(np.quantile(error, 0.98)))
-    colours = heat(np.float32(error), limit)
+    colours = heat(error.astype(np.float32), limit)
     views = [
         draw_mesh(vertices, frontal_pose(vertices, yaw), topology, size, colours)
         for yaw in (-0.7, 0.0, 0.7)
@@ -206,7 +208,7 @@ def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w
 
 def error_curves(
     errors: Mapping[str, Float[NDArray, "e"]],
-    limit: float,
+    threshold: float,
     title: str,
     unit: str,
     *,
@@ -216,9 +218,11 @@ def error_curves(
 
     Args:
         errors: by the name of the curve.
-        limit: right end of the axis.
+        threshold: where the axis ends, or, where most errors are larger, a line.
         unit: of the axis, such as "NME, inter-ocular".
     """
+    most = np.quantile(np.concatenate(list(errors.values())), 0.9)
+    limit = threshold if most <= threshold else _round_up(float(most))
     width, height = (_FINER * side for side in size)
     left, right, top, bottom = 120, width - 40, 30, height - 110
     canvas = Image.new("RGB", (width, height), PAPER)
@@ -230,6 +234,8 @@ def error_curves(
         x = left + share * (right - left)
         draw.line([(x, bottom), (x, bottom + 8)], INK, 2)
         draw.text((x, bottom + 14), f"{share * limit:.3g}", INK, _font(26), "ma")
+    x = left + threshold / limit * (right - left)
+    draw.line([(x, top), (x, bottom)], GRID, 4)
     draw.line([(left, top), (left, bottom), (right, bottom)], INK, 3)
     draw.text(((left + right) / 2, height - 40), unit, INK, _font(26), anchor="ms")
     for i, (name, each) in enumerate(errors.items()):
