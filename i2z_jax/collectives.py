@@ -80,7 +80,7 @@ def collectives(program: str) -> list[Collective]:
             trips = _TRIPS.search(line)
             loops[body[1]] = (computation, int(trips[1]) if trips else 1)
         elif match := _INSTRUCTION.search(line):
-            shapes = _results(match[1], asynchronous=match[3] is not None)
+            shapes = _results(match[2], match[1], asynchronous=match[3] is not None)
             origin = re.search(r'op_name="([^"]*)"', line)
             collective = Collective(
                 match[2],
@@ -104,18 +104,17 @@ def bytes_by_kind(found: Iterable[Collective]) -> dict[str, int]:
     return total
 
 
-def _results(text: str, *, asynchronous: bool) -> list[tuple[str, str]]:
+def _results(kind: str, text: str, *, asynchronous: bool) -> list[tuple[str, str]]:
     arrays = _ARRAY.findall(text)
-    # The result of a `-start` is (arguments, results), but that of all-reduce-start.
-    if asynchronous and text.startswith("(("):
-        return _ARRAY.findall(text[text.index("), (") :])
-    if asynchronous and text.startswith("(") and len(arrays) >= 2:
-        return arrays[len(arrays) // 2 :]
-    return arrays
+    if not asynchronous or kind == "all-reduce":
+        return arrays
+    # Arguments, as many results, and perhaps words for the hardware: `u32[]`.
+    while arrays[-1] == ("u32", ""):
+        arrays.pop()
+    return arrays[len(arrays) // 2 :]
 
 
 def _bytes(kind: str, dims: str) -> int:
-    # Unsigned 32-bit tags and context words beside the data have no brackets of note.
     return prod(int(n) for n in dims.split(",") if n) * BITS.get(kind, 32) // 8
 
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When processes meet, and what a cluster on one machine does about failure."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from i2z_jax.cluster import joins
+from launch import local_cluster
+
+
+@pytest.mark.parametrize(
+    ("environment", "several"),
+    [
+        ({}, False),
+        # A shell of `salloc -n 16`: an allocation, and no step.
+        ({"SLURM_JOB_ID": "7", "SLURM_NTASKS": "16"}, False),
+        ({"SLURM_NTASKS": "16", "SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_NTASKS": "16", "SLURM_STEP_NUM_TASKS": "16"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "host-0,host-1"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "node:1234"}, True),
+    ],
+)
+def test_processes_meet_only_where_there_are_others(environment, several):
+    assert joins(environment) is several
+
+
+def test_a_failure_ends_the_others_and_is_the_answer():
+    # Process 1 fails; process 0 would wait for it for an hour.
+    code = (
+        "import os, sys, time\n"
+        "if os.environ['JAX_PROCESS_ID'] == '1': sys.exit(3)\n"
+        "time.sleep(3600)"
+    )
+    start = time.perf_counter()
+    cluster = local_cluster.start(["-c", code], processes=2, devices=1)
+    assert local_cluster.wait(cluster) == 3
+    assert cluster[0].wait(10) != 0
+    assert time.perf_counter() - start < 30
+
+
+DISAGREE = """
+import sys
+from pathlib import Path
+from i2z_jax import cluster
+from i2z_jax.errors import InputError
+from i2z_jax.train.run import RunConfig
+from i2z_jax.train.workdir import hold, remember_config
+import jax
+cluster.join()
+host, workdir = jax.process_index(), Path(sys.argv[1])
+with hold(workdir):
+    try:
+        remember_config(workdir, RunConfig(batch_size=16 if host else 8))
+    except InputError as error:
+        print(error)
+    remember_config(workdir, RunConfig())
+try:
+    with hold(workdir / "config.json" / "no folder"):
+        pass
+except InputError as error:
+    print(error)
+"""
+
+
+def test_processes_that_disagree_all_say_so(tmp_path):
+    cluster = local_cluster.start(
+        ["-c", DISAGREE, str(tmp_path)],
+        processes=2,
+        devices=1,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for process in cluster:
+        out, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error[-2000:]
+        disagreement, unwritable = out.splitlines()[-2:]
+        assert "batch_size was 8, is 16" in disagreement
+        assert "processes 0 and 1" in disagreement
+        assert "cannot write here" in unwritable
+    assert (tmp_path / "config.json").exists()
+
+
+def test_a_command_line_for_a_cluster():
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "launch.local_cluster"),
+            *("--processes", "2", "--devices", "2", "--", "inspect", "/nowhere"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 1
+    assert "i2z inspect: /nowhere: not a model" in run.stderr

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every process of a simulated cluster runs: `python scale_program.py JOB ...`.
+
+steps OUT FSDP...  a few steps of every stage, for each FSDP; what was found as JSON
+train WORKDIR FSDP a checkpointed run; the trained network as OUT.npz beside it
+"""
+
+import json
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from i2z_jax import cluster, sharding
+from i2z_jax.data.batches import Stream, endless
+from i2z_jax.sharding import create_mesh, is_first_process, local_rows, to_global, whole
+from i2z_jax.train.loop import LoopConfig
+from i2z_jax.train.optim import OptimizerConfig
+from i2z_jax.train.run import RunConfig, create_state, place, run_stage
+from i2z_jax.train.step import train_step
+from i2z_jax.train.workdir import hold, remember_config
+from tests.train.tiny_stages import LARGE, Examples, tiny_stage
+
+STAGES = ("landmarks", "dam", "regress")
+# Steps of a size that three of them do not make a small difference a large one.
+RATES = {"landmarks": 1e-5, "dam": 1e-3, "regress": 1e-3}
+BATCH = 16
+
+
+class Slow(Examples):
+    """Time for a signal to arrive."""
+
+    def __getitem__(self, index):
+        time.sleep(0.02)
+        return super().__getitem__(index)
+
+
+def steps(name, fsdp, *, microbatches=1, count=3):
+    """Losses, parameters and gradient moments, and how they were computed."""
+    mesh = create_mesh(fsdp=fsdp)
+    stage = tiny_stage(name, mesh)
+    # Linear in the gradient, unlike Adam, which makes a step of the smallest noise.
+    optimizer = optax.sgd(RATES[name], momentum=0.9)
+    state = create_state(stage, optimizer, mesh)
+    placed = jax.tree.map(lambda x: x.sharding, state)
+    shards = shard_shapes(state)
+    step = partial(
+        train_step,
+        objective=sharding.with_whole_kernels(stage.objective, mesh),
+        optimizer=optimizer,
+        seed=0,
+        microbatches=microbatches,
+    )
+    frozen = place(stage.frozen, mesh)
+    rows = partial(local_rows, mesh)
+    batches = endless(Stream(Examples(name), BATCH), seed=0, rows=rows)
+    compiled, losses = None, []
+    for _ in range(count):
+        batch = to_global(next(batches), mesh)
+        if compiled is None:
+            jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, None))
+            compiled = jitted.lower(state, frozen, batch).compile()
+        state, metrics = compiled(state, frozen, batch)
+        losses.append(float(metrics["loss"]))
+    arrays = whole((state.params, state.stats), mesh)
+    leaves = [np.asarray(x) for x in jax.tree.leaves(arrays)]
+    return losses, leaves, compiled.as_text(), shards
+
+
+def shard_shapes(state):
+    """(whole shape, shape on one device, bytes) of every array of a state."""
+    return [
+        (x.shape, x.addressable_shards[0].data.shape, x.nbytes)
+        for x in jax.tree.leaves(state)
+    ]
+
+
+def train(workdir, fsdp, *, slow=False, total=6):
+    """A `dam` run like a command's; its parameters, or None if it was asked to stop."""
+    config = RunConfig(
+        batch_size=BATCH,
+        fsdp=fsdp,
+        loop=LoopConfig(steps=total, log_every=1, save_every=2, keep=4),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=2),
+    )
+    with hold(workdir):
+        # Not `fsdp`: the tests go on with another one, on purpose.
+        remember_config(workdir, config.optimizer)
+        mesh = create_mesh(fsdp=fsdp)
+        examples = Slow("dam") if slow else Examples("dam")
+        module = run_stage(
+            tiny_stage("dam", mesh),
+            Stream(examples, BATCH),
+            None,
+            workdir=workdir,
+            config=config,
+            mesh=mesh,
+        )
+        if module is None:
+            return None
+        from i2z_jax.checkpoint import named_arrays
+
+        return {name: np.asarray(x) for name, x in named_arrays(module).items()}
+
+
+def main():
+    cluster.join()
+    sharding.LARGE = LARGE
+    job, out, *fsdp = sys.argv[1:]
+    if job == "steps":
+        found = {}
+        for ways in fsdp:
+            for name in STAGES:
+                losses, leaves, text, shards = steps(name, int(ways))
+                found[f"{name} {ways}"] = {"losses": losses, "shards": shards}
+                if is_first_process():
+                    np.savez(Path(out) / f"{name}-{ways}.npz", *leaves)
+                    (Path(out) / f"{name}-{ways}.txt").write_text(text)
+        if is_first_process():
+            (Path(out) / "found.json").write_text(json.dumps(found))
+        return
+    final = train(Path(out), int(fsdp[0]), slow=job == "slow")
+    if final is not None and is_first_process():
+        np.savez(Path(out) / "final.npz", **final)
+
+
+if __name__ == "__main__":
+    main()
