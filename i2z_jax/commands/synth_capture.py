@@ -59,12 +59,11 @@ def run(config: Config) -> None:
     sizes = chosen(config, CAPTURE_SIZES[config.preset])
     rig = None
     if config.krt is not None:
-        stage = read_krt(config.krt)
-        count = config.cameras or len(stage)
-        stage = dict(list(stage.items())[:count])
-        sizes["cameras"] = len(stage)
         generator = np.random.default_rng(config.seed)
+        stage = read_krt(config.krt)
         rig = rig_of_krt(stage, sizes["width"], sizes["height"], generator)
+        rig = rig.first(config.cameras or len(stage))
+        sizes["cameras"] = len(rig.cameras)
     scan = (config.template, config.topology, config.texture)
     subject = captured(config.identity, scan, sizes)
     options = CaptureOptions(

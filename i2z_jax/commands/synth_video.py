@@ -71,7 +71,7 @@ def run(config: Config) -> None:
     if config.out.suffix.lower() != ".mp4":
         raise InputError("not an .mp4", where="--out", got=config.out)
     subject = _subject(config, sizes)
-    latent = _latent(config, sizes) if config.dam else None
+    latent = _latent(config.dam, config, sizes) if config.dam else None
     light = wild_light(np.random.default_rng(config.seed))
     options = VideoOptions(
         sizes["frames"], sizes["width"], sizes["height"], config.fps,
@@ -85,7 +85,7 @@ def run(config: Config) -> None:
     )
 
 
-def _latent(config: Config, sizes: dict[str, int]) -> Any:
+def _latent(folder: Path, config: Config, sizes: dict[str, int]) -> Any:
     """The z of an expression, as the model sees it on the stage of the capture.
 
     Raises:
@@ -98,20 +98,20 @@ def _latent(config: Config, sizes: dict[str, int]) -> Any:
     from i2z_jax import checkpoint
     from i2z_jax.synth.stage import lab_view
 
-    card = checkpoint.read_card(config.dam)
+    card = checkpoint.read_card(folder)
     if card.architecture != "dam":
-        raise InputError("not a DAM", where=config.dam, got=card.architecture)
+        raise InputError("not a DAM", where=folder, got=card.architecture)
     dam = card.config
     subject = _subject(config, sizes | {"texture_size": dam.texture_size})
     vertices = subject.head.topology.vertex_count
     if vertices != dam.vertices:
         raise InputError(
-            "a model of another mesh than this head's", where=config.dam,
+            "a model of another mesh than this head's", where=folder,
             expected=f"{vertices} vertices", got=dam.vertices,
             fix="give --vertices or --template as for the capture",
         )  # fmt: skip
     view = lab_view(subject, dam.cameras)
-    encode = jax.jit(checkpoint.load(config.dam).encode)
+    encode = jax.jit(checkpoint.load(folder).encode)
 
     def latent(weights: Any) -> Any:
         mesh, texture = view(weights)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2z_jax.data.krt import CalibratedCamera
+from i2z_jax.errors import InputError
 from i2z_jax.types import Float, NDArray
 
 DISTANCE_MM = 1080.0
@@ -32,6 +33,11 @@ class Rig:
     """Colour gain of each camera; the first is the reference, 1."""
     world_from_stage: Float[NDArray, "3 4"]
     """Stage: head space of a head at rest, looking into the first camera."""
+
+    def first(self, count: int) -> "Rig":
+        """The rig without all but its first cameras."""
+        some = dict(list(self.cameras.items())[:count])
+        return Rig(some, self.gains[:count], self.world_from_stage)
 
 
 def capture_rig(count: int, width: int, height: int, rng: np.random.Generator) -> Rig:
@@ -118,12 +124,22 @@ def rig_of_krt(
         width: of the pictures, px.
         height: of the pictures, px; a narrower picture is cut, not squeezed.
         rng: colour gains, which a KRT does not tell.
+
+    Raises:
+        InputError: the axes do not cross.
     """
     rotations = np.array([c.camera_from_world[:, :3] for c in cameras.values()])
     shifts = np.array([c.camera_from_world[:, 3] for c in cameras.values()])
     positions = -np.einsum("cji,cj->ci", rotations, shifts)
     axes = rotations[:, 2]
     across = np.eye(3) - axes[:, :, None] * axes[:, None]
+    if np.linalg.cond(across.sum(axis=0)) > 1e6:
+        raise InputError(
+            "the cameras do not tell where the head is",
+            where="--krt",
+            expected="two or more that look at it from different sides",
+            got=f"{len(cameras)} with parallel axes",
+        )
     meeting = np.linalg.solve(
         across.sum(axis=0), np.einsum("cij,cj->i", across, positions)
     )
