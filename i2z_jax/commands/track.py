@@ -2,6 +2,7 @@
 """`i2z track`: a real video -> z, pose and landmarks; overlay, mesh, page."""
 
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -77,9 +78,11 @@ def run(config: Config) -> None:
     from i2z_jax.track.timing import Stopwatch
 
     _check(config)
-    _make_room(config)
+    _refuse_foreign(config)
     system = load_system(config.checkpoint, dtype=config.dtype)
     boxes = None if config.boxes is None else read_boxes(config.boxes)
+    if config.overwrite:
+        _clear(config.out)
     video = Path(config.video)
     if source.is_camera(config.video):
         video = config.out / "camera.mp4"
@@ -128,6 +131,8 @@ def run(config: Config) -> None:
         tracking.abandon(work)
         raise
     track = collected()
+    if track is None:
+        raise AssertionError("a run that ended has rows")
     write_outputs(networks, track, video, config.out, wishes)
     tracking.end(work)
     _say(config, track, clock)
@@ -146,24 +151,26 @@ def _check(config: Config) -> None:
             raise InputError("must be positive", where=name)
 
 
-def _make_room(config: Config) -> None:
+def _refuse_foreign(config: Config) -> None:
     """See that OUT is new, ours to go on with, or to be replaced."""
-    import shutil
-
     out = config.out
     if out.exists() and not out.is_dir():
         raise InputError("is a file", where=out, expected="a folder")
-    if config.overwrite:
-        for name in OUTPUTS:
-            path = out / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-    elif out.is_dir() and any(out.iterdir()) and not (out / "work").is_dir():
+    ours = config.overwrite or (out / "work").is_dir()
+    if out.is_dir() and any(out.iterdir()) and not ours:
         raise InputError(
             "already exists", where=out, fix="choose another folder or --overwrite"
         )
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier run left, and nothing else."""
+    for name in OUTPUTS:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _settings(config: Config, video: Path) -> dict:

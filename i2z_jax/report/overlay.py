@@ -37,7 +37,7 @@ GRID = 40
 LINE_STRENGTH = 0.55
 
 BACKGROUND = 28
-LINE = (245, 245, 245)
+LINE = np.array([245.0, 245.0, 245.0], np.float32)
 SEEN = (64, 224, 255)
 POSED = (255, 96, 64)
 _LABELS = {
@@ -80,9 +80,10 @@ class Overlay:
         self.mesh_landmarks, self.batch_size = mesh_landmarks, batch_size
         width, height = (int(side) for side in track.frame_size)
         zoom = min(1.0, PANEL_HEIGHT / height)
-        self.size = tuple(
+        even_width, even_height = (
             max(round(side * zoom / 2), 1) * 2 for side in (width, height)
         )
+        self.size = even_width, even_height
         self.panel_from_image = np.array(
             [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
         )
@@ -106,10 +107,10 @@ class Overlay:
         self, items: list[tuple[int, np.ndarray | None]]
     ) -> Iterator[UInt8[NDArray, "h2 w2 3"]]:
         rows = np.array([row for row, _ in items])
-        window = self._draw(self.track[rows])
+        window = [np.asarray(part) for part in self._draw(self.track[rows])]
         with self.clock.stage("overlay", len(items)):
             panels = [
-                self._panels(row, picture, *(np.asarray(part[i]) for part in window))
+                self._panels(row, picture, *(part[i] for part in window))
                 for i, (row, picture) in enumerate(items)
             ]
         yield from panels
@@ -129,7 +130,7 @@ class Overlay:
 
                 self._program = jax.jit(program).lower(*arguments).compile()
         with self.clock.stage("render", len(part)):
-            return Window(*map(np.asarray, self._program(*arguments)))
+            return jax.block_until_ready(self._program(*arguments))
 
     def _panels(
         self,
@@ -155,7 +156,7 @@ class Overlay:
             laid = _warp(drawn.astype(np.float32), to_panel, self.size)
             cover = laid[..., 3:4]
             right = _blend(right, laid[..., :3] * 255, cover, premultiplied=True)
-            left = _blend(left, np.float32(LINE), LINE_STRENGTH * laid[..., 4:5])
+            left = _blend(left, LINE, LINE_STRENGTH * laid[..., 4:5])
             self._dots(left, one.landmarks[0], SEEN)
             if self.mesh_landmarks is not None:
                 self._dots(left, self.mesh_landmarks[row], POSED)

@@ -43,6 +43,9 @@ from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 # Landmarks move and resize a crop by this share of its side at most, at once.
 BELIEVED_STEP = 0.3
+# Landmarks that no pose of the average face comes nearer to than this (RMS, [-1, 1] of
+# the crop) are no face's: other faces differ by half of it, open mouths included.
+BELIEVED_RESIDUAL = 0.12
 
 
 @runtime_checkable
@@ -168,9 +171,12 @@ def refined(
     """
     unit = np.asarray(unit_from_pixels(points.astype(float), size))
     try:
-        pose = np.asarray(fit_weak_pose(average.astype(float), unit).pose)
+        pose, residual = fit_weak_pose(average.astype(float), unit)
     except np.linalg.LinAlgError:  # all of them in one spot: that is no face
         return np.full(4, np.nan)
+    if not residual < BELIEVED_RESIDUAL:
+        return np.full(4, np.nan)
+    pose = np.asarray(pose)
     posed = np.asarray(project_weak(pose, average.astype(float)))[:, :2]
     box = np.asarray(box_of_points(np.asarray(pixels_from_unit(posed, size))))
     moved = framing.frame(box, "landmarks", size)

@@ -7,7 +7,7 @@ import pytest
 from i2z_jax.data import framing
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import landmark_points
-from i2z_jax.track.follow import crop_maps, follow, squares
+from i2z_jax.track.follow import crop_maps, follow, refined, squares
 from i2z_jax.track.networks import Seen
 from i2z_jax.track.scan import Scan
 from i2z_jax.track.timing import Stopwatch
@@ -100,6 +100,19 @@ def test_crops_are_those_of_training_and_go_on_without_the_detector(video, rng):
         np.testing.assert_allclose(corners @ ours.T, corners @ truth.T, atol=2.5)
     # Frames with a box in whole batches, one by one only where there is none.
     assert eye.batches == [4] * 5 + [1] * 26
+
+
+def test_landmarks_that_are_no_face_are_not_believed(rng):
+    square, middle = np.array([0.0, 0.0, 64.0, 64.0]), np.array([32.0, 32.0])
+    face = middle + 0.15 * AVERAGE[:, :2] * [1, -1]
+    for points, believed in (
+        (face, True),
+        (face + rng.normal(0, 1.5, face.shape), True),
+        (rng.permutation(face), False),
+        (np.repeat(middle[None], 68, axis=0), False),
+    ):
+        found = refined(points, square, AVERAGE, 64)
+        assert np.isfinite(found).all() == believed
 
 
 def test_doubtful_landmarks_leave_the_detectors_box(video, rng):
