@@ -74,7 +74,9 @@ COMPARABLE = (
     "ones are means over four subjects of another capture, and the strengths of Color, "
     "Light, Jitter and Background were never printed (ours: i2z_jax/data/perturb.py). "
     "View has no strength, but depends on how far the cameras lie apart. Jitter's head "
-    "pose, which is not published, is compared in the crop before the jitter."
+    "pose, which is not published, is compared in the crop before the jitter. "
+    "A network that ignores the picture scores 0 everywhere: read this beside "
+    "`i2z evaluate capture`."
 )
 
 
