@@ -124,7 +124,7 @@ STAGES = (
 ABLATION = (
     *(
         Stage(
-            f"train {variant}",
+            f"variant {variant}",
             f"train regress --preset tiny --variant {variant} --data {{out}}/data"
             f" --dam {{out}}/dam/dam {streams} --workdir {{out}}/ablation/{variant}",
             f"ablation/{variant}/system",
