@@ -189,7 +189,8 @@ def test_sigterm_saves_on_every_process_and_resuming_repeats(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     finish(start("train", whole, 2, processes=2, devices=2))
     cluster = start("slow", stopped, 2, processes=2, devices=2)
-    while cluster[0].poll() is None and not (stopped / "metrics.jsonl").exists():
+    log = stopped / "metrics.jsonl"
+    while cluster[0].poll() is None and not (log.exists() and log.stat().st_size):
         time.sleep(0.1)
     for process in cluster:
         process.send_signal(signal.SIGTERM)
