@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `synth` commands and `data landmark-map` as a user runs them: in a process."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from PIL import Image
+
+from i2z_jax import checkpoint
+from i2z_jax.commands import main
+from i2z_jax.config import DAMConfig
+from i2z_jax.data import ibug, images
+from i2z_jax.data.krt import CalibratedCamera, write_krt
+from i2z_jax.data.multiface import Capture
+from i2z_jax.data.truth import read_truth, truth_path
+from i2z_jax.data.video import read_frames
+from i2z_jax.geometry import mesh, topology
+from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.models.dam import DAM
+from tests.synth.test_capture import files, head_pose, krt
+
+TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
+TINY += ["--vertices", "500"]
+CAPTURE = ["synth", "capture", "--frames", "24", "--cameras", "3", *TINY]
+VIDEO = ["synth", "video", "--frames", "4", *TINY]
+LANDMARKS = ["synth", "landmarks", "--count", "8", *TINY]
+PROGRAM = "from i2z_jax.commands import main; main()"
+
+
+@pytest.fixture(scope="module")
+def i2z(tmp_path_factory):
+    """Start a command. Compiled programs are kept from one to the next."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+
+    def start(*words: object, program: str = PROGRAM) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, words)],
+            env=cache | os.environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    return start
+
+
+def finish(process: subprocess.Popen) -> str:
+    """What a command that went well has printed."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "Warning" not in err
+    return out
+
+
+@pytest.fixture(scope="module")
+def capture(i2z, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("commands") / "capture"
+    said = finish(i2z(*CAPTURE, "--out", out))
+    assert "24 frames x 3 cameras, 64 x 64 px, texture 32; 24 frames rendered" in said
+    return out
+
+
+@pytest.fixture(scope="module")
+def dam(capture, tmp_path_factory) -> Path:
+    """A model of the captured mesh that learned nothing, and its statistics."""
+    sizes = DAMConfig(
+        vertices=Capture(capture).vertex_count, z_size=8, texture_size=32, cameras=3
+    )
+    folder = tmp_path_factory.mktemp("model") / "dam"
+    card = checkpoint.ModelCard("dam", sizes, licence="none")
+    checkpoint.save_model(folder, DAM(sizes, rngs=nnx.Rngs(0)), card)
+    return folder
+
+
+def test_every_file_of_a_capture_is_there(capture):
+    found = Capture(capture)
+    assert len(found.frames) == 24
+    for frame in found.frames:
+        assert found.vertices(*frame).shape == (found.vertex_count, 3)
+        for camera in found.cameras:
+            for path in (
+                found.paths.image(frame, camera),
+                found.paths.texture(frame, camera),
+            ):
+                with Image.open(path) as image:
+                    image.verify()
+    assert found.statistics.texture_mean.shape == (32, 32, 3)
+    # Nothing that was written aside is left.
+    assert not list(capture.rglob(".*"))
+
+
+def test_a_killed_capture_goes_on_to_the_same_files(i2z, capture, tmp_path):
+    out = tmp_path / "capture"
+    killed = i2z(*CAPTURE, "--out", out)
+    while killed.poll() is None and not list(out.glob("tracked_mesh/*/*.txt")):
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (out / "frame_list.txt").exists()
+    done = len(list(out.glob("tracked_mesh/*/*_transform.txt")))
+    assert f"{24 - done} frames rendered" in finish(i2z(*CAPTURE, "--out", out))
+
+    def whole(root):
+        return {k: v for k, v in files(root).items() if not _aside(k)}
+
+    assert whole(out) == files(capture)
+    ours, theirs = (
+        vars(topology.load(root / "topology.npz")) for root in (out, capture)
+    )
+    np.testing.assert_equal(ours, theirs)
+
+
+def _aside(path: str) -> bool:
+    """A kill may leave what was being written aside; no reader looks there."""
+    return any(part.startswith(".") for part in Path(path).parts)
+
+
+def test_a_video_brings_the_z_of_its_meshes(i2z, capture, dam, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    said = finish(i2z(*VIDEO, "--out", clip, "--dam", dam))
+    assert "4 frames, 64 x 64 px, difficulty 0.5" in said
+    assert len(list(read_frames(clip))) == 4
+    truth, model = read_truth(truth_path(clip)), checkpoint.load(dam)
+    # The lab-lit texture is the capture's of that face, whatever its expression:
+    # z is nearer to the code of mesh and captured texture than to other faces' codes.
+    folder = capture / "unwrapped_uv_1024"
+    captured = sorted(folder.glob("*/average/*.png"))[0]
+    texture = jnp.asarray(images.read_picture(captured)[None, ::-1] / 255)
+    unlit = jnp.full_like(texture, 0.5)
+    encode = jax.jit(model.encode)
+    for vertices, z in zip(jnp.asarray(truth.vertices), truth.z, strict=True):
+        near = encode(vertices[None], texture).mean[0]
+        far = encode(vertices[None], unlit).mean[0]
+        assert np.linalg.norm(z - near) < 0.25 * np.linalg.norm(z - far)
+
+
+def test_landmark_pictures_come_in_pairs(i2z, tmp_path):
+    assert "8 pictures, 64 x 64 px; 8 rendered" in finish(
+        i2z(*LANDMARKS, "--out", tmp_path / "set")
+    )
+    pictures = sorted((tmp_path / "set").rglob("*.png"))
+    assert len(pictures) == 8
+    for path in pictures:
+        assert images.read_picture(path).shape == (64, 64, 3)
+        assert np.isfinite(ibug.read_pts(path.with_suffix(".pts"))).all()
+
+
+def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
+    """Points are projected here by the KRT's own rules, K [R | t] [Rf | tf]."""
+    known, found = topology.load(capture / "topology.npz"), Capture(capture)
+    for frame in found.frames[::4]:
+        marks = landmark_points(known, found.vertices(*frame).astype(float))
+        pose = head_pose(capture, *frame)
+        for name, (k, rt) in krt(capture).items():
+            world = marks @ pose[:, :3].T + pose[:, 3]
+            x, y, z = k @ (rt[:, :3] @ world.T + rt[:, 3:])
+            path = tmp_path / "pts" / frame.segment / name / f"{frame.number}.pts"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ibug.write_pts(path, np.stack([x / z, y / z], axis=1))
+    out = tmp_path / "topology.npz"
+    said = finish(
+        i2z("data", "landmark-map", "--capture", capture,
+            "--landmarks", tmp_path / "pts", "--out", out)
+    )  # fmt: skip
+    assert "68 landmarks from 6 frames" in said
+    neutral = found.statistics.vertex_mean.astype(float)
+    before, after = (landmark_points(t, neutral) for t in (known, topology.load(out)))
+    assert np.linalg.norm(before - after, axis=1).max() < 0.5
+
+
+# One process: nowhere to write, then no file longer than a limit (a full disk).
+NO_ROOM = """
+import os, resource, sys
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "1e9"  # read it only
+from i2z_jax.commands import main
+
+def says(*words):
+    try:
+        main([*words])
+    except SystemExit as end:
+        print("exit", end.code, file=sys.stderr, flush=True)
+
+folder, limit, commands = sys.argv[1], int(sys.argv[2]), eval(sys.argv[3])
+for name, words in commands.items():
+    says(*words, "--out", f"{folder}/file/{name}")
+for name, words in commands.items():
+    size = 20 * limit if name == "capture" else limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    says(*words, "--out", f"{folder}/{name}")
+"""
+
+
+def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(i2z, tmp_path):
+    (tmp_path / "file").write_text("")
+    # The pictures of this capture are its longest files.
+    large = ["--width", "320", "--height", "320"]
+    commands = {
+        "capture": [*CAPTURE, *large], "clip.mp4": VIDEO, "set": LANDMARKS
+    }  # fmt: skip
+    process = i2z(tmp_path, 1000, repr(commands), program=NO_ROOM)
+    _, err = process.communicate(timeout=300)
+    lines = [line for line in err.splitlines() if line.startswith(("i2z", "exit"))]
+    assert lines[1::2] == ["exit 1"] * 6, err
+    for line, name in zip(lines[:6:2], commands, strict=True):
+        assert f"{tmp_path}/file/{name}" in line
+        assert "cannot write here (" in line
+    for line in lines[6::2]:
+        assert "cannot write (File too large)" in line
+    assert "Traceback" not in err
+    assert not (tmp_path / "capture/frame_list.txt").exists()
+    assert not list(tmp_path.glob("capture/tracked_mesh/*/*_transform.txt"))
+    # It got as far as the first picture.
+    assert (tmp_path / "capture/topology.npz").exists()
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert not left & {"clip.mp4", "clip.truth.npz"}
+    assert not [name for name in left if name.endswith((".png", ".pts"))]
+
+
+@pytest.fixture(scope="module")
+def scan(capture, tmp_path_factory) -> Path:
+    """A folder with a captured mesh as a scan, and every way to spoil it."""
+    folder = tmp_path_factory.mktemp("scan")
+    shape, found = topology.load(capture / "topology.npz"), Capture(capture)
+    vertices = found.vertices(*found.frames[0])
+    parts = (shape.uvs, shape.faces, shape.uv_faces)
+    mesh.write_obj(folder / "scan.obj", mesh.ObjMesh(vertices, *parts))
+    vertices.tofile(folder / "scan.bin")
+    shutil.copy(capture / "topology.npz", folder / "face.npz")
+    lines = (folder / "scan.obj").read_text().splitlines()
+    bare = [line for line in lines if not line.startswith(("vt", "f"))]
+    (folder / "bare.obj").write_text("\n".join([*bare, "f 1 2 3\n"]))
+    (folder / "range.obj").write_text("\n".join([*lines, "f 1/1 2/2 9999/3\n"]))
+    (folder / "nan.obj").write_text("\n".join(["v nan 0 0", *lines]))
+    vertices[5, 1] = np.nan
+    vertices.tofile(folder / "nan.bin")
+    Image.new("RGB", (32, 32), (90, 60, 50)).save(folder / "skin.png")
+    Image.new("RGB", (32, 16)).save(folder / "wide.png")
+    # One camera looks along z; the other's axis meets it where that one stands, or not.
+    front = CalibratedCamera(np.diag([240.0, 240.0, 1.0]), np.zeros(5), np.eye(3, 4))
+    turned = np.array([[0.0, 0, -1, 1000], [0, 1, 0, 0], [1, 0, 0, -20]])
+    inside = front._replace(camera_from_world=turned)
+    write_krt(folder / "KRT_inside", {"front": front, "near": inside})
+    write_krt(folder / "KRT_one", {"front": front})
+    rows = (folder / "KRT_inside").read_text().splitlines()
+    (folder / "KRT_short").write_text("\n".join(rows[:3] + rows[4:]))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--template bare.obj --texture skin.png", "bare.obj:.*without UV"),
+        ("--template scan.bin --topology bare.obj --texture skin.png", "without UV"),
+        ("--template range.obj --texture skin.png", "range.obj:.*got 9999"),
+        ("--template nan.obj --texture skin.png", "vertex 1 is not finite"),
+        ("--template nan.bin --topology face.npz --texture skin.png", "not finite"),
+        ("--template scan.bin --topology face.npz --texture wide.png", "is square"),
+        ("--template absent.obj --texture skin.png", "absent.obj: cannot read"),
+        ("--krt KRT_short", "KRT_short: camera front is incomplete"),
+        ("--krt KRT_one", "--krt: the cameras do not tell where the head is"),
+        ("--krt KRT_inside", "camera near: the camera is inside the head"),
+    ],
+)
+def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says):
+    monkeypatch.chdir(scan)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as end:
+        main([*CAPTURE, "--out", str(out), *words.split()])
+    assert end.value.code == 1
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "frames " not in x]
+    assert re.search(rf"^i2z synth capture: .*{says}", line)
+    assert not (out / "frame_list.txt").exists()
+
+
+def test_a_model_of_another_mesh(dam, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([*VIDEO, "--vertices", "700", "--out", str(tmp_path / "a.mp4"),
+              "--dam", str(dam)])  # fmt: skip
+    says = r"^i2z synth video: .*: a model of another mesh than this head's \(expected"
+    assert re.search(says, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
