@@ -56,9 +56,7 @@ def run(config: Config) -> None:
     if (config.checkpoint / "i2znet").is_dir():
         system = load_system(config.checkpoint)
         models = face_model(system)
-        protocol = landmarks.LandmarkProtocol(
-            system.image_size, "tracker", config.boxes
-        )
+        protocol = landmarks.LandmarkProtocol(system.image_size, config.boxes)
     else:
         card = checkpoint.read_card(config.checkpoint)
         if card.architecture != "hourglass":
@@ -69,7 +67,7 @@ def run(config: Config) -> None:
             )
         models = checkpoint.load(config.checkpoint)
         size = config.image_size or card.extras.get("image_size", 256)
-        protocol = landmarks.LandmarkProtocol(size, "box", config.boxes)
+        protocol = landmarks.LandmarkProtocol(size, config.boxes)
     rows, saved = [], []
     for split in config.split or landmarks.splits_of(config.data):
         scores = landmarks.evaluate_landmarks(

@@ -19,12 +19,13 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import photometric
+from i2z_jax.data.framing import frame
 from i2z_jax.data.landmarks68 import MIRROR
 from i2z_jax.data.warp import mirror_map, sample_crop, similarity_about_centre
 from i2z_jax.geometry.crop import (
     apply_affine,
+    box_of_points,
     compose,
-    crop_from_box,
     transform_pose,
     unit_affine,
 )
@@ -78,8 +79,6 @@ class LandmarkAugment:
     # Patches over the face: how often, and the largest side in units of the crop's.
     occluder_probability: float = 0.3
     occluder_size: float = 0.4
-    # Side of the unaugmented crop in units of the face box.
-    box_scale: float = 1.25
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,12 @@ def augment_landmarks(
 ) -> Example:
     """The training crop of a 300-W example, landmarks moved with it.
 
+    Unaugmented, the crop shows what the tracker's does (`framing.py`), whichever box
+    the picture came with: a hourglass is right only about heads of the size it knows.
+
     Args:
-        example: `image` (h w 3 uint8), `landmarks` (68, 2) and `box` (4,) in pixels
-            of it; other fields pass through, the box is used up.
+        example: `image` (h w 3 uint8) and `landmarks` (68, 2) in pixels of it; other
+            fields pass through, but for `box`, which has no use any more.
         rng: where all draws come from.
         size: side of the crop in pixels.
         strength: None crops and changes nothing else, as evaluation does.
@@ -110,16 +112,14 @@ def augment_landmarks(
         `image` (size size 3) uint8 and `landmarks` (68, 2) float32 in crop pixels;
         some may lie outside.
     """
-    box_scale = (strength or LandmarkAugment()).box_scale
-    box = np.asarray(example["box"], np.float64)
-    affine = np.asarray(crop_from_box(box, size, scale=box_scale))
+    points = np.asarray(example["landmarks"], np.float64)
+    affine = frame(np.asarray(box_of_points(points)), "landmarks", size)
     mirrored = False
     if strength is not None:
         affine = compose(draw_motion(rng, strength.motion, size), affine)
         mirrored = rng.random() < strength.mirror_probability
     if mirrored:
         affine = compose(mirror_map(size), affine)
-    points = np.asarray(example["landmarks"], np.float64)
     points = apply_affine(affine, points)
     image = sample_crop(example["image"], affine, size, cv2.BORDER_CONSTANT)
     if strength is not None:

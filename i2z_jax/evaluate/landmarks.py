@@ -18,7 +18,6 @@ import jax
 import numpy as np
 
 from i2z_jax.data import framing
-from i2z_jax.data.augment import LandmarkAugment
 from i2z_jax.data.batches import Example
 from i2z_jax.data.pipeline import LandmarkPictures
 from i2z_jax.data.records import has_split
@@ -33,11 +32,7 @@ from i2z_jax.evaluate.metrics import (
 )
 from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, stacked
 from i2z_jax.evaluate.tables import Column, Row
-from i2z_jax.geometry.crop import (
-    apply_affine,
-    box_of_points,
-    crop_from_box,
-)
+from i2z_jax.geometry.crop import apply_affine, box_of_points
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.objectives.landmarks import unit_range
@@ -47,8 +42,6 @@ from i2z_jax.types import Array, Float, NDArray
 # and the landmarks' own elsewhere. "landmarks": always the tight box of the truth,
 # as FAN's authors and many tables use; it knows where the face is.
 Boxes = Literal["dataset", "landmarks"]
-# How the crop is cut: the hourglass's training crop, or what a tracker shows it.
-Crop = Literal["box", "tracker"]
 FULL = "common+challenging"
 PUBLISHED_SPLITS = ("common", "challenging", FULL, "private")
 
@@ -72,12 +65,10 @@ class LandmarkProtocol:
 
     Attributes:
         image_size: side of the crop, px.
-        crop: "box": as `train landmarks` crops; "tracker": as `track` does.
         boxes: where face boxes come from.
     """
 
     image_size: int
-    crop: Crop
     boxes: Boxes = "dataset"
 
     def apply(self, example: Example, rng: np.random.Generator) -> Example:
@@ -87,12 +78,8 @@ class LandmarkProtocol:
         tight = np.asarray(box_of_points(truth))
         if self.boxes == "landmarks":
             box = tight
-        if self.crop == "box":
-            scale = LandmarkAugment().box_scale
-            affine = np.asarray(crop_from_box(box, self.image_size, scale=scale))
-        else:
-            source = "landmarks" if np.allclose(box, tight, atol=1.0) else "detector"
-            affine = framing.frame(box, source, self.image_size)
+        source = "landmarks" if np.allclose(box, tight, atol=1.0) else "detector"
+        affine = framing.frame(box, source, self.image_size)
         image = sample_crop(
             example["image"], affine, self.image_size, cv2.BORDER_CONSTANT
         )
@@ -104,8 +91,7 @@ class LandmarkProtocol:
         if self.boxes == "landmarks":
             counted = Counter({"landmarks": counted.total()})
         boxes = ", ".join(f"{count} {name}" for name, count in sorted(counted.items()))
-        how = "1.25 x box" if self.crop == "box" else "tracker framing"
-        return {"boxes": boxes, "crop": f"{how}, {self.image_size} px"}
+        return {"boxes": boxes, "crop": f"tracker framing, {self.image_size} px"}
 
 
 class LandmarkScores(NamedTuple):

@@ -105,11 +105,14 @@ def test_the_mirror_is_the_markups_own():
 
 def test_evaluation_crops_and_changes_nothing_else(marked):
     image = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    box = np.array([8.0, 12.0, 40.0, 44.0])
-    example = {"image": image, "landmarks": np.full((68, 2), 20.0), "box": box}
-    done = augment_landmarks(example, np.random.default_rng(0), size=40, strength=None)
-    np.testing.assert_array_equal(done["image"], image[8:48, 4:44])
-    np.testing.assert_allclose(done["landmarks"], np.full((68, 2), (16.0, 12.0)))
+    # A face 20 px wide and high: by framing.py the crop is 36 px, its centre 4.8 px
+    # above the face's.
+    points = np.array([[22.0, 26.8], [42.0, 46.8]])[np.arange(68) % 2]
+    example = {"image": image, "landmarks": points, "box": np.array([0.0, 0, 9, 9])}
+    done = augment_landmarks(example, np.random.default_rng(0), size=36, strength=None)
+    np.testing.assert_array_equal(done["image"], image[14:50, 14:50])
+    np.testing.assert_allclose(done["landmarks"], points - 14, rtol=1e-6)
+    assert "box" not in done
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -18,7 +18,7 @@ from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.models.hourglass import Hourglass
 from tests.evaluate import worlds
 
-PROTOCOL = LandmarkProtocol(worlds.SIDE, "box")
+PROTOCOL = LandmarkProtocol(worlds.SIDE)
 
 
 class Oracle(Hourglass):
@@ -79,17 +79,17 @@ def test_every_line_says_how_it_was_measured(pictures, runner):
     assert (row["split"], row["faces"], row["predictor"]) == ("common", 5, "hourglass")
     assert (row["normaliser"], row["threshold"]) == ("box", "0.07")
     assert row["boxes"] == "1 detector, 4 landmarks"
-    assert row["crop"] == "1.25 x box, 64 px"
-    tight = LandmarkProtocol(worlds.SIDE, "tracker", "landmarks")
+    assert row["crop"] == "tracker framing, 64 px"
+    tight = LandmarkProtocol(worlds.SIDE, "landmarks")
     (row,) = scores(pictures, runner, protocol=tight)[0].rows
     assert row["boxes"] == "5 landmarks"
     assert row["crop"] == "tracker framing, 64 px"
 
 
 def test_tight_boxes_are_cut_around_the_truth(pictures):
-    for crop in crops(pictures, LandmarkProtocol(worlds.SIDE, "box", "landmarks")):
+    for crop in crops(pictures, LandmarkProtocol(worlds.SIDE, "landmarks")):
         left, top, right, bottom = box_of_points(crop["landmarks"])
-        assert max(right - left, bottom - top) == pytest.approx(worlds.SIDE / 1.25)
+        assert max(right - left, bottom - top) == pytest.approx(worlds.SIDE / 1.8)
         assert (left + right) / 2 == pytest.approx(worlds.SIDE / 2, abs=1e-3)
 
 
