@@ -62,7 +62,7 @@ class AbstractStep(NamedTuple):
     frozen: int
 
 
-def shape(*sizes: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
+def shape(*sizes: int, dtype: Any = jnp.float32) -> Any:
     """An array without numbers."""
     return jax.ShapeDtypeStruct(sizes, dtype)
 
@@ -139,7 +139,7 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     triangles = 2 * n  # of a closed mesh
     face = FaceMesh(
         faces=integers(triangles, 3),
-        texel_map=TexelMap(integers(t, t), shape(t, t, 3)),  # pyrefly: ignore
+        texel_map=TexelMap(integers(t, t), shape(t, t, 3)),
         landmark_faces=integers(68),
         landmark_barycentric=shape(68, 3),
         landmark_offset=shape(68, 3),
