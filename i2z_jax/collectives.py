@@ -8,7 +8,7 @@ numbers predict speed at scale (`python -m benchmarks scale`).
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 # Bits of XLA's element types.
@@ -91,8 +91,7 @@ def collectives(program: str) -> list[Collective]:
             )
             found.append((computation, collective))
     return [
-        Collective(**{**vars(collective), "times": _times(where, loops)})
-        for where, collective in found
+        replace(collective, times=_times(where, loops)) for where, collective in found
     ]
 
 
