@@ -23,7 +23,7 @@ LAYERS = [
     {"train"},
     {"evaluate", "track"},
     {"report"},
-    {"commands"},
+    {"commands", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 

@@ -129,7 +129,7 @@ def _dispatch(arguments: list[str]) -> int:
     import tyro  # heavy beside `i2z --help`
 
     # Libraries log long stories on stderr beside the one line that we print.
-    logging.getLogger("absl").setLevel(logging.DEBUG if debug else logging.CRITICAL)
+    logging.getLogger("absl").setLevel(logging.WARNING if debug else logging.CRITICAL)
     module = importlib.import_module(command.module)
     options = arguments[len(name.split()) :]
     try:

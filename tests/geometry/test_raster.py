@@ -270,3 +270,32 @@ def test_more_work_than_can_be_numbered_is_refused():
     faces = np.zeros((100_000, 3), np.int32)
     with pytest.raises(ValueError, match="100000 triangles at 1024 x 1024"):
         rasterize(jnp.zeros((3, 3)), faces, 1024, 1024)
+
+
+@pytest.mark.full
+def test_a_photo_of_a_whole_head(rng):
+    """1334 x 2048 px, 11 k triangles: sampled pixels against a float64 ray test."""
+    height, width = 2048, 1334
+    vertices, faces = sphere(106, 54)
+    assert len(faces) > 11_000
+    points = np.float32(vertices * [500, 800, 300] + [667, 1000, 1000])
+    raster = draw(jnp.asarray(points), jnp.asarray(faces), height, width)
+    triangle, depth = np.asarray(raster.triangle), np.asarray(raster.depth)
+    corners = np.float64(points)[faces]
+    rows, columns = rng.integers(0, height, 400), rng.integers(0, width, 400)
+    wrong = 0
+    for row, column in zip(rows, columns, strict=True):
+        offset = corners[:, :, :2] - [column + 0.5, row + 0.5]
+        ahead = np.roll(offset, -1, axis=1)
+        area = offset[..., 0] * ahead[..., 1] - offset[..., 1] * ahead[..., 0]
+        total = area.sum(axis=1, keepdims=True)
+        nothing = np.full_like(area, -1)  # triangles seen edge-on
+        weights = np.divide(np.roll(area, -1, axis=1), total, nothing, where=total != 0)
+        hit = np.flatnonzero((weights >= 0).all(axis=1))
+        if not len(hit):
+            wrong += triangle[row, column] != -1
+            continue
+        depths = (weights[hit] * corners[hit, :, 2]).sum(axis=1)
+        wrong += triangle[row, column] != hit[depths.argmin()]
+        assert depth[row, column] == pytest.approx(depths.min(), rel=1e-4)
+    assert wrong <= 1  # a centre on an edge
