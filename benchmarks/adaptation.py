@@ -28,8 +28,9 @@ from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.sharding import to_global
 from i2z_jax.system import System, load_system
-from i2z_jax.train.adapt import adapt, adaptation, streams
+from i2z_jax.train.adapt import adapt, streams
 from i2z_jax.train.adapt_data import Material, prepare
+from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.landmark_bias import LandmarkBias
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, create_state, place, run_mesh
@@ -152,7 +153,7 @@ def oracle(
 ) -> dict[str, float]:
     """Figures of the network fine-tuned on the truth of the frames learned from."""
     assert material.video.truth is not None, "a video without ground truth"
-    stage, judge = adaptation(system, material, weights=weights, mesh=mesh)
+    stage, judge = adapt_stage(system, material, weights=weights, mesh=mesh)
     graph, *_ = split_trained(system.net)
     dam_graph, _ = nnx.split(system.dam)
 

@@ -31,6 +31,9 @@ from i2z_jax.types import Array, Bool, Float, Int
 
 Metrics = dict[str, Array]
 
+# What `adaptation_terms` gives.
+TERMS = ("landmarks", "consistency", "appearance", "prior")
+
 
 @dataclass(frozen=True)
 class AdaptWeights:
@@ -95,7 +98,8 @@ class Observation(NamedTuple):
         seen = jax.lax.stop_gradient(self)
         layers = jnp.concatenate([seen.decoded, seen.observed, seen.normals], -1)
         layers, weight = pyramid(layers, seen.visible, 4)[-1]
-        return colour.equations_of(*jnp.split(layers, 3, -1), weight)
+        decoded, observed, normals = jnp.split(layers, 3, -1)
+        return colour.equations_of(decoded, observed, normals, weight)
 
 
 # Frames of a batch through `unwrap`, the mesh being the same for all.

@@ -35,7 +35,7 @@ SIZE, TEXTURE = 64, 64
 HEAD = PatternHead()
 WIDEN = 1
 # f such that the 210 mm of the head fill most of the crop.
-POSE = np.float32([0.0085, 0.0, 0.0, 0.0, 0.0, 0.0])
+POSE = np.array([0.0085, 0.0, 0.0, 0.0, 0.0, 0.0], np.float32)
 # A crop pixel in units of t, and the same on the face in mm.
 PIXEL = 2 / SIZE
 

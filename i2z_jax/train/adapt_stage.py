@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What adaptation computes: the loss of a step, and the figures the guard judges by.
+
+Both put the networks together inside the compiled program, gather cached frames by
+their rows, and differ in what is done with the terms of `objectives/adapt.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from i2z_jax.losses import reprojection_loss, vertex_loss
+from i2z_jax.models.i2znet import I2ZOutput
+from i2z_jax.models.parameters import split_trained
+from i2z_jax.objectives.adapt import (
+    TERMS,
+    AdaptWeights,
+    Observation,
+    adaptation_terms,
+    observe,
+    unwrap_frames,
+    weighted,
+)
+from i2z_jax.objectives.colour import ColourEquations, accumulate
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.objectives.regress import RegressWeights, regress_objective
+from i2z_jax.sharding import (
+    local_rows,
+    on_each_device,
+    to_global,
+    with_whole_kernels,
+)
+from i2z_jax.system import System
+from i2z_jax.train.adapt_data import Labelled, Material
+from i2z_jax.train.guard import Figures
+from i2z_jax.train.stages import Stage
+from i2z_jax.types import Array, Int
+
+PyTree = Any
+
+# Replay: the texture term of `train regress` would decode twice more a step, and z,
+# which it is there for, is labelled.
+REPLAY = RegressWeights(texture=0.0)
+
+
+# (params, frozen, pairs at a time) -> figures of the held-out frames.
+Judge = Callable[[PyTree, PyTree, int], Figures]
+
+
+def adapt_stage(
+    system: System,
+    material: Material,
+    *,
+    weights: AdaptWeights,
+    mesh: Mesh,
+) -> tuple[Stage, Judge]:
+    """The stage, and the measure that the guard judges by.
+
+    A batch is {"pairs": {"row": (b,)}, "replay": {"row": (b,)}}: rows of
+    `material.video.frames`, each with the row after it, and of `material.replay`.
+    """
+    graph, params, rest = split_trained(system.net)
+    dam_graph, dam_state = nnx.split(system.dam)
+    program = _Program(graph, dam_graph, system.image_size, mesh)
+    frozen = {
+        "net": rest,
+        "dam": dam_state,
+        "frames": material.video.frames,
+        "replay": material.replay,
+        "face": material.face,
+        "lab": material.lab,
+        # Arguments, not constants: all weights share one compiled step.
+        "weights": {k: jnp.float32(v) for k, v in asdict(weights).items()},
+    }
+    stage = Stage(
+        params,
+        ColourEquations.empty(),
+        frozen,
+        program.objective,
+        program.objective,
+        lambda p, _: nnx.merge(graph, p, rest),
+    )
+    compiled = {
+        # Of parameters that may be divided over the mesh.
+        name: jax.jit(with_whole_kernels(getattr(program, name), mesh))
+        for name in ("colours", "measure", "watch")
+    }
+    compiled["true_errors"] = jax.jit(program.true_errors)
+    return stage, partial(_judge, compiled, material, asdict(weights), mesh)
+
+
+class _Program(NamedTuple):
+    """Pure functions of (params, frozen, ...): the step's, and the guard's."""
+
+    graph: nnx.GraphDef
+    dam_graph: nnx.GraphDef
+    image_size: int
+    mesh: Mesh
+
+    def objective(self, params, stats, frozen, batch, key):
+        """`train.step.Objective`; `stats` are the colours of the video so far."""
+        del key
+        frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
+        maps, views = frames.maps, None
+        if "replay" in batch:
+            views = frozen["replay"].rows(batch["replay"]["row"])
+            maps = _with_views(maps, views.maps)
+        # Once for all images: each gradient is then summed over the devices once.
+        prediction = self.regress(params, frozen, maps)
+        on_views = prediction
+        if views is not None:
+            prediction, on_views = _without_views(prediction)
+        seen = self.observe(frozen, frames, prediction)
+        equations = accumulate(stats, seen.equations())
+        terms = self.compare(frozen, frames, prediction, seen, equations)
+        loss = weighted(terms, frozen["weights"])
+        if views is not None:
+            replay, supervised = self.supervise(frozen, on_views, views)
+            loss = loss + frozen["weights"]["replay"] * replay
+            terms |= {f"replay/{name}": value for name, value in supervised.items()}
+        return loss, (terms, equations)
+
+    def regress(self, params, frozen, maps) -> I2ZOutput:
+        return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
+
+    def observe(self, frozen, frames, prediction) -> Observation:
+        return observe(
+            prediction,
+            nnx.merge(self.dam_graph, frozen["dam"]),
+            unit_range(frames.image),
+            frozen["face"],
+            unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
+        )
+
+    def compare(self, frozen, frames, prediction, seen, equations):
+        return adaptation_terms(
+            seen,
+            prediction.z,
+            frames.detected,
+            equations,
+            frozen["face"],
+            frozen["lab"],
+            image_size=self.image_size,
+        )
+
+    def supervise(self, frozen, prediction, views: Labelled):
+        return regress_objective(
+            prediction,
+            nnx.merge(self.dam_graph, frozen["dam"]),
+            {"z": views.z, "pose": views.pose, "vertices": views.vertices},
+            weights=REPLAY,
+            pose_std=frozen["net"]["pose_std"][...],
+            texel_weight=jnp.ones((1, 1)),  # not read: REPLAY has no texture
+            image_size=self.image_size,
+        )
+
+    def colours(self, params, frozen, row):
+        """Of some of the held-out pairs."""
+        frames = frozen["frames"].rows(_pair_rows(row))
+        prediction = self.regress(params, frozen, frames.maps)
+        return self.observe(frozen, frames, prediction).equations()
+
+    def measure(self, params, frozen, row, equations):
+        """Terms and what else the guard watches, of some of the held-out pairs."""
+        frames = frozen["frames"].rows(_pair_rows(row))
+        prediction = self.regress(params, frozen, frames.maps)
+        seen = self.observe(frozen, frames, prediction)
+        terms = self.compare(frozen, frames, prediction, seen, equations)
+        return {**terms, **_contrast(seen)}, prediction.z, prediction.pose
+
+    def watch(self, params, frozen, watched: Labelled):
+        """Errors on lab views."""
+        prediction = self.regress(params, frozen, watched.maps)
+        return self.true_errors(
+            frozen, prediction.z, prediction.pose, watched.pose, watched.vertices
+        )
+
+    def true_errors(self, frozen, z, pose, true_pose, true_vertices):
+        """Where meshes are known: mm, and px of a 256 px crop."""
+        vertices = nnx.merge(self.dam_graph, frozen["dam"]).decode_vertices(z)
+        pixels = reprojection_loss(pose, true_pose, true_vertices, image_size=256)
+        return {
+            "vertex_mm": vertex_loss(vertices, true_vertices).mean(),
+            "pose_px": pixels.mean(),
+        }
+
+
+def _judge(
+    compiled: Mapping[str, Callable[..., Any]],
+    material: Material,
+    weights: dict[str, float],
+    mesh: Mesh,
+    params: PyTree,
+    frozen: PyTree,
+    at_a_time: int,
+) -> Figures:
+    """Twice over the held-out frames: the colours of all of them, then the terms."""
+    video = material.video
+    # Filled up with the first ones again, so that one shape is compiled.
+    count = -(-len(video.judge) // at_a_time) * at_a_time
+    chunks = np.resize(video.judge, count).reshape(-1, at_a_time)
+    rows = [to_global(chunk[local_rows(mesh, at_a_time)], mesh) for chunk in chunks]
+    parts = [compiled["colours"](params, frozen, row) for row in rows]
+    equations = jax.tree.map(lambda *x: sum(x), *parts)
+    found = [compiled["measure"](params, frozen, row, equations) for row in rows]
+    figures = _means([terms for terms, _, _ in found])
+    z, pose = (jnp.concatenate([part[k] for part in found]) for k in (1, 2))
+    figures["score"] = float(weighted({name: figures[name] for name in TERMS}, weights))
+    figures["z_spread"] = float(z.std(0).mean())
+    if video.truth is not None:
+        index = np.stack([chunks, chunks + 1], -1).reshape(-1)
+        truth = (x[index] for x in video.truth)
+        figures |= _means([compiled["true_errors"](frozen, z, pose, *truth)])
+    if material.watched is not None:
+        errors = compiled["watch"](params, frozen, material.watched)
+        figures["lab_vertex_mm"] = float(errors["vertex_mm"])
+        figures["lab_pose_px"] = float(errors["pose_px"])
+    return figures
+
+
+def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "2b"]:
+    """t, t + 1, t', t' + 1, ..."""
+    return jnp.stack([row, row + 1], 1).reshape(-1)
+
+
+def _with_views(pairs: PyTree, views: PyTree) -> PyTree:
+    """One batch of t, t + 1, view, t', t' + 1, view', ...
+
+    Interleaved: rows of one device stay there, which they would not one after the
+    other.
+    """
+    return jax.tree.map(
+        lambda p, v: jnp.concatenate(
+            [p.reshape(-1, 2, *p.shape[1:]), v[:, None]], 1
+        ).reshape(-1, *p.shape[1:]),
+        pairs,
+        views,
+    )
+
+
+def _without_views(both: PyTree) -> tuple[PyTree, PyTree]:
+    """The pairs and the views of `_with_views`."""
+
+    def three(x):
+        return x.reshape(-1, 3, *x.shape[1:])
+
+    return (
+        jax.tree.map(lambda x: three(x)[:, :2].reshape(-1, *x.shape[1:]), both),
+        jax.tree.map(lambda x: three(x)[:, 2], both),
+    )
+
+
+def _contrast(seen: Observation) -> dict[str, Array]:
+    """What falls when a face collapses: visible texels, their spread of colours."""
+    weight = seen.visible[..., None]
+    total = jnp.maximum(weight.sum(), 1e-6)
+    mean = (seen.observed * weight).sum((0, 1, 2), keepdims=True) / total
+    variance = ((seen.observed - mean) ** 2 * weight).sum((0, 1, 2)) / total
+    return {
+        "visible": seen.visible.mean(),
+        "texture_range": jnp.sqrt(variance).mean(),
+    }
+
+
+def _means(dictionaries: list[dict[str, Array]]) -> Figures:
+    return {
+        name: float(np.mean([float(each[name]) for each in dictionaries]))
+        for name in dictionaries[0]
+    }

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Three steps of adaptation on 1 and on 4 devices: `python adapt_devices.py`, JSON."""
+
+import json
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+
+from i2z_jax import sharding
+from i2z_jax.collectives import bytes_by_kind, collectives
+from i2z_jax.data.batches import endless
+from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.sharding import create_mesh, to_global, whole
+from i2z_jax.train.adapt import streams
+from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.run import create_state, place
+from i2z_jax.train.step import train_step
+from tests.train import adapt_world as world
+
+BATCH = 4
+
+
+def steps(mesh):
+    system = world.system()
+    material = world.material(system, mesh)
+    stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    optimizer = optax.sgd(1e-3, momentum=0.9)
+    state = create_state(stage, optimizer, mesh)
+    placed = jax.tree.map(lambda x: x.sharding, state)
+    frozen = place(stage.frozen, mesh)
+    step = partial(
+        train_step,
+        objective=sharding.with_whole_kernels(stage.objective, mesh),
+        optimizer=optimizer,
+        seed=0,
+    )
+    batches = endless(streams(material, BATCH), seed=0)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, None))
+    drawn = [to_global(next(batches), mesh) for _ in range(3)]
+    compiled = jitted.lower(state, frozen, drawn[0]).compile()
+    losses = []
+    for batch in drawn:
+        state, metrics = compiled(state, frozen, batch)
+        losses.append(float(metrics["loss"]))
+    leaves = [np.asarray(x) for x in jax.tree.leaves(whole(state.params, mesh))]
+    return {
+        "losses": losses,
+        "figures": judge(state.params, frozen, BATCH),
+        "trained_bytes": sum(x.nbytes for x in leaves),
+        "parameters": [x.ravel()[:50].tolist() for x in leaves],
+        "sent": bytes_by_kind(collectives(compiled.as_text())),
+    }
+
+
+if __name__ == "__main__":
+    sharding.LARGE = 512
+    meshes = {
+        "one": create_mesh(devices=jax.devices()[:1]),
+        "four": create_mesh(),
+        "fsdp": create_mesh(fsdp=2),
+    }
+    print(json.dumps({name: steps(mesh) for name, mesh in meshes.items()}))

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Adaptation as a run: what it moves, how it resumes, what it returns."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from i2z_jax.checkpoint import named_arrays
+from i2z_jax.errors import InputError
+from i2z_jax.models.parameters import split_trained
+from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.sharding import create_mesh
+from i2z_jax.train import adapt as module
+from i2z_jax.train.adapt import adapt
+from i2z_jax.train.adapt_data import check_system, prepare_video
+from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.guard import held_out
+from i2z_jax.train.loop import LoopConfig
+from i2z_jax.train.optim import OptimizerConfig
+from i2z_jax.train.run import RunConfig
+from tests.data.tiny_datasets import video
+from tests.train import adapt_world as world
+
+RUN = RunConfig(
+    batch_size=2,
+    loop=LoopConfig(steps=6, log_every=1, save_every=2, evaluate_every=2),
+    optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=1, decay="none"),
+)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+    return create_mesh(devices=jax.devices()[:1])
+
+
+@pytest.fixture(scope="module")
+def system():
+    return world.system()
+
+
+@pytest.fixture(scope="module")
+def material(system, mesh):
+    return world.material(system, mesh)
+
+
+@pytest.fixture(scope="module")
+def run(system, material, mesh):
+    def run(workdir, **optimizer):
+        config = replace(RUN, optimizer=replace(RUN.optimizer, **optimizer))
+        return adapt(
+            system, material, workdir=workdir, config=config,
+            weights=AdaptWeights(), mesh=mesh,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole_run(run, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole")
+    return workdir, run(workdir)
+
+
+def arrays(net):
+    return {name: np.asarray(x) for name, x in named_arrays(net).items()}
+
+
+def history(workdir):
+    return json.loads((workdir / "guard.json").read_text())
+
+
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-6), ("bfloat16", 0.05)])
+def test_cached_frames_say_what_the_network_says(system, mesh, rng, dtype, close):
+    images = rng.integers(0, 255, (5, world.SIZE, world.SIZE, 3), dtype=np.uint8)
+    # Two batches of three, the last one filled up.
+    cache = build_cache(
+        system.net, images, dtype=jnp.dtype(dtype), mesh=mesh, batch_size=3
+    )
+    graph, state = nnx.split(system.net)
+    net = nnx.merge(graph, state)
+    direct = net(unit_range(jnp.asarray(images[1:4])))
+    cached = net.regress(cache.rows(jnp.arange(1, 4)).maps)
+    for name in ("z", "pose"):
+        ours, theirs = getattr(cached, name), getattr(direct, name)
+        scale = float(jnp.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, atol=close * scale, err_msg=name)
+    np.testing.assert_array_equal(cache.image, images)
+    assert cache.size_bytes > cache.image.nbytes
+
+
+def test_only_the_regressor_moves(system, whole_run):
+    _, outcome = whole_run
+    assert outcome.best_step > 0  # else the network compared is the one given
+    before, after = arrays(system.net), arrays(outcome.system.net)
+    moved = {n.split(".")[0] for n in before if (before[n] != after[n]).any()}
+    assert moved
+    assert moved <= {"unify", "encoders", "z_regressor", "pose_regressor"}
+    assert outcome.system.dam is system.dam
+
+
+def test_decoder_and_streams_get_no_gradient(system, material, mesh):
+    """What is differentiated holds neither; what holds them is not differentiated."""
+    stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    names = {str(path[0]) for path, _ in nnx.to_flat_state(stage.params)}
+    assert names == {"unify", "encoders", "z_regressor", "pose_regressor"}
+    _, _, rest = split_trained(system.net)
+    streams = {str(path[0]) for path, _ in nnx.to_flat_state(rest)}
+    assert {"vgg", "hourglass"} <= streams
+
+
+def test_the_result_is_the_best_of_what_was_measured(whole_run):
+    workdir, outcome = whole_run
+    scores = {int(step): f["score"] for step, f in history(workdir).items()}
+    assert set(scores) == {0, 2, 4, 6}
+    assert outcome.best_step == min(scores, key=scores.__getitem__)
+    assert outcome.after["score"] == scores[outcome.best_step]
+    assert outcome.before["score"] == scores[0]
+    json.dumps(outcome.report())
+
+
+@pytest.mark.parametrize("draws", [1, 3, 4])
+def test_an_interrupted_run_repeats_the_uninterrupted_one(
+    run, whole_run, tmp_path, monkeypatch, draws
+):
+    workdir, whole = whole_run
+    drawn = []
+    real = module.endless
+
+    def interrupting(*arguments, **keywords):
+        batches = real(*arguments, **keywords)
+        draw = type(batches).__next__
+
+        def draw_and_ask(self):
+            drawn.append(None)
+            if len(drawn) == draws:
+                signal.raise_signal(signal.SIGTERM)
+            return draw(self)
+
+        monkeypatch.setattr(type(batches), "__next__", draw_and_ask)
+        return batches
+
+    monkeypatch.setattr(module, "endless", interrupting)
+    assert run(tmp_path) is None
+    monkeypatch.undo()
+    resumed = run(tmp_path)
+    assert history(tmp_path) == history(workdir)
+    assert resumed.report() == whole.report()
+    ours, theirs = arrays(resumed.system.net), arrays(whole.system.net)
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
+    outcome = run(tmp_path, learning_rate=0.0)
+    assert outcome.best_step == 0
+    assert outcome.system is system
+    assert outcome.before == outcome.after
+
+
+def test_a_collapse_ends_the_run_and_is_remembered(run, system, tmp_path, capsys):
+    outcome = run(tmp_path, learning_rate=3.0)
+    assert outcome.collapse is not None
+    assert "guard stops the run at step 2: " in capsys.readouterr().err
+    assert max(int(step) for step in history(tmp_path)) == 2
+    assert outcome.system is system
+    again = run(tmp_path, learning_rate=3.0)
+    assert again.report() == outcome.report()
+
+
+def test_a_network_without_landmarks_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no landmark stream"):
+        check_system(world.system("vgg+skip"), tmp_path)
+    bare = world.system()
+    topology = replace(bare.topology, landmark_faces=None, landmark_barycentric=None)
+    with pytest.raises(InputError, match="no landmark map"):
+        check_system(bare._replace(topology=topology), tmp_path)
+
+
+@pytest.fixture(scope="module")
+def on_devices():
+    program = Path(__file__).with_name("adapt_devices.py")
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(program.parents[2]),
+            "XLA_FLAGS": "--xla_force_host_platform_device_count=4"
+            " --xla_backend_optimization_level=0"
+            " --xla_llvm_disable_expensive_passes=true",
+        },
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("where", ["four", "fsdp"])
+def test_many_devices_do_what_one_does(on_devices, where):
+    one, ours = on_devices["one"], on_devices[where]
+    np.testing.assert_allclose(ours["losses"], one["losses"], rtol=1e-4)
+    for a, b in zip(ours["parameters"], one["parameters"], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    for name, figure in one["figures"].items():
+        np.testing.assert_allclose(ours["figures"][name], figure, rtol=1e-3)
+
+
+def test_neither_frames_nor_frozen_weights_are_sent(on_devices):
+    ours = on_devices["four"]
+    assert set(ours["sent"]) == {"all-reduce"}
+    # Every gradient once; beside them metrics, and the video's colours.
+    assert ours["sent"]["all-reduce"] < 1.1 * ours["trained_bytes"]
+
+
+def test_pairs_stay_on_their_side_and_cross_no_cut(system, mesh, tmp_path):
+    """Frame i of the video is a picture of the grey level i."""
+    frames, cut, repeated = 60, 17, 30
+    video(tmp_path, cut=[0, cut], duplicate=[repeated], frames=frames)
+    found = prepare_video(
+        system, tmp_path, share_held_out=0.2, most_pairs=1000, dtype=jnp.float32,
+        mesh=mesh,
+    )  # fmt: skip
+    number = np.asarray(found.frames.image)[:, 0, 0, 0].astype(int)
+    out = held_out(frames, 0.2)
+    for rows, side in ((found.learn, ~out), (found.judge, out)):
+        now, then = number[rows], number[rows + 1]
+        np.testing.assert_array_equal(then, now + 1)
+        assert side[now].all()
+        assert side[then].all()
+    starts = number[np.r_[found.learn, found.judge]]
+    assert cut - 1 not in starts
+    assert repeated - 1 not in starts
+    assert len(starts) == np.sum(out[:-1] == out[1:]) - 2
+    assert found.truth is None
+    fewer = prepare_video(
+        system, tmp_path, share_held_out=0.2, most_pairs=10, dtype=jnp.float32,
+        mesh=mesh,
+    )  # fmt: skip
+    assert len(fewer.learn) == 10
+    assert len(fewer.judge) == 2
+
+
+def test_a_video_too_short_to_judge_is_refused(system, mesh, tmp_path):
+    video(tmp_path, cut=[0], duplicate=[], frames=3)
+    with pytest.raises(InputError, match="too short"):
+        prepare_video(
+            system, tmp_path, share_held_out=0.2, most_pairs=10, dtype=jnp.float32,
+            mesh=mesh,
+        )  # fmt: skip
