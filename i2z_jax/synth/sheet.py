@@ -4,7 +4,7 @@
     python -m i2z_jax.synth.sheet docs/pictures/synthetic_head.png
 
 From the top: neutral and expressions, identities, the stage's cameras, other lights.
-About two minutes on two cores.
+Two minutes of two idle cores.
 """
 
 import sys
