@@ -2,6 +2,7 @@
 """Settings of the whole test run: checked shapes, strict ranks, warnings as errors."""
 
 import os
+from pathlib import Path
 
 # Before jax starts: what a laptop has, and no pre-allocated accelerator memory.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -24,3 +25,28 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20190616)
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """Both datasets of `tests/toy.py`, built."""
+    from tests import toy
+
+    toy.register()
+    return toy.build(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def toy_models(toy_data, tmp_path_factory) -> dict[str, Path]:
+    """Folders of a trained `hourglass`, `vgg`, `dam` and `system`, and the `data`."""
+    from tests import toy
+
+    runs = tmp_path_factory.mktemp("toy_runs")
+    hourglass = toy.landmarks(toy_data, runs / "hourglass")
+    vgg = toy.landmarks(toy_data, runs / "vgg", stream="vgg")
+    dam = toy.dam(toy_data, runs / "dam")
+    system = toy.regress(
+        toy_data, runs / "regress", dam=dam, vgg=vgg, hourglass=hourglass
+    )
+    folders = {"hourglass": hourglass, "vgg": vgg, "dam": dam, "system": system}
+    return {"data": toy_data, **folders}

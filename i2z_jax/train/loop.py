@@ -12,7 +12,7 @@ fetched from them but at a logged step.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -110,8 +110,13 @@ def run_loop(
         InputError: nothing finite for `config.bad_steps` steps, or a checkpoint that
             cannot be written.
     """
-    with Preemption().listening() as preemption, console.bar() as bar:
-        checkpoints = RunCheckpoints(workdir / "checkpoints", keep=config.keep)
+    # Closed whatever happens: what is being saved in the background gets done.
+    folder = workdir / "checkpoints"
+    with (
+        Preemption().listening() as preemption,
+        closing(RunCheckpoints(folder, keep=config.keep)) as checkpoints,
+        console.bar() as bar,
+    ):
         restored = checkpoints.restore(_abstract(state))
         start, saved = 0, -1
         if restored is not None:
@@ -159,7 +164,6 @@ def run_loop(
                 if log is not None:
                     log.evaluation(done, figures)
             bar.update(task, completed=done)
-        checkpoints.close()
     return state
 
 

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`i2z train landmarks|dam|regress` from data to tracker, and what they refuse."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from i2z_jax import checkpoint
+from i2z_jax.checkpoint import ModelCard
+from i2z_jax.commands import train_dam
+from i2z_jax.config import DAMConfig
+from i2z_jax.data.pipeline import Views
+from i2z_jax.errors import InputError
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.parameters import split_trained
+from i2z_jax.system import load_system
+from i2z_jax.train import labels
+from i2z_jax.train.preemption import Preemption
+from i2z_jax.train.workdir import hold
+from tests import toy
+
+
+def logged(workdir):
+    """What a run has written, but for the clock's readings."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    return [{k: v for k, v in r.items() if k != "speed"} for r in records]
+
+
+def weights(folder):
+    arrays = checkpoint.named_arrays(checkpoint.load(folder))
+    return {name: np.asarray(value) for name, value in arrays.items()}
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def test_a_capture_becomes_a_tracker(toy_models):
+    system = load_system(toy_models["system"])
+    image = jnp.full((2, system.image_size, system.image_size, 3), 0.5)
+    seen = jax.jit(lambda net, image: net(image))(system.net, image)
+    face = system.dam.decode(seen.z, jnp.asarray([[0.0, 0, 1]] * 2))
+    assert face.vertices.shape == (2, system.topology.vertex_count, 3)
+    assert all(np.isfinite(x).all() for x in (seen.z, seen.pose, *face))
+    # Poses come out near the capture's, not near zero: the spread was stored.
+    mean, std = labels.pose_statistics(Views(toy_models["data"], "train"))
+    np.testing.assert_array_equal(system.net.pose_mean[...], mean)
+    np.testing.assert_array_equal(system.net.pose_std[...], std)
+
+
+def test_every_stage_logs_and_measures_held_out_data(toy_models):
+    for name, folder in toy_models.items():
+        if name == "data":
+            continue
+        lines = logged(folder.parent)
+        assert [r["step"] for r in lines] == [2, 4, 6, 6]
+        assert np.isfinite(lines[-1]["eval/loss"])
+    assert "eval/nme" in logged(toy_models["hourglass"].parent)[-1]
+    assert "eval/reprojection" in logged(toy_models["system"].parent)[-1]
+
+
+def test_streams_and_decoder_are_not_trained(toy_models):
+    trained = weights(toy_models["system"] / "i2znet")
+    for stream in ("vgg", "hourglass"):
+        kept = {
+            name.removeprefix(f"{stream}."): value
+            for name, value in trained.items()
+            if name.startswith(f"{stream}.")
+        }
+        assert_equal(kept, weights(toy_models[stream]))
+    assert_equal(weights(toy_models["system"] / "dam"), weights(toy_models["dam"]))
+    _, params, _ = split_trained(load_system(toy_models["system"]).net)
+    parts = {path[0] for path, _ in nnx.to_flat_state(params)}
+    assert parts == {"unify", "encoders", "z_regressor", "pose_regressor"}
+
+
+def test_labels_are_the_encoder_s_means_by_frame(toy_models):
+    dam = checkpoint.load(toy_models["dam"])
+    z = labels.encode_frames(dam, toy_models["data"], batch_size=3)
+    assert len(z) == 10
+    fields = ("vertices", "average_texture")
+    view = Views(toy_models["data"], "train", fields=fields)[3]
+    texture = jnp.float32(view["average_texture"][None]) / 255
+    posterior = dam.encode(jnp.asarray(view["vertices"][None]), texture)
+    row = int(view["frame_index"])
+    np.testing.assert_allclose(z[row], posterior.mean[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_stopped_command_goes_on_as_if_it_had_not(
+    toy_models, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(Preemption, "requested", lambda self, step: step == 3)
+        toy.dam(toy_models["data"], tmp_path / "run")
+    assert not (tmp_path / "run/dam").exists()
+    assert "stopped at step 3" in capsys.readouterr().err
+    folder = toy.dam(toy_models["data"], tmp_path / "run")
+    assert logged(tmp_path / "run") == logged(toy_models["dam"].parent)
+    assert_equal(weights(folder), weights(toy_models["dam"]))
+
+    # The newest checkpoint is damaged and the result lost: from the one before it.
+    shutil.rmtree(folder)
+    newest = max((tmp_path / "run/checkpoints").iterdir(), key=lambda p: int(p.name))
+    for file in newest.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    toy.dam(toy_models["data"], tmp_path / "run")
+    assert f"not readable, step {newest.name}" in capsys.readouterr().err
+    assert_equal(weights(folder), weights(toy_models["dam"]))
+
+
+def test_other_options_or_a_second_run_are_refused(toy_models, tmp_path):
+    with (
+        hold(tmp_path),
+        pytest.raises(InputError, match="another run is training here"),
+    ):
+        toy.dam(toy_models["data"], tmp_path)
+    with pytest.raises(InputError, match=r"emphasis was 2.0, is 3.0"):
+        toy.dam(toy_models["data"], toy_models["dam"].parent, emphasis=3.0)
+
+
+def test_a_decoder_of_another_mesh_is_refused(toy_models, tmp_path):
+    sizes = DAMConfig(vertices=50, texture_size=toy.TEXTURE, z_size=8, cameras=2)
+    card = ModelCard("dam", sizes, licence="none")
+    checkpoint.save_model(tmp_path / "dam", DAM(sizes, rngs=nnx.Rngs(0)), card)
+    streams = {name: toy_models[name] for name in ("vgg", "hourglass")}
+    with pytest.raises(InputError, match="another mesh") as error:
+        toy.regress(
+            toy_models["data"], tmp_path / "run", dam=tmp_path / "dam", **streams
+        )
+    assert "expected 50 vertices, got 1089" in str(error.value)
+    with pytest.raises(InputError, match="another mesh"):
+        toy.dam(toy_models["data"], tmp_path / "again", start=tmp_path / "dam")
+
+
+def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
+    with pytest.raises(InputError, match="multiple of 1 devices x 3 microbatches"):
+        toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, microbatches=3))
+
+
+def test_data_that_is_not_finite_ends_the_run(toy_models, tmp_path, monkeypatch):
+    good = Views._frame
+
+    def bad(self, row):
+        frame = good(self, row)
+        return {**frame, "vertices": frame["vertices"] * np.float32(np.nan)}
+
+    monkeypatch.setattr(Views, "_frame", bad)
+    loop = replace(toy.RUN.loop, bad_steps=2)
+    with pytest.raises(InputError, match="not finite in steps 1 to 2"):
+        toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, loop=loop))
+
+
+def test_missing_streams_are_named(toy_models, tmp_path):
+    with pytest.raises(InputError, match="needs a pretrained vgg stream"):
+        toy.regress(toy_models["data"], tmp_path, dam=toy_models["dam"])
+    with pytest.raises(InputError, match="not a vgg model"):
+        toy.regress(
+            toy_models["data"],
+            tmp_path,
+            dam=toy_models["dam"],
+            vgg=toy_models["hourglass"],
+            hourglass=toy_models["hourglass"],
+        )
+
+
+def test_presets_bring_their_recipe():
+    tiny = train_dam.defaults(["--preset=tiny"])
+    paper = train_dam.defaults([])
+    assert tiny.run.loop.steps < paper.run.loop.steps
+    with pytest.raises(InputError, match="no such preset"):
+        train_dam.defaults(["--preset", "huge"])
