@@ -39,7 +39,7 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt import adaptation
+from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.adapt_data import Labelled, Material, Video
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
@@ -149,7 +149,7 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     lab = Lab(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
     material = Material(Video(seen, rows, rows, None), views, None, lab, face)
-    stage, _ = adaptation(system, material, weights=AdaptWeights(), mesh=mesh)
+    stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     return stage, {
         "pairs": {"row": integers(batch)},
         "replay": {"row": integers(batch)},

@@ -103,7 +103,7 @@ class Diary:
         Raises:
             InputError: the command failed; it has said why.
         """
-        record = {"command": command, "seconds": 0.0, "peak_mib": 0, "done": False}
+        record: dict[str, Any] = {"command": command, "seconds": 0.0, "peak_mib": 0}
         record |= self.stages.get(stage.name, {})
         self._write(stage, record | {"done": False})
         start = time.monotonic()

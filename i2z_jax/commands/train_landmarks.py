@@ -100,7 +100,6 @@ def run(config: Config) -> None:
                 "pictures": str(config.data),
                 "task": "68 landmark heatmaps",
                 "image_size": i2z.image_size,
-                "image_size": i2z.image_size,
                 "steps": config.run.loop.steps,
             },
         )
