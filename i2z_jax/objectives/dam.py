@@ -31,7 +31,7 @@ class DAMWeights:
 def dam_objective(
     dam: DAM,
     batch: Mapping[str, Array],
-    key: Array,
+    key: Array | None,
     *,
     weights: DAMWeights,
     texel_weight: Float[Array, "t t"],
@@ -43,7 +43,7 @@ def dam_objective(
         batch: `vertices` mm `b n 3`, `average_texture` uint8 `b t t 3`, `texture`
             uint8 `b t t 3` of the view (exactly 0 where this camera saw nothing),
             `view` `b 3`, `camera` `b`.
-        key: for the sample of z.
+        key: for the sample of z; None takes its mean.
         weights: of the terms.
         texel_weight: of each texel; 0 where the topology has no surface.
 

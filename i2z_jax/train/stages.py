@@ -78,9 +78,12 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
         )
         return loss, (metrics, stats)
 
+    def measure(params, stats, frozen, batch, key):
+        return objective(params, stats, frozen, batch, None)  # the mean of z
+
     frozen = {"dam": rest, "texel_weight": jnp.asarray(texel_weight)}
     return Stage(
-        params, {}, frozen, objective, objective, lambda p, _: nnx.merge(graph, p, rest)
+        params, {}, frozen, objective, measure, lambda p, _: nnx.merge(graph, p, rest)
     )
 
 
