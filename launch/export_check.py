@@ -39,8 +39,8 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.adapt_data import Labelled, Material, Video
+from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage, dam_stage, landmarks_stage, regress_stage
