@@ -225,7 +225,7 @@ def _judge(
     return figures
 
 
-def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "2b"]:
+def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "b2"]:
     """t, t + 1, t', t' + 1, ..."""
     return jnp.stack([row, row + 1], 1).reshape(-1)
 

@@ -10,7 +10,6 @@ from i2z_jax.config import (
     DAMConfig,
     HourglassConfig,
     I2ZConfig,
-    I2ZVariant,
     VGGConfig,
 )
 from i2z_jax.geometry.camera import project_weak
@@ -51,12 +50,17 @@ def sheet() -> tuple[np.ndarray, Topology]:
     return vertices.astype(np.float32), topology
 
 
-def system(variant: I2ZVariant = "vgg+skip+key") -> System:
+def system() -> System:
     """Untrained, but for where the head is."""
     hourglass = HourglassConfig(stacks=1, stem=(4, 8), features=8, depth=1)
     vgg = VGGConfig(depth=16, channels=(4, 4, 8, 8, 16))
     net_config = I2ZConfig(
-        variant, SIZE, vgg, hourglass, z_size=Z, level_size=8, hidden=(16, 8)
+        image_size=SIZE,
+        vgg=vgg,
+        hourglass=hourglass,
+        z_size=Z,
+        level_size=8,
+        hidden=(16, 8),
     )
     dam_config = DAMConfig(z_size=Z, vertices=VERTICES, texture_size=TEXTURE)
     net = I2ZNet(net_config, rngs=Keys(0))
