@@ -9,32 +9,22 @@ after) / (before - oracle), DESIGN section 10.
 
 import json
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 import tyro
-from flax import nnx
 from rich.table import Table
 
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config, built_video
-from i2z_jax.data.batches import endless
 from i2z_jax.files import write_aside
-from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.objectives.regress import RegressWeights, regress_objective
-from i2z_jax.sharding import to_global
-from i2z_jax.system import System, load_system
-from i2z_jax.train.adapt import adapt, streams
-from i2z_jax.train.adapt_data import Material, prepare
-from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.system import load_system
+from i2z_jax.train.adapt import adapt
+from i2z_jax.train.adapt_data import prepare
 from i2z_jax.train.landmark_bias import LandmarkBias
-from i2z_jax.train.optim import build_optimizer
-from i2z_jax.train.run import RunConfig, create_state, place, run_mesh
-from i2z_jax.train.step import train_step
+from i2z_jax.train.run import RunConfig, place, run_mesh
 from i2z_jax.train.workdir import hold
 
 # What a term buys is what is lost without it.
@@ -111,7 +101,13 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
         dtype=run.compute_dtype,
         mesh=mesh,
     )
-    best = oracle(system, material, options.weights, run, mesh)
+    with hold(workdir / "oracle"):
+        oracle = adapt(
+            system, material, workdir=workdir / "oracle", config=run,
+            weights=options.weights, mesh=mesh, supervised=True,
+        )  # fmt: skip
+    assert oracle is not None
+    best = oracle.after
     plain = LandmarkBias.none(68)
     for variant in variants:
         ours, weights = material, options.weights
@@ -146,59 +142,6 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
             "step": outcome.best_step,
             "collapse": outcome.collapse,
         }  # fmt: skip
-
-
-def oracle(
-    system: System, material: Material, weights: AdaptWeights, run: RunConfig, mesh
-) -> dict[str, float]:
-    """Figures of the network fine-tuned on the truth of the frames learned from."""
-    assert material.video.truth is not None, "a video without ground truth"
-    stage, judge = adapt_stage(system, material, weights=weights, mesh=mesh)
-    graph, *_ = split_trained(system.net)
-    dam_graph, _ = nnx.split(system.dam)
-
-    def supervised(params, frozen, maps, pose, vertices, z):
-        net = nnx.merge(graph, params, frozen["net"])
-        # The true z of a wild frame is not known; its mesh is.
-        known = RegressWeights(texture=0.0)
-        terms = known if z is not None else replace(known, z=0.0)
-        prediction = net.regress(maps)
-        loss, _ = regress_objective(
-            prediction,
-            nnx.merge(dam_graph, frozen["dam"]),
-            {
-                "z": jax.lax.stop_gradient(prediction.z) if z is None else z,
-                "pose": pose,
-                "vertices": vertices,
-            },
-            weights=terms,
-            pose_std=net.pose_std[...],
-            texel_weight=jnp.ones((1, 1)),
-            image_size=system.image_size,
-        )
-        return loss
-
-    def objective(params, stats, frozen, batch, key):
-        row = batch["pairs"]["row"]
-        row = jnp.concatenate([row, row + 1])
-        maps = frozen["frames"].rows(row).maps
-        pose, vertices = (x[row] for x in frozen["truth"])
-        loss = supervised(params, frozen, maps, pose, vertices, None)
-        views = frozen["replay"].rows(batch["replay"]["row"])
-        replay = supervised(params, frozen, *views)
-        return loss + frozen["weights"]["replay"] * replay, ({}, stats)
-
-    optimizer = build_optimizer(run.optimizer, run.loop.steps)
-    frozen = place({**stage.frozen, "truth": material.video.truth}, mesh)
-    state = create_state(stage, optimizer, mesh)
-    step = jax.jit(
-        partial(train_step, objective=objective, optimizer=optimizer, seed=run.seed),
-        donate_argnums=0,
-    )
-    with endless(streams(material, run.batch_size), seed=run.seed) as batches:
-        for _ in console.progress(range(run.loop.steps), "oracle"):
-            state, _ = step(state, frozen, to_global(next(batches), mesh))
-    return judge(state.params, frozen, run.batch_size)
 
 
 def table(rows: list[dict]) -> Table:

@@ -39,9 +39,10 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Labelled, Material, Video
+from i2z_jax.train.adapt_data import Material, Video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import FrameCache
+from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage, dam_stage, landmarks_stage, regress_stage
 from i2z_jax.train.state import TrainState
@@ -100,7 +101,11 @@ def regress(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)
     size, t = sizes.i2z.image_size, sizes.dam.texture_size
     stage = regress_stage(
-        net, model, weights=RegressWeights(), texel_weight=jnp.ones((t, t))
+        net,
+        model,
+        weights=RegressWeights(),
+        texel_weight=jnp.ones((t, t)),
+        image_size=size,
     )
     return stage, {
         "image": shape(batch, size, size, 3, dtype=jnp.uint8),
@@ -132,7 +137,7 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     )
     maps = jax.tree.map(lambda x: shape(*x.shape, dtype=dtype), maps)
     seen = FrameCache(image, maps, Landmarks(shape(FRAMES, 68, 2), shape(FRAMES, 68)))
-    views = Labelled(
+    views = LabelledViews(
         maps, shape(FRAMES, 6), shape(FRAMES, n, 3), shape(FRAMES, sizes.i2z.z_size)
     )
     integers = partial(shape, dtype=jnp.int32)

@@ -50,6 +50,9 @@ class Config:
     pairs: int = 500
     # Lab views to replay.
     replay: int = 512
+    # Learn the video's ground truth instead, which only synthetic videos have: the
+    # oracle that adaptation is measured against, not a way to adapt.
+    supervised: bool = False
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = RUN
     # Weights of the terms.
     weights: AdaptWeights = field(default_factory=AdaptWeights)
@@ -91,6 +94,7 @@ def run(config: Config) -> None:
             config=config.run,
             weights=config.weights,
             mesh=mesh,
+            supervised=config.supervised,
         )
         if outcome is None:
             return

@@ -36,7 +36,7 @@ VIDEO_SIZES: dict[str, dict[str, int]] = {
 }  # fmt: skip
 LANDMARK_SIZES: dict[str, dict[str, int]] = {
     "tiny": {
-        "count": 120, "width": 256, "height": 256, "texture_size": 256,
+        "count": 120, "width": 256, "height": 256, "texture_size": 128,
         "vertices": 3000,
     },
     "small": {

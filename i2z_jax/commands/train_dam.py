@@ -28,6 +28,9 @@ class Config:
     workdir: Path
     # Start from this model (`i2z convert dam`) instead of random weights.
     start: Path | None = None
+    # Without --start: begin the mesh path as the PCA of the capture's meshes; off, as
+    # published, everything begins at random.
+    pca: bool = True
     # Sizes beside what the capture fixes: paper, or tiny for a CPU.
     preset: str = "paper"
     variant: DAMVariant = "base"
@@ -55,6 +58,7 @@ def run(config: Config) -> None:
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.train import labels
+    from i2z_jax.train.dam_start import start_from_meshes
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.stages import dam_stage
     from i2z_jax.train.workdir import hold, remember_config
@@ -79,6 +83,9 @@ def run(config: Config) -> None:
                 lambda: DAM(sizes, dtype=dtype, rngs=Keys(config.run.seed)), mesh
             )
             dam.statistics.set(**source.statistics)
+            if config.pca:
+                meshes = labels.training_meshes(config.data)
+                start_from_meshes(dam, meshes, config.weights)
         else:
             sizes = checkpoint.read_card(config.start).config
             dam = checkpoint.load(config.start, dtype=dtype)

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random texture that is the same at every texture size: noise on the template."""
 
+import itertools
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from i2z_jax.types import Float, NDArray
 
+# Of a lattice point's three coordinates, and of the seed.
+_PRIMES, _SEED_PRIME = (374761393, 668265263, 2147483647), 974634777
 
-def _hash(cell: NDArray, seed: int) -> NDArray:
-    """Lattice points (..., 3) to [-1, 1], as good as random."""
-    x, y, z = (cell[..., i].astype(np.int64) for i in range(3))
-    mixed = x * 374761393 + y * 668265263 + z * 2147483647 + seed * 974634777
+
+def _scramble(mixed: NDArray) -> NDArray:
+    """Integers to [-1, 1], as good as random."""
     mixed = (mixed ^ (mixed >> 13)) * 1274126177
     mixed = (mixed ^ (mixed >> 16)) & 0xFFFFFF
     return mixed / 0x7FFFFF - 1.0
@@ -22,15 +25,20 @@ def fractal(
     """Sum of smooth noises of doubling frequency (per mm), about within [-1, 1]."""
     total, weight = np.zeros(len(points)), 0.0
     for octave in range(octaves):
-        p = points * (frequency * 2**octave) + 17.3 * octave
+        p = points.T * (frequency * 2**octave) + 17.3 * octave
         cell = np.floor(p).astype(np.int64)
         t = p - cell
         t = t * t * (3 - 2 * t)
+        # Per axis, what the lower and the upper neighbour bring to each corner.
+        keys = [
+            (c * prime, (c + 1) * prime) for c, prime in zip(cell, _PRIMES, strict=True)
+        ]
+        shares = [(1 - axis, axis) for axis in t]
+        key = (seed + octave) * _SEED_PRIME
         value = np.zeros(len(points))
-        for corner in range(8):
-            bits = np.array([corner & 1, corner >> 1 & 1, corner >> 2 & 1])
-            share = np.where(bits == 1, t, 1 - t).prod(axis=-1)
-            value += share * _hash(cell + bits, seed + octave)
+        for x, y, z in itertools.product((0, 1), repeat=3):
+            share = shares[0][x] * shares[1][y] * shares[2][z]
+            value += share * _scramble(keys[0][x] + keys[1][y] + keys[2][z] + key)
         total += value * 0.6**octave
         weight += 0.6**octave
     return 1.6 * total / weight

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
-from i2z_jax.data.batches import Example, Stream, endless
+from i2z_jax.data.batches import Stream, endless
 from i2z_jax.errors import InputError
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.sharding import (
@@ -32,12 +32,12 @@ from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.guard import Figures, Guard
+from i2z_jax.train.lab_views import Rows
 from i2z_jax.train.loop import run_loop
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, check_batch, create_state, place
 from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import remember_frozen
-from i2z_jax.types import Int, NDArray
 
 PyTree = Any
 
@@ -66,18 +66,31 @@ def adapt(
     config: RunConfig,
     weights: AdaptWeights,
     mesh: Mesh,
+    supervised: bool = False,
 ) -> Outcome | None:
     """Adapt in a held workdir (`workdir.hold`); guard and best network live there too.
+
+    Args:
+        supervised: learn the video's ground truth (see `adapt_stage`).
 
     Returns:
         The better of before and after, or None if the run was asked to stop before its
         end.
 
     Raises:
-        InputError: as `run_loop`; batch, microbatches and devices do not fit.
+        InputError: as `run_loop`; batch, microbatches and devices do not fit; no
+            ground truth to be supervised by.
     """
     check_batch(config, mesh)
-    stage, judge = adapt_stage(system, material, weights=weights, mesh=mesh)
+    if supervised and material.video.truth is None:
+        raise InputError(
+            "a video without ground truth has no oracle",
+            where=workdir,
+            expected="a video of `i2z synth video`, of this very mesh",
+        )
+    stage, judge = adapt_stage(
+        system, material, weights=weights, mesh=mesh, supervised=supervised
+    )
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     # Not the caches: they follow from the networks, to a bit that depends on the
     # devices, and a run may go on elsewhere.
@@ -157,19 +170,6 @@ def _save(folder: Path, step: int, params: PyTree) -> None:
     checkpoints = RunCheckpoints(folder, keep=1)
     checkpoints.save(step, {"params": params}, {})
     checkpoints.close()
-
-
-class Rows:
-    """Indices as examples: what they point at is on the devices already."""
-
-    def __init__(self, index: Int[NDArray, "k"]):
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, index: int) -> Example:
-        return {"row": self._index[index]}
 
 
 def streams(material: Material, batch_size: int) -> dict[str, Stream]:

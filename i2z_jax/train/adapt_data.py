@@ -7,10 +7,10 @@ distribution of z, and how the landmark detector reads this face. Nothing of thi
 changes during the run.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -24,12 +24,11 @@ from i2z_jax.data.records import has_split
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
-from i2z_jax.models.features import StreamMaps
 from i2z_jax.objectives.adapt import FaceMesh, Lab
-from i2z_jax.sharding import replicated
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
+from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
 from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
 from i2z_jax.train.run import place
@@ -37,19 +36,6 @@ from i2z_jax.types import Array, Float, Int, NDArray
 
 # Lab views that the guard watches for forgetting.
 WATCHED = 64
-
-
-class Labelled(NamedTuple):
-    """Lab views, or frames with ground truth: a row each."""
-
-    maps: StreamMaps
-    pose: Float[Array, "r 6"]
-    vertices: Float[Array, "r n 3"]
-    z: Float[Array, "r z"]
-
-    def rows(self, index: Int[Array, "b"]) -> "Labelled":
-        """Some of them; inside a step."""
-        return jax.tree.map(lambda x: x[index], self)
 
 
 class Video(NamedTuple):
@@ -67,9 +53,9 @@ class Video(NamedTuple):
 class Capture(NamedTuple):
     """What the lab gives."""
 
-    replay: Labelled | None
+    replay: LabelledViews | None
     # Not trained on.
-    watched: Labelled | None
+    watched: LabelledViews | None
     lab: Lab
     bias: LandmarkBias
 
@@ -78,8 +64,8 @@ class Material(NamedTuple):
     """All of it."""
 
     video: Video
-    replay: Labelled | None
-    watched: Labelled | None
+    replay: LabelledViews | None
+    watched: LabelledViews | None
     lab: Lab
     face: FaceMesh
 
@@ -220,14 +206,10 @@ def prepare_capture(
     z = encode_frames(system.dam, directory)
     lab = Lab(z.mean(0), np.maximum(z.std(0), 1e-3))
     views = Views(directory, "train", tables={"z": z})
-    rng = np.random.default_rng(seed)
-    chosen = rng.choice(len(views), min(replayed, len(views)), replace=False)
-    examples = [
-        augment_regression(views[int(i)], np.random.default_rng([seed, i]), size=size)
-        for i in console.progress(np.sort(chosen), "lab views")
-    ]
+    examples = draw_views(views, min(replayed, len(views)), size=size, seed=seed)
     check_topology(system.dam, examples[0]["vertices"], directory)
-    replay, cache = _labelled(system, examples, mesh, dtype)
+    label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
+    replay, cache = label(examples)
     projected, pose = _projected_landmarks(system.topology, examples, size)
     points, confidence = map(np.asarray, cache.detected)
     bias = measure_bias(points, confidence, projected, pose, size)
@@ -235,9 +217,12 @@ def prepare_capture(
     views = Views(directory, split, tables={"z": z})
     rows = np.linspace(0, len(views) - 1, min(WATCHED, len(views))).astype(int)
     examples = [
-        augment_regression(views[int(i)], rng, size=size, strength=None) for i in rows
+        augment_regression(
+            views[int(i)], np.random.default_rng(0), size=size, strength=None
+        )
+        for i in rows
     ]
-    watched, _ = _labelled(system, examples, mesh, dtype)
+    watched, _ = label(examples)
     return Capture(replay, watched, place(lab, mesh), bias)
 
 
@@ -281,16 +266,6 @@ def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: M
 
 def _has_test(directory: str | Path) -> bool:
     return has_split(directory, "multiview_capture", "test", config="views")
-
-
-def _labelled(system: System, examples, mesh: Mesh, dtype):
-    images = np.stack([example["image"] for example in examples])
-    cache = build_cache(system.net, images, dtype=dtype, mesh=mesh)
-    labels = [
-        np.stack([example[name] for example in examples])
-        for name in ("pose", "vertices", "z")
-    ]
-    return Labelled(cache.maps, *jax.device_put(labels, replicated(mesh))), cache
 
 
 def _projected_landmarks(topology: Topology, examples, size: int):

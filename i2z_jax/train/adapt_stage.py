@@ -7,7 +7,6 @@ their rows, and differ in what is done with the terms of `objectives/adapt.py`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,8 +37,9 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Labelled, Material
+from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.guard import Figures
+from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.stages import Stage
 from i2z_jax.types import Array, Int
 
@@ -48,6 +48,7 @@ PyTree = Any
 # Replay: the texture term of `train regress` would decode twice more a step, and z,
 # which it is there for, is labelled.
 REPLAY = RegressWeights(texture=0.0)
+ORACLE = RegressWeights(texture=0.0, z=0.0)
 
 
 # (params, frozen, pairs at a time) -> figures of the held-out frames.
@@ -60,11 +61,16 @@ def adapt_stage(
     *,
     weights: AdaptWeights,
     mesh: Mesh,
+    supervised: bool = False,
 ) -> tuple[Stage, Judge]:
     """The stage, and the measure that the guard judges by.
 
     A batch is {"pairs": {"row": (b,)}, "replay": {"row": (b,)}}: rows of
     `material.video.frames`, each with the row after it, and of `material.replay`.
+
+    Args:
+        supervised: learn the video's true meshes and poses in place of its own terms,
+            and be judged by them: the oracle of DESIGN section 10.
     """
     graph, params, rest = split_trained(system.net)
     dam_graph, dam_state = nnx.split(system.dam)
@@ -79,12 +85,15 @@ def adapt_stage(
         # Arguments, not constants: all weights share one compiled step.
         "weights": {k: jnp.float32(v) for k, v in asdict(weights).items()},
     }
+    if supervised:
+        frozen["truth"] = material.video.truth
+    objective = program.oracle if supervised else program.objective
     stage = Stage(
         params,
         ColourEquations.empty(),
         frozen,
-        program.objective,
-        program.objective,
+        objective,
+        objective,
         lambda p, _: nnx.merge(graph, p, rest),
     )
     compiled = {
@@ -93,7 +102,14 @@ def adapt_stage(
         for name in ("colours", "measure", "watch")
     }
     compiled["true_errors"] = jax.jit(program.true_errors)
-    return stage, partial(_judge, compiled, material, asdict(weights), mesh)
+
+    def judge(params: PyTree, frozen: PyTree, at_a_time: int) -> Figures:
+        figures = _judge(
+            compiled, material, asdict(weights), mesh, params, frozen, at_a_time
+        )
+        return figures | {"score": figures["vertex_mm"]} if supervised else figures
+
+    return stage, judge
 
 
 class _Program(NamedTuple):
@@ -122,7 +138,7 @@ class _Program(NamedTuple):
         terms = self.compare(frozen, frames, prediction, seen, equations)
         loss = weighted(terms, frozen["weights"])
         if views is not None:
-            replay, supervised = self.supervise(frozen, on_views, views)
+            replay, supervised = self.supervise(frozen, on_views, views, REPLAY)
             loss = loss + frozen["weights"]["replay"] * replay
             terms |= {f"replay/{name}": value for name, value in supervised.items()}
         return loss, (terms, equations)
@@ -150,12 +166,33 @@ class _Program(NamedTuple):
             image_size=self.image_size,
         )
 
-    def supervise(self, frozen, prediction, views: Labelled):
+    def oracle(self, params, stats, frozen, batch, key):
+        """`objective` with the truth in place of the self-supervised terms."""
+        del key
+        row = _pair_rows(batch["pairs"]["row"])
+        maps, views = frozen["frames"].rows(row).maps, None
+        if "replay" in batch:
+            views = frozen["replay"].rows(batch["replay"]["row"])
+            maps = _with_views(maps, views.maps)
+        prediction = on_views = self.regress(params, frozen, maps)
+        if views is not None:
+            prediction, on_views = _without_views(prediction)
+        pose, vertices = (x[row] for x in frozen["truth"])
+        # The true z of a wild frame is not known; its mesh is.
+        z = jax.lax.stop_gradient(prediction.z)
+        known = LabelledViews(maps, pose, vertices, z)
+        loss, terms = self.supervise(frozen, prediction, known, ORACLE)
+        if views is not None:
+            replay, _ = self.supervise(frozen, on_views, views, REPLAY)
+            loss = loss + frozen["weights"]["replay"] * replay
+        return loss, (terms, stats)
+
+    def supervise(self, frozen, prediction, views: LabelledViews, weights):
         return regress_objective(
             prediction,
             nnx.merge(self.dam_graph, frozen["dam"]),
             {"z": views.z, "pose": views.pose, "vertices": views.vertices},
-            weights=REPLAY,
+            weights=weights,
             pose_std=frozen["net"]["pose_std"][...],
             texel_weight=jnp.ones((1, 1)),  # not read: REPLAY has no texture
             image_size=self.image_size,
@@ -175,7 +212,7 @@ class _Program(NamedTuple):
         terms = self.compare(frozen, frames, prediction, seen, equations)
         return {**terms, **_contrast(seen)}, prediction.z, prediction.pose
 
-    def watch(self, params, frozen, watched: Labelled):
+    def watch(self, params, frozen, watched: LabelledViews):
         """Errors on lab views."""
         prediction = self.regress(params, frozen, watched.maps)
         return self.true_errors(

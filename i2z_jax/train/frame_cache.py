@@ -34,8 +34,8 @@ class FrameCache(NamedTuple):
 
     image: UInt8[Array, "f h w 3"]
     maps: StreamMaps
-    # By the frozen hourglass, from maps that were not rounded yet.
-    detected: Landmarks
+    # By the frozen hourglass, from maps that were not rounded yet; None without one.
+    detected: Landmarks | None
 
     def rows(self, index: Int[Array, "b"]) -> "FrameCache":
         """Some of the frames; inside a step."""
@@ -58,40 +58,53 @@ def build_cache(
     """Run the streams over all images.
 
     Args:
-        net: with a landmark stream.
+        net: with at least one frozen stream.
         images: of the size the network reads.
         dtype: of the maps kept; the type the network computes in loses nothing.
         mesh: every device of it gets the whole cache.
     """
     graph, state = nnx.split(net)
     size = images.shape[-2]
-    # Divided over the devices, and of one shape: the last batch repeats its last row.
+    # Divided over the devices, and of one shape.
     batch_size = -(-batch_size // mesh.size) * mesh.size
 
     def look(state, image):
         maps = nnx.merge(graph, state).streams(unit_range(image))
-        assert maps.heatmaps is not None
-        detected = soft_argmax(maps.heatmaps, size)
+        seen = maps.heatmaps
+        detected = None if seen is None else soft_argmax(seen, size)
         return jax.tree.map(lambda x: x.astype(dtype), maps), detected
 
-    look = jax.jit(
-        look,
-        in_shardings=(replicated(mesh), batch_sharding(mesh)),
-        out_shardings=replicated(mesh),
-    )
+    def look_and_keep(kept, state, image, start):
+        # In place: a second copy of a cache that fills the memory would not fit.
+        return jax.tree.map(
+            lambda rows, found: jax.lax.dynamic_update_slice_in_dim(
+                rows, found, start, axis=0
+            ),
+            kept,
+            look(state, image),
+        )
+
     state = jax.device_put(state, replicated(mesh))
-    parts = []
-    for start in console.progress(range(0, len(images), batch_size), "frozen streams"):
-        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        parts.append(look(state, images[index]))
-    join = jax.jit(
-        lambda *parts: jax.tree.map(
-            lambda *x: jnp.concatenate(x)[: len(images)], *parts
-        ),
+    one = jax.eval_shape(look, state, images[:1])
+    rows = max(len(images), batch_size)
+    kept = jax.jit(
+        lambda: jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), x.dtype), one),
+        out_shardings=replicated(mesh),
+    )()
+    step = jax.jit(
+        look_and_keep,
+        donate_argnums=0,
+        in_shardings=(replicated(mesh),) * 2 + (batch_sharding(mesh), replicated(mesh)),
         out_shardings=replicated(mesh),
     )
-    maps, detected = join(*parts)
-    return FrameCache(jax.device_put(images, replicated(mesh)), maps, detected)
+    for start in console.progress(range(0, rows, batch_size), "frozen streams"):
+        # The last batch begins earlier, to end where the images do.
+        start = min(start, rows - batch_size)
+        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        kept = step(kept, state, images[index], np.int32(start))
+    if rows > len(images):
+        kept = jax.tree.map(lambda x: x[: len(images)], kept)
+    return FrameCache(jax.device_put(images, replicated(mesh)), *kept)
 
 
 def pictures(

@@ -12,7 +12,7 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.images import decode_texture
-from i2z_jax.data.records import description, folder, open_frames
+from i2z_jax.data.records import description, folder, open_frames, open_split
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.topology import Topology, load, texel_map
 from i2z_jax.models.dam import DAM
@@ -58,6 +58,15 @@ def encode_frames(
         vertices = np.stack([r["vertices"] for r in records])
         rows.append(encode(jnp.asarray(vertices), jnp.asarray(textures)))
     return np.concatenate([np.asarray(r) for r in rows])[: len(frames)]
+
+
+def training_meshes(
+    directory: str | Path, *, most: int = 1024
+) -> Float[NDArray, "m n 3"]:
+    """Meshes of a built capture's training frames, mm, spread over it."""
+    frames = open_split(directory, "multiview_capture", "train", config="frames")
+    rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
+    return np.stack([frames[int(row)]["vertices"] for row in rows])
 
 
 def check_topology(dam: DAM, vertices: np.ndarray, where: str | Path) -> None:

@@ -18,6 +18,7 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.dam import DAMWeights, dam_objective
 from i2z_jax.objectives.landmarks import landmarks_objective, unit_range
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
+from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.step import Objective
 from i2z_jax.types import Array
 
@@ -88,24 +89,49 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
 
 
 def regress_stage(
-    net: I2ZNet, dam: DAM, *, weights: RegressWeights, texel_weight: Array
+    net: I2ZNet,
+    dam: DAM,
+    *,
+    weights: RegressWeights,
+    texel_weight: Array,
+    image_size: int,
+    views: LabelledViews | None = None,
 ) -> Stage:
-    """Train I2ZNet; its frozen streams and the decoder only take part."""
+    """Train I2ZNet; its frozen streams and the decoder only take part.
+
+    Args:
+        net, dam: both of one person.
+        weights: of the terms.
+        texel_weight: of each texel; 0 where the topology has no surface.
+        image_size: side of the crops, px.
+        views: learn from these, `{"row": (b,)}` being a batch, instead of images;
+            held-out images are measured either way.
+    """
     graph, params, rest = split_trained(net)
     dam_graph, dam_state = nnx.split(dam)
 
-    def objective(params, stats, frozen, batch, key):
-        net = nnx.merge(graph, params, frozen["net"])
-        image = batch["image"]
-        loss, metrics = regress_objective(
-            net(unit_range(image)),
+    def loss_of(net, prediction, labels, frozen):
+        return regress_objective(
+            prediction,
             nnx.merge(dam_graph, frozen["dam"]),
-            batch,
+            labels,
             weights=weights,
             pose_std=net.pose_std[...],
             texel_weight=frozen["texel_weight"],
-            image_size=image.shape[-2],
+            image_size=image_size,
         )
+
+    def on_images(params, stats, frozen, batch, key):
+        net = nnx.merge(graph, params, frozen["net"])
+        prediction = net(unit_range(batch["image"]))
+        loss, metrics = loss_of(net, prediction, batch, frozen)
+        return loss, (metrics, stats)
+
+    def on_views(params, stats, frozen, batch, key):
+        net = nnx.merge(graph, params, frozen["net"])
+        rows = frozen["views"].rows(batch["row"])
+        prediction = net.regress(rows.maps)
+        loss, metrics = loss_of(net, prediction, rows._asdict(), frozen)
         return loss, (metrics, stats)
 
     frozen = {
@@ -113,6 +139,9 @@ def regress_stage(
         "dam": dam_state,
         "texel_weight": jnp.asarray(texel_weight),
     }
+    objective = on_images
+    if views is not None:
+        frozen["views"], objective = views, on_views
     return Stage(
-        params, {}, frozen, objective, objective, lambda p, _: nnx.merge(graph, p, rest)
+        params, {}, frozen, objective, on_images, lambda p, _: nnx.merge(graph, p, rest)
     )

@@ -20,8 +20,9 @@ from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys
 from i2z_jax.objectives.adapt import Lab
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Labelled, Material, Video, face_mesh
+from i2z_jax.train.adapt_data import Material, Video, face_mesh
 from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.landmark_bias import LandmarkBias
 from tests.geometry.shapes import plane
 
@@ -103,7 +104,7 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
     )
     # Lab views are labelled with what the network says already: nothing to learn there.
     known = given.net(jnp.asarray(images[:views], jnp.float32) / 255)
-    labelled = Labelled(
+    labelled = LabelledViews(
         build_cache(given.net, images[:views], dtype=jnp.float32, mesh=mesh).maps,
         known.pose,
         given.dam.decode_vertices(known.z),

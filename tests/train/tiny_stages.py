@@ -44,7 +44,11 @@ def tiny_stage(name: str, mesh: Any) -> Stage:
             net = fresh_module(lambda: I2ZNet(NET, rngs=Keys(0)), mesh)
             dam = DAM(FACE, rngs=Keys(1))
             return regress_stage(
-                net, dam, weights=RegressWeights(), texel_weight=texels
+                net,
+                dam,
+                weights=RegressWeights(),
+                texel_weight=texels,
+                image_size=NET.image_size,
             )
     raise KeyError(name)
 
