@@ -48,6 +48,9 @@ class I2ZConfig:
     z_size: int = 128
     # Length of the vectors p_l of one level, for z and for H each.
     level_size: int = 512
+    # Length of the vectors that are read off the landmarks' coordinates, beside those
+    # of the levels; 0: none, as published (see `ShapeEncoder`).
+    shape_size: int = 0
     # Hidden widths of the two regressors.
     hidden: tuple[int, ...] = (1024, 512)
 

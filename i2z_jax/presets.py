@@ -28,6 +28,9 @@ TINY = Preset(
         hourglass=HourglassConfig(stacks=1, stem=(16, 32), features=64),
         z_size=32,
         level_size=64,
+        # A capture of a few hundred moments does not teach the levels to find landmarks
+        # that the hourglass has found.
+        shape_size=64,
         hidden=(128, 64),
     ),
     dam=DAMConfig(z_size=32, texture_size=128),

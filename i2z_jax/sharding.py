@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from i2z_jax.errors import InputError
@@ -110,7 +110,7 @@ def put(tree: PyTree, shardings: PyTree) -> PyTree:
         shardings: one for all, or a tree of them.
     """
 
-    def one(x: Any, sharding: NamedSharding) -> jax.Array:
+    def one(x: Any, sharding: Sharding) -> jax.Array:
         if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(sharding, x.ndim):
             return x
         if sharding.is_fully_addressable:
@@ -118,7 +118,7 @@ def put(tree: PyTree, shardings: PyTree) -> PyTree:
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
 
-    if isinstance(shardings, NamedSharding):
+    if isinstance(shardings, Sharding):
         return jax.tree.map(lambda x: one(x, shardings), tree)
     return jax.tree.map(one, tree, shardings)
 

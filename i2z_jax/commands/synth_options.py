@@ -8,7 +8,7 @@ from i2z_jax.errors import InputError
 
 CAPTURE_SIZES: dict[str, dict[str, int]] = {
     "tiny": {
-        "frames": 240, "cameras": 5, "width": 224, "height": 256,
+        "frames": 320, "cameras": 4, "width": 224, "height": 256,
         "texture_size": 128, "vertices": 1500,
     },
     "small": {

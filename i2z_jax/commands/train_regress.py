@@ -107,6 +107,9 @@ def run(config: Config) -> None:
         attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
         mean, std = labels.pose_statistics(train)
         net.pose_mean[...], net.pose_std[...] = place((mean, std), mesh)
+        if net.shape is not None:
+            expected = labels.mean_landmarks(dam, topology, mean, where=config.data)
+            net.shape.mean[...] = place(expected, mesh)
 
         def stream(source, **strength):
             augment = partial(augment_regression, size=i2z.image_size, **strength)

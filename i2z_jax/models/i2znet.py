@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 from i2z_jax.config import I2ZConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps, UnifiedFeatures
+from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import Frozen, freeze
 from i2z_jax.models.vgg import VGG
@@ -60,6 +61,48 @@ class LevelEncoder(nnx.Module):
         x = nnx.relu(self.compress2(x))
         x = x.reshape(len(x), -1)
         return self.to_z(x), self.to_pose(x)
+
+
+# From differences of landmark coordinates, in units of the face, to numbers about 1.
+SHAPE_GAIN = 10.0
+
+
+class ShapeEncoder(nnx.Module):
+    """Landmark coordinates to p^z and p^h, beside those of the levels [ours].
+
+    The published network sees landmarks as heatmaps only, and has to learn from labels
+    where in a map its peak is. A soft-argmax knows: with 1,000 views of 250 moments
+    this halves the held-out vertex error (docs/training.md).
+
+    `mean` is what is expected: 68 points of the mean face in the mean pose, in crop
+    units. Coordinates are given relative to it, free of place and size, which follow
+    as three more numbers.
+    """
+
+    def __init__(self, landmarks: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+        self.mean = Frozen(jnp.zeros((landmarks, 2)))
+        inputs = 2 * landmarks + 3
+        self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
+        self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, heatmaps: Float[Array, "b h w l"]
+    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
+        points = soft_argmax(heatmaps, 2).points - 1
+        shape, centre, size = _normal_shape(points)
+        expected, *_ = _normal_shape(self.mean[...][None])
+        difference = (shape - expected) * SHAPE_GAIN
+        x = jnp.concatenate([difference.reshape(len(shape), -1), centre, size], -1)
+        return self.to_z(x), self.to_pose(x)
+
+
+def _normal_shape(
+    points: Float[Array, "b l 2"],
+) -> tuple[Float[Array, "b l 2"], Float[Array, "b 2"], Float[Array, "b 1"]]:
+    """Points about their centre in units of their spread; centre; log spread."""
+    centre = points.mean(-2, keepdims=True)
+    spread = jnp.sqrt(jnp.mean((points - centre) ** 2, (-2, -1), keepdims=True) + 1e-6)
+    return (points - centre) / spread, centre[:, 0], jnp.log(spread[:, 0])
 
 
 class Regressor(nnx.Module):
@@ -122,7 +165,13 @@ class I2ZNet(nnx.Module):
                 for side, c in zip(sides, channels, strict=True)
             ]
         )
-        size = self.levels * config.level_size
+        shape_size = config.shape_size if landmarks else 0
+        self.shape = (
+            ShapeEncoder(landmarks, shape_size, dtype=dtype, rngs=rngs)
+            if shape_size
+            else None
+        )
+        size = self.levels * config.level_size + shape_size
         self.z_regressor = Regressor(size, config.hidden, config.z_size, rngs=rngs)
         self.pose_regressor = Regressor(size, config.hidden, 6, rngs=rngs)
         self.pose_mean = Frozen(jnp.zeros(6))
@@ -149,6 +198,8 @@ class I2ZNet(nnx.Module):
         levels = [
             encode(u) for encode, u in zip(self.encoders, self.unify(maps), strict=True)
         ]
+        if self.shape is not None and maps.heatmaps is not None:
+            levels.append(self.shape(maps.heatmaps))
         pose = self.pose_regressor([p_pose for _, p_pose in levels])
         return I2ZOutput(
             z=self.z_regressor([p_z for p_z, _ in levels]),

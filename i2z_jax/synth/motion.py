@@ -22,8 +22,9 @@ HELD_OUT = 0.1
 # Share of the rest in sentences: everyday faces are mixtures, and so are most of
 # Multiface's segments. Expressions one by one do not teach a decoder to add them.
 SPOKEN = 0.6
-# Frames of one sentence, and of one sound in it: captures store every third frame.
-SENTENCE_FRAMES, SOUND_FRAMES = 30, 4.0
+# Frames of one sentence, and of one sound in it. Captures store every third frame,
+# 10 a second, and a sound lasts a tenth of a second or two.
+SENTENCE_FRAMES, SOUND_FRAMES = 30, 1.5
 
 
 @dataclass(frozen=True)

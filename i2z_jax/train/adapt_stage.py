@@ -191,7 +191,7 @@ class _Program(NamedTuple):
         return regress_objective(
             prediction,
             nnx.merge(self.dam_graph, frozen["dam"]),
-            {"z": views.z, "pose": views.pose, "vertices": views.vertices},
+            views.labels,
             weights=weights,
             pose_std=frozen["net"]["pose_std"][...],
             texel_weight=jnp.ones((1, 1)),  # not read: REPLAY has no texture

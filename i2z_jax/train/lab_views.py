@@ -16,8 +16,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax import console
 from i2z_jax.data.augment import augment_regression
-from i2z_jax.data.batches import Example
-from i2z_jax.data.pipeline import Views
+from i2z_jax.data.batches import Example, Source
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.sharding import replicated
@@ -33,12 +32,17 @@ class LabelledViews(NamedTuple):
     vertices: Float[Array, "r n 3"]
     z: Float[Array, "r z"]
 
+    @property
+    def labels(self) -> dict[str, Array]:
+        """What `regress_objective` takes of a batch."""
+        return {"z": self.z, "pose": self.pose, "vertices": self.vertices}
+
     def rows(self, index: Int[Array, "b"]) -> "LabelledViews":
         """Some of them; inside a step."""
         return jax.tree.map(lambda x: x[index], self)
 
 
-def draw_views(views: Views, count: int, *, size: int, seed: int) -> list[Example]:
+def draw_views(views: Source, count: int, *, size: int, seed: int) -> list[Example]:
     """`count` augmented views; every view once before any comes twice.
 
     Args:

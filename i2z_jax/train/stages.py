@@ -131,7 +131,7 @@ def regress_stage(
         net = nnx.merge(graph, params, frozen["net"])
         rows = frozen["views"].rows(batch["row"])
         prediction = net.regress(rows.maps)
-        loss, metrics = loss_of(net, prediction, rows._asdict(), frozen)
+        loss, metrics = loss_of(net, prediction, rows.labels, frozen)
         return loss, (metrics, stats)
 
     frozen = {

@@ -184,6 +184,31 @@ def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
     assert outcome.before == outcome.after
 
 
+def test_the_oracle_learns_the_truth(system, material, mesh, tmp_path):
+    frames = material.video.frames
+    still = system.net(unit_range(frames.image))
+    # The truth: the face that the network sees now, 0.2 of the crop further right.
+    pose = still.pose.at[:, 4].add(0.2)
+    truth = (pose, system.dam.decode_vertices(still.z))
+    known = material._replace(video=material.video._replace(truth=truth))
+    outcome = adapt(
+        system, known, workdir=tmp_path, config=RUN, weights=AdaptWeights(),
+        mesh=mesh, supervised=True,
+    )  # fmt: skip
+    assert outcome.before["vertex_mm"] == pytest.approx(0, abs=1e-4)
+    history_px = [figures["pose_px"] for figures in history(tmp_path).values()]
+    assert history_px[0] == pytest.approx(0.2 * 128, rel=1e-3)
+    assert history_px[-1] < history_px[0]
+
+
+def test_there_is_no_oracle_without_truth(system, material, mesh, tmp_path):
+    with pytest.raises(InputError, match="without ground truth"):
+        adapt(
+            system, material, workdir=tmp_path, config=RUN, weights=AdaptWeights(),
+            mesh=mesh, supervised=True,
+        )  # fmt: skip
+
+
 def test_a_collapse_ends_the_run_and_is_remembered(run, system, tmp_path, capsys):
     outcome = run(tmp_path, learning_rate=3.0)
     assert outcome.collapse is not None
