@@ -160,8 +160,19 @@ class RunCheckpoints:
             what="the checkpoint is of another network or optimiser",
         )
 
+    def wait(self) -> None:
+        """For what is being written.
+
+        Raises:
+            InputError: it could not be.
+        """
+        try:
+            self._checkpointer.wait()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
     def close(self) -> None:
-        """Wait for what is being written."""
+        """Wait, and let go of the folder."""
         try:
             self._checkpointer.close()
         except (OSError, ValueError) as error:
