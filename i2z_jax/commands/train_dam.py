@@ -30,6 +30,7 @@ class Config:
     start: Path | None = None
     # Sizes beside what the capture fixes: paper, or tiny for a CPU.
     preset: str = "paper"
+    # Which decoder, as Multiface has them.
     variant: DAMVariant = "base"
     # How much more the eye and mouth regions of the texture count.
     emphasis: float = 2.0

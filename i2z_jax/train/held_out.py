@@ -93,7 +93,7 @@ class HeldOut:
         host: dict[str, np.ndarray] = jax.tree.map(
             lambda x: np.asarray(x.addressable_data(0)), predicted
         )
-        return {"held out": self._stage.pictures.draw(self._shown, host)}
+        return {"held_out": self._stage.pictures.draw(self._shown, host)}
 
 
 def _spread(test: Stream) -> dict[str, np.ndarray]:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
 
 from i2z_jax import console
-from i2z_jax.files import write_aside
+from i2z_jax.errors import InputError
+from i2z_jax.files import FULL, write_aside
 from i2z_jax.sharding import is_first_process
 from i2z_jax.train import memory
+from i2z_jax.train.board import Board
 from i2z_jax.train.memory import Memory
 from i2z_jax.train.workdir import MetricsLog
 from i2z_jax.types import NDArray, UInt8
@@ -65,6 +66,8 @@ class Clock:
 class RunLog:
     """The files above, from `start` on.
 
+    What it is told to write raises InputError where the disk is full.
+
     Args:
         workdir: held by this process.
         start: the step that the run goes on from.
@@ -80,9 +83,8 @@ class RunLog:
         self._last = (time.perf_counter(), start)
         if self._writes:
             self._lines = MetricsLog(workdir, start)
-            board = str(workdir / "tensorboard")
-            # What a killed process wrote of later steps is not shown.
-            self._board = SummaryWriter(board, purge_step=start + 1)
+            with self._writing():
+                self._board = Board(workdir / "tensorboard", start)
 
     def step(self, done: int, values: Mapping[str, float]) -> None:
         """Loss, terms and norms after `done` steps."""
@@ -98,8 +100,9 @@ class RunLog:
         rate = (done - before) * self._batch_size / max(now - then, 1e-9)
         # Under one key, because it is the one part that no two runs share.
         speed = {"images_per_s": round(rate, 2), "seconds": self._clock.split()}
-        self._lines.write(done, {**values, "speed": speed})
-        self._curves(done, {**values, "images_per_s": rate})
+        with self._writing():
+            self._lines.write(done, {**values, "speed": speed})
+            self._board.curves(done, {**values, "images_per_s": rate})
 
     def evaluation(
         self,
@@ -110,10 +113,10 @@ class RunLog:
         """Figures and pictures of held-out examples after `done` steps."""
         if not self._writes:
             return
-        self._lines.write(done, dict(figures))
-        self._curves(done, figures)
-        for name, picture in pictures.items():
-            self._board.add_image(name, picture, done, dataformats="HWC")
+        with self._writing():
+            self._lines.write(done, dict(figures))
+            self._board.curves(done, figures)
+            self._board.pictures(done, pictures)
 
     def compiled(self, seconds: float, needed: Memory) -> None:
         """What is known before the first step."""
@@ -139,11 +142,25 @@ class RunLog:
         steps = done - self._start
         console.err.print(f"{steps} steps in {elapsed:.1f} s: {shares}")
         self._note(steps=steps, seconds=seconds)
-        self._board.close()
 
-    def _curves(self, done: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._board.add_scalar(name, value, done)
+    def close(self) -> None:
+        """Write out what is left."""
+        if self._writes:
+            with self._writing():
+                self._board.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise InputError(
+                f"cannot write ({error.strerror})",
+                where=self._workdir,
+                fix="free disk space; the run goes on from its last whole checkpoint",
+            ) from error
 
     def _note(self, **facts: Any) -> None:
         if not self._writes:

@@ -14,7 +14,7 @@ step.
 import math
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -41,6 +41,7 @@ CHECKPOINTS = "checkpoints"
 class LoopConfig:
     """Length and rhythm of a run, in steps."""
 
+    # Steps of the whole run; the learning rate's schedule is stretched over them.
     steps: int = 10_000
     # Write metrics every so many steps.
     log_every: int = 20
@@ -112,6 +113,7 @@ def run_loop(
         closing(RunCheckpoints(workdir / CHECKPOINTS, keep=config.keep)) as checkpoints,
         closing(Trace(workdir / "profile", config.profile_steps)) as trace,
         console.bar() as bar,
+        ExitStack() as stack,
     ):
         restored = checkpoints.restore(abstract(state))
         start, saved = 0, -1
@@ -121,7 +123,7 @@ def run_loop(
             batches.set_state(restored.extras["data"])
             console.err.print(f"going on from step {start} of {workdir}")
         clock = Clock()
-        log = RunLog(workdir, start, batch_size, clock)
+        log = stack.enter_context(closing(RunLog(workdir, start, batch_size, clock)))
         compiled, score = None, None
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
         for number in range(start, config.steps + 1):

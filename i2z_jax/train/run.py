@@ -179,11 +179,15 @@ def best_figure(
         InputError: there is no such figure, or none where one is needed.
     """
     name = config.loop.best
-    if held_out is None:
-        name = ""
-    elif name is None:
-        name = f"eval/{stage.error}"
-    elif name:
+    if name is None:
+        name = "" if held_out is None else f"eval/{stage.error}"
+    elif name and held_out is None:
+        raise InputError(
+            f"no held-out data that tells {name}",
+            where="--loop.best",
+            fix="build the data with a test split",
+        )
+    elif name and held_out is not None:
         known = {f"eval/{figure}": 0.0 for figure in held_out.names(state)}
         score_of(known, replace(config.loop, best=name))
     if config.result == "best" and not name:
