@@ -20,7 +20,7 @@ from i2z_jax.types import Array, Float, NDArray, UInt8
 Arrays = Mapping[str, NDArray]
 # Of each picture of a sheet, px.
 SIDE = 224
-# Colour difference, of RGB in [0, 1], and vertex distance that are drawn brightest.
+# Colour difference, of RGB in [0, 1], that is brightest; vertex distance that is red.
 MOST_COLOUR, MOST_MM = 0.25, 10.0
 
 
@@ -97,14 +97,13 @@ def face_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]:
     ):  # fmt: skip
         crop = _sized(image)
         distance = np.linalg.norm(ours - truth, axis=-1)
-        green = np.full(truth.shape, GREEN, np.uint8)
         panels = [
             crop,
-            _with_vertices(crop, pose, truth, green),
-            _with_vertices(crop, our_pose, ours, _bytes(heat(distance, MOST_MM))),
+            _with_vertices(crop, pose, truth, 0 * distance),
+            _with_vertices(crop, our_pose, ours, distance / MOST_MM),
         ]
         rows.append((f"{distance.mean():.2f} mm", panels))
-    columns = ("crop", "label", f"prediction, error 0 to {MOST_MM:g} mm")
+    columns = ("crop", "label", f"prediction, red: {MOST_MM:g} mm off")
     return sheet(rows, columns, "meshes of held-out views")
 
 
@@ -112,15 +111,19 @@ def _with_vertices(
     crop: UInt8[NDArray, "h w 3"],
     pose: Float[NDArray, "6"],
     vertices: Float[NDArray, "n 3"],
-    colours: UInt8[NDArray, "n 3"],
+    error: Float[NDArray, "n"],
 ) -> UInt8[NDArray, "h w 3"]:
-    """A pixel for each vertex of the half that is nearer to the camera."""
+    """Dots for the half of the vertices nearer to the camera: 0 green, 1 red."""
     points = np.asarray(project_weak(pose, vertices))
     near = points[:, 2] <= np.median(points[:, 2])
-    column, row = np.floor(pixels_from_unit(points[:, :2], SIDE)).T.clip(-1, SIDE)
-    inside = near & (np.minimum(row, column) >= 0) & (np.maximum(row, column) < SIDE)
+    place = np.floor(pixels_from_unit(points[:, :2], SIDE)).clip(-1, SIDE).astype(int)
+    inside = near & (place >= 0).all(-1) & (place < SIDE - 1).all(-1)
+    green, red = np.float32(GREEN), np.float32(RED)
+    colours = green + (red - green) * error.clip(0, 1)[:, None]
     crop = crop.copy()
-    crop[row[inside].astype(int), column[inside].astype(int)] = colours[inside]
+    for across, down in np.ndindex(2, 2):
+        column, row = (place[inside] + [across, down]).T
+        crop[row, column] = colours[inside]
     return crop
 
 

@@ -80,5 +80,5 @@ def test_a_mesh_is_drawn_where_its_camera_puts_it(shift):
     unit[0] += 0.01 * shift
     found = np.array([columns.mean(), rows.mean()]) + 0.5
     np.testing.assert_allclose(found, (unit + 1) / 2 * SIDE, atol=1)
-    colour = [253, 231, 37] if shift else [68, 1, 84]  # beyond 10 mm, or none
-    np.testing.assert_allclose(ours[rows[0], columns[0]].astype(int), colour, atol=2)
+    colour = RED if shift else GREEN  # beyond 10 mm, or right
+    np.testing.assert_array_equal(ours[rows[0], columns[0]], colour)
