@@ -129,8 +129,8 @@ class RunLog:
         )
 
     def finished(self, done: int) -> None:
-        """Where the time of this process went."""
-        if not self._writes:
+        """Where the time of this process went, if it took a step."""
+        if not self._writes or done == self._start:
             return
         seconds = self._clock.total()
         elapsed = seconds["elapsed"]

@@ -58,7 +58,7 @@ class LoopConfig:
     best_is: Literal["least", "most"] = "least"
     # Stop when this many steps in a row had a loss or gradient that is not finite.
     bad_steps: int = 10
-    # Trace this many steps with the profiler, from the tenth on; 0: none.
+    # Trace this many steps with the profiler, from the eleventh on; 0: none.
     profile_steps: int = 0
 
 

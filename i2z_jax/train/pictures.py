@@ -78,7 +78,8 @@ def texture_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]:
         error = difference.sum() / max(seen.sum(), 1)
         distance = np.linalg.norm(vertices - truth, axis=-1).mean()
         name = f"{error:.3f}\n{distance:.2f} mm"
-        rows.append((name, [_sized(panel) for panel in panels]))
+        # Row 0 is v = 0, the chin: turned the way a face stands.
+        rows.append((name, [_sized(panel)[::-1] for panel in panels]))
     columns = ("seen", "decoded", f"difference, 0 to {MOST_COLOUR:g}")
     return sheet(rows, columns, "textures of held-out views")
 
@@ -102,7 +103,12 @@ def face_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]:
             _with_vertices(crop, pose, truth, 0 * distance),
             _with_vertices(crop, our_pose, ours, distance / MOST_MM),
         ]
-        rows.append((f"{distance.mean():.2f} mm", panels))
+        there, here = (
+            pixels_from_unit(project_weak(each, truth)[:, :2], image.shape[1])
+            for each in (pose, our_pose)
+        )
+        apart = np.linalg.norm(here - there, axis=-1).mean()
+        rows.append((f"{distance.mean():.2f} mm\npose {apart:.1f} px", panels))
     columns = ("crop", "label", f"prediction, red: {MOST_MM:g} mm off")
     return sheet(rows, columns, "meshes of held-out views")
 

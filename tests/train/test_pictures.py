@@ -47,9 +47,10 @@ def test_the_error_map_is_dark_where_nothing_was_seen_or_nothing_is_wrong():
     sheet = texture_sheet(
         {"texture": texture, "vertices": mesh}, {"texture": decoded, "vertices": mesh}
     )
-    np.testing.assert_array_equal(panel(sheet, 0, 0), texture[0])
-    np.testing.assert_array_equal(panel(sheet, 0, 1)[150], 100)
-    error = panel(sheet, 0, 2).astype(int)
+    # Upside down, as row 0 is v = 0.
+    np.testing.assert_array_equal(panel(sheet, 0, 0)[::-1], texture[0])
+    np.testing.assert_array_equal(panel(sheet, 0, 1)[::-1][150], 100)
+    error = panel(sheet, 0, 2)[::-1].astype(int)
     # Viridis: (68, 1, 84) to (253, 231, 37).
     for unseen in error[:, 10]:
         np.testing.assert_allclose(unseen, [68, 1, 84], atol=2)
