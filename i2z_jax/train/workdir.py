@@ -4,7 +4,7 @@
 workdir/config.json     what the run was started with
 workdir/frozen.json     hashes of the weights it reads and does not train
 workdir/metrics.jsonl   one line a logged step; `log.py` has its neighbours
-workdir/checkpoints/    written by `checkpoint.py`
+workdir/checkpoints/    written by `checkpoint/runs.py`
 workdir/.lock           held while a process trains here
 """
 
