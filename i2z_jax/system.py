@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A whole tracker on disk: encoder, decoder and the mesh they speak about.
 
-    DIR/i2znet/          model folder (checkpoint.py)
+    DIR/i2znet/          model folder (`checkpoint/`)
     DIR/dam/             model folder
     DIR/topology.npz     faces, UVs, regions, landmarks
 

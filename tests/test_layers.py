@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
+    {"drawing"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},
@@ -35,7 +36,16 @@ HOMES = {
     "grain": {"data", "train", "checkpoint"},
     "tensorflow": set(),
 }
-NO_JAX = {"data", "errors", "files", "console", "config", "presets", "records"}
+NO_JAX = {
+    "data",
+    "drawing",
+    "errors",
+    "files",
+    "console",
+    "config",
+    "presets",
+    "records",
+}
 
 
 def modules() -> list[Path]:

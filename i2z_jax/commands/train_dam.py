@@ -33,6 +33,7 @@ class Config:
     pca: bool = True
     # Sizes beside what the capture fixes: paper, or tiny for a CPU.
     preset: str = "paper"
+    # Which decoder, as Multiface has them.
     variant: DAMVariant = "base"
     # How much more the eye and mouth regions of the texture count.
     emphasis: float = 2.0

@@ -32,8 +32,9 @@ class Config:
     preset: str = "paper"
     # Width of the target bells, in heatmap cells.
     sigma: float = 1.0
-    # Splits to learn from and to measure on.
+    # Split to learn from.
     split: str = "train"
+    # Split to measure on.
     test_split: str = "common"
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an evaluation looks like: errors on the face, the worst frames, error curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -9,8 +9,9 @@ import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from i2z_jax.drawing import INK, PAPER, font, heat, titled
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import project_weak, view_direction
 from i2z_jax.geometry.mesh import vertex_normals
@@ -19,8 +20,7 @@ from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
-INK, PAPER, GRID = (40, 40, 40), (255, 255, 255), (224, 224, 224)
-GREEN, RED = (60, 220, 90), (255, 70, 60)
+GRID = (224, 224, 224)
 # Colours of curves, told apart with any eyes (Okabe and Ito 2008).
 CURVES = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233))
 SKIN = np.array([0.72, 0.66, 0.62], np.float32)
@@ -33,13 +33,6 @@ def save(path: Path, picture: UInt8[NDArray, "h w 3"]) -> Path:
     with write_aside(path, overwrite=True) as aside:
         Image.fromarray(picture).save(aside, "PNG")
     return path
-
-
-def heat(values: Float[NDArray, "*b"], limit: float) -> Float[NDArray, "*b 3"]:
-    """Colours of 0 (dark) to `limit` (yellow) and beyond, RGB in [0, 1]."""
-    level = np.clip(values / max(limit, 1e-9), 0, 1).reshape(-1, 1)
-    bgr = cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
-    return bgr[:, 0, ::-1].reshape(*values.shape, 3).astype(np.float32) / 255
 
 
 def draw_mesh(
@@ -159,51 +152,8 @@ def _scale(limit: float, height: int) -> UInt8[NDArray, "h w 3"]:
     draw = ImageDraw.Draw(canvas)
     for share in (0.0, 0.5, 1.0):
         y = bottom - share * (bottom - top)
-        draw.text((48, y), f"{share * limit:g} mm", INK, _font(14), anchor="lm")
+        draw.text((48, y), f"{share * limit:g} mm", INK, font(14), anchor="lm")
     return np.asarray(canvas)
-
-
-def with_points(
-    picture: UInt8[NDArray, "h w 3"],
-    points: Float[NDArray, "l 2"],
-    colour: tuple[int, int, int],
-) -> UInt8[NDArray, "h w 3"]:
-    """Dots at points in px (centres at +0.5)."""
-    picture = picture.copy()
-    bits = 4  # sub-pixel centres
-    for x, y in np.rint((points - 0.5) * 2**bits).astype(int).tolist():
-        cv2.circle(picture, (x, y), 30, colour, -1, cv2.LINE_AA, bits)
-    return picture
-
-
-def sheet(
-    rows: Sequence[tuple[str, Sequence[UInt8[NDArray, "h w 3"]]]],
-    columns: Sequence[str],
-    title: str,
-) -> UInt8[NDArray, "_ _ 3"]:
-    """Pictures of one size in a grid, columns named on top, rows at the left."""
-    side = rows[0][1][0].shape[1]
-    margin, head = 120, 26
-    lines = []
-    for name, pictures in rows:
-        line = np.hstack([np.full((side, margin, 3), 255, np.uint8), *pictures])
-        canvas = Image.fromarray(line)
-        draw = ImageDraw.Draw(canvas)
-        draw.multiline_text((10, side / 2), name, INK, _font(14), anchor="lm")
-        lines.append(np.asarray(canvas))
-    width = margin + side * len(columns)
-    canvas = Image.new("RGB", (width, head), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for i, name in enumerate(columns):
-        draw.text((margin + side * (i + 0.5), head / 2), name, INK, _font(14), "mm")
-    return titled(np.vstack([np.asarray(canvas), *lines]), title)
-
-
-def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w 3"]:
-    """A picture under a line that says what it is."""
-    canvas = Image.new("RGB", (picture.shape[1], 34), PAPER)
-    ImageDraw.Draw(canvas).text((10, 17), title, INK, _font(16), anchor="lm")
-    return np.vstack([np.asarray(canvas), picture])
 
 
 def error_curves(
@@ -230,14 +180,14 @@ def error_curves(
     for share in np.linspace(0, 1, 5):
         y = bottom - share * (bottom - top)
         draw.line([(left, y), (right, y)], GRID, 2)
-        draw.text((left - 14, y), f"{share:.0%}", INK, _font(26), anchor="rm")
+        draw.text((left - 14, y), f"{share:.0%}", INK, font(26), anchor="rm")
         x = left + share * (right - left)
         draw.line([(x, bottom), (x, bottom + 8)], INK, 2)
-        draw.text((x, bottom + 14), f"{share * limit:.3g}", INK, _font(26), "ma")
+        draw.text((x, bottom + 14), f"{share * limit:.3g}", INK, font(26), "ma")
     x = left + threshold / limit * (right - left)
     draw.line([(x, top), (x, bottom)], GRID, 4)
     draw.line([(left, top), (left, bottom), (right, bottom)], INK, 3)
-    draw.text(((left + right) / 2, height - 40), unit, INK, _font(26), anchor="ms")
+    draw.text(((left + right) / 2, height - 40), unit, INK, font(26), anchor="ms")
     for i, (name, each) in enumerate(errors.items()):
         colour = CURVES[i % len(CURVES)]
         places = np.concatenate([[0.0], np.sort(each[np.isfinite(each)])])
@@ -252,9 +202,5 @@ def error_curves(
         draw.line(seen, colour, 5, joint="curve")
         key = bottom - 30 - 34 * (len(errors) - 1 - i)
         draw.line([(right - 330, key), (right - 280, key)], colour, 5)
-        draw.text((right - 268, key), name, INK, _font(26), anchor="lm")
+        draw.text((right - 268, key), name, INK, font(26), anchor="lm")
     return titled(np.asarray(canvas.resize(size, Image.Resampling.LANCZOS)), title)
-
-
-def _font(size: int):
-    return ImageFont.load_default(size)

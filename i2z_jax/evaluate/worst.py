@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from i2z_jax import drawing
 from i2z_jax.data.batches import Source
 from i2z_jax.data.perturb import PERTURBATIONS
 from i2z_jax.data.pipeline import Views
@@ -65,7 +66,7 @@ def capture_pictures(
     indices = worst(scores.each, np.array(frames))
     rows = face_rows(system, source, indices, scores.z, scores.pose, truth=True)
     labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
-    sheet = pictures.sheet(
+    sheet = drawing.sheet(
         list(zip(labels, rows, strict=True)),
         FACE_COLUMNS,
         f"worst views of {name}; error: yellow is {_LIMIT:g} mm and more",
@@ -112,7 +113,7 @@ def video_pictures(
     )
     labels = [f"frame {i}\n{each[i]:.2f} {unit}" for i in indices]
     scale = f"; error: yellow is {_LIMIT:g} mm and more" if truth else ""
-    sheet = pictures.sheet(
+    sheet = drawing.sheet(
         list(zip(labels, rows, strict=True)),
         FACE_COLUMNS if truth else FACE_COLUMNS[:3],
         f"worst frames of {name}{scale}",
@@ -142,7 +143,7 @@ def face_rows(
         ]
         if truth:
             true, true_pose = example["vertices"], np.asarray(example["pose"])
-            error = pictures.heat(distance(vertices, true), _LIMIT)
+            error = drawing.heat(distance(vertices, true), _LIMIT)
             row += [
                 pictures.draw_mesh(true, true_pose, topology, SIDE),
                 pictures.draw_mesh(vertices, pose[i], topology, SIDE, error),
@@ -193,11 +194,11 @@ def landmark_pictures(
             crop, zoom = resized(example["image"], SIDE), SIDE / size
             row = [
                 crop,
-                pictures.with_points(crop, example["landmarks"] * zoom, pictures.GREEN),
-                pictures.with_points(crop, scores.points[name][i] * zoom, pictures.RED),
+                drawing.with_points(crop, example["landmarks"] * zoom, drawing.GREEN),
+                drawing.with_points(crop, scores.points[name][i] * zoom, drawing.RED),
             ]
             rows.append((f"face {i}\nNME {100 * each[i]:.1f} %", row))
-        sheet = pictures.sheet(
+        sheet = drawing.sheet(
             rows, ("picture", "truth", name), f"worst faces of {title}"
         )
         saved.append(pictures.save(folder / f"worst_{file}_{name}.png", sheet))
@@ -217,7 +218,7 @@ def scenario_picture(directory: Path, split: str, size: int, folder: Path) -> Pa
             for name in columns
         ]
         rows.append((f"view {index}", row))
-    sheet = pictures.sheet(
+    sheet = drawing.sheet(
         rows, ("unchanged", *PERTURBATIONS), f"the scenarios on {split}"
     )
     return pictures.save(folder / "scenarios.png", sheet)

@@ -16,16 +16,19 @@ class OptimizerConfig:
     learning_rate: float = 3e-4
     # Steps of linear warm-up from zero.
     warmup_steps: int = 200
-    # Shape after the warm-up: to zero along a cosine, or by `decay_rate` every
-    # `decay_steps`, or not at all.
+    # Shape after the warm-up: to zero along a cosine, down in steps, or level.
     decay: Literal["cosine", "step", "none"] = "cosine"
+    # Of `step`: how long each step is.
     decay_steps: int = 1000
+    # Of `step`: what the rate is multiplied with.
     decay_rate: float = 0.95
     # Decoupled weight decay, on kernels only (arrays of two and more axes).
     weight_decay: float = 0.0
     # Largest global norm of the gradient; longer ones are scaled down to it.
     clip_norm: float = 1.0
+    # How much of the mean gradient is kept each step.
     beta1: float = 0.9
+    # How much of the mean squared gradient is kept each step.
     beta2: float = 0.999
 
 

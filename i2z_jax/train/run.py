@@ -2,20 +2,21 @@
 """A stage, data and a workdir become a run: placed on the mesh, compiled, looped."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh
 
 from i2z_jax import console
-from i2z_jax.data.batches import Stream, endless, one_pass
+from i2z_jax.checkpoint import RunCheckpoints
+from i2z_jax.data.batches import Stream, endless
 from i2z_jax.errors import InputError
 from i2z_jax.sharding import (
     create_mesh,
@@ -27,7 +28,14 @@ from i2z_jax.sharding import (
     whole,
     with_whole_kernels,
 )
-from i2z_jax.train.loop import LoopConfig, run_loop
+from i2z_jax.train.held_out import HeldOut
+from i2z_jax.train.loop import (
+    CHECKPOINTS,
+    LoopConfig,
+    abstract,
+    run_loop,
+    score_of,
+)
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
@@ -54,6 +62,9 @@ class RunConfig:
     workers: int = 0
     # Of initial weights, order of the data, augmentation and sampling.
     seed: int = 0
+    # Which network is the result: of the last step, or of the best held-out figure
+    # (`--loop.best`). (`i2z adapt` has its guard.)
+    result: Literal["last", "best"] = "last"
     # Length and rhythm, in steps.
     loop: LoopConfig = field(default_factory=LoopConfig)
     # AdamW with a warmed-up schedule.
@@ -115,8 +126,8 @@ def run_stage(
             the stage's own metrics every `loop.evaluate_every` steps.
 
     Returns:
-        The trained module, whole on this process's first device; None if the run was
-        asked to stop before its end.
+        The trained module, `config.result`, whole on this process's first device;
+        None if the run was asked to stop before its end.
 
     Raises:
         InputError: batch, microbatches and devices do not fit; the frozen weights are
@@ -126,68 +137,88 @@ def run_stage(
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     remember_frozen(workdir, stage.frozen)
     frozen = place(stage.frozen, mesh)
+    state = create_state(stage, optimizer, mesh)
+    held_out = None if test is None else HeldOut(stage, frozen, test, mesh)
+    loop = replace(config.loop, best=best_figure(stage, config, held_out, state))
     rows = partial(local_rows, mesh)
-    step = partial(
-        train_step,
-        objective=with_whole_kernels(stage.objective, mesh),
-        optimizer=optimizer,
-        seed=config.seed,
-        microbatches=config.microbatches,
-    )
-    evaluate = None
-    if test is not None:
-        evaluate = partial(
-            held_out_metrics, stage, frozen, test, rows=rows, mesh=mesh,
-            measure=jax.jit(stage.measure),
-        )  # fmt: skip
     with endless(train, seed=config.seed, rows=rows, workers=config.workers) as batches:
         state = run_loop(
-            create_state(stage, optimizer, mesh),
+            state,
             frozen,
-            step=step,
+            step=partial(
+                train_step,
+                objective=with_whole_kernels(stage.objective, mesh),
+                optimizer=optimizer,
+                seed=config.seed,
+                microbatches=config.microbatches,
+            ),
             batches=batches,
             put=partial(to_global, mesh=mesh),
             workdir=workdir,
-            config=config.loop,
+            config=loop,
             batch_size=config.batch_size,
-            evaluate=evaluate,
+            evaluate=None if held_out is None else held_out.figures,
+            picture=None if held_out is None else held_out.pictures,
         )
     if int(state.step) < config.loop.steps:
         console.err.print(
             f"stopped at step {int(state.step)}; the same command goes on"
         )
         return None
+    state = last_or_best(state, workdir, loop, config.result)
     graph, arrays = nnx.split(stage.assemble(state.params, state.stats))
     return nnx.merge(graph, whole(arrays, mesh))
 
 
-def held_out_metrics(
-    stage: Stage,
-    frozen: PyTree,
-    test: Stream,
-    state: TrainState,
-    done: int,
-    *,
-    rows: Callable[[int], np.ndarray],
-    mesh: Mesh,
-    measure: Callable[..., Any],
-) -> dict[str, float]:
-    """Mean of the stage's loss and metrics over held-out examples, a small pass.
+def best_figure(
+    stage: Stage, config: RunConfig, held_out: HeldOut | None, state: TrainState
+) -> str:
+    """The figure that says which checkpoint is the best; "" if none does.
 
-    A monitor: the last batch is filled up with the last example. `i2z evaluate` is
-    exact.
+    Raises:
+        InputError: there is no such figure, or none where one is needed.
     """
-    del done
-    key = jax.random.key(0)
-    totals: dict[str, float] = {}
-    batches = one_pass(test, rows=rows)
-    for batch in batches:
-        batch.pop("valid")
-        arrays = to_global(batch, mesh)
-        loss, (metrics, _) = measure(state.params, state.stats, frozen, arrays, key)
-        for name, value in {"loss": loss, **metrics}.items():
-            totals[name] = totals.get(name, 0.0) + float(value) / len(batches)
-    return totals
+    name = config.loop.best
+    if name is None:
+        name = "" if held_out is None else f"eval/{stage.error}"
+    elif name and held_out is None:
+        raise InputError(
+            f"no held-out data that tells {name}",
+            where="--loop.best",
+            fix="build the data with a test split",
+        )
+    elif name and held_out is not None:
+        known = {f"eval/{figure}": 0.0 for figure in held_out.names(state)}
+        score_of(known, replace(config.loop, best=name))
+    if config.result == "best" and not name:
+        raise InputError(
+            "nothing says which checkpoint is the best",
+            where="--result",
+            fix="build the data with a test split, and do not switch --loop.best off",
+        )
+    return name
+
+
+def last_or_best(
+    last: TrainState, workdir: Path, loop: LoopConfig, result: str
+) -> TrainState:
+    """The state that a finished run results in, and a line that compares both."""
+    with closing(RunCheckpoints(workdir / CHECKPOINTS)) as checkpoints:
+        scores, best = checkpoints.scores, checkpoints.best
+        if best is None:
+            return last
+        sign = 1 if loop.best_is == "least" else -1
+        found = ", ".join(
+            f"{sign * scores[step]:.4g} at step {step} ({name})"
+            for name, step in (("best", best), ("last", loop.steps))
+            if step in scores
+        )
+        console.err.print(f"{loop.best} {found}: the result is the {result}")
+        if result == "last" or best == loop.steps:
+            return last
+        restored = checkpoints.restore_best(abstract(last))
+        assert restored is not None
+        return restored.state
 
 
 def run_mesh(config: RunConfig) -> Mesh:

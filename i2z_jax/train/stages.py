@@ -13,12 +13,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from i2z_jax.models.dam import DAM
+from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.dam import DAMWeights, dam_objective
 from i2z_jax.objectives.landmarks import landmarks_objective, unit_range
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.train.lab_views import LabelledViews
+from i2z_jax.train.pictures import (
+    Pictures,
+    face_sheet,
+    landmarks_sheet,
+    texture_sheet,
+)
 from i2z_jax.train.step import Objective
 from i2z_jax.types import Array
 
@@ -33,6 +40,8 @@ class Stage(NamedTuple):
         objective: the loss as a function of those trees.
         measure: the same of the network as it will be used, for held-out examples.
         assemble: `(params, stats) -> module`, ready to use and to save.
+        error: what `measure` calls its main error: the least of it is the best.
+        pictures: of what the network predicts.
     """
 
     params: PyTree
@@ -41,6 +50,8 @@ class Stage(NamedTuple):
     objective: Objective
     measure: Objective
     assemble: Callable[[PyTree, PyTree], nnx.Module]
+    error: str = "loss"
+    pictures: Pictures | None = None
 
 
 def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
@@ -65,7 +76,14 @@ def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
         loss, metrics = landmarks_objective(net, batch, sigma=sigma)
         return loss, (metrics, stats)
 
-    return Stage(params, stats, rest, objective, measure, assemble)
+    def predict(params, stats, frozen, batch):
+        image = batch["image"]
+        heatmaps = assemble(params, stats, frozen)(unit_range(image))[-1]
+        points = soft_argmax(jnp.float32(heatmaps), image.shape[-2]).points
+        return {"landmarks": points}
+
+    pictures = Pictures(predict, landmarks_sheet)
+    return Stage(params, stats, rest, objective, measure, assemble, "nme", pictures)
 
 
 def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
@@ -82,9 +100,22 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
     def measure(params, stats, frozen, batch, key):
         return objective(params, stats, frozen, batch, None)  # the mean of z
 
+    def predict(params, stats, frozen, batch):
+        dam = nnx.merge(graph, params, frozen["dam"])
+        average = unit_range(batch["average_texture"])
+        out = dam(batch["vertices"], average, batch["view"], batch["camera"])
+        return {"texture": out.texture, "vertices": out.vertices}
+
     frozen = {"dam": rest, "texel_weight": jnp.asarray(texel_weight)}
     return Stage(
-        params, {}, frozen, objective, measure, lambda p, _: nnx.merge(graph, p, rest)
+        params,
+        {},
+        frozen,
+        objective,
+        measure,
+        lambda p, _: nnx.merge(graph, p, rest),
+        "vertex_mm",
+        Pictures(predict, texture_sheet),
     )
 
 
@@ -134,6 +165,11 @@ def regress_stage(
         loss, metrics = loss_of(net, prediction, rows.labels, frozen)
         return loss, (metrics, stats)
 
+    def predict(params, stats, frozen, batch):
+        seen = nnx.merge(graph, params, frozen["net"])(unit_range(batch["image"]))
+        vertices = nnx.merge(dam_graph, frozen["dam"]).decode_vertices(seen.z)
+        return {"pose": seen.pose, "vertices": vertices}
+
     frozen = {
         "net": rest,
         "dam": dam_state,
@@ -143,5 +179,12 @@ def regress_stage(
     if views is not None:
         frozen["views"], objective = views, on_views
     return Stage(
-        params, {}, frozen, objective, on_images, lambda p, _: nnx.merge(graph, p, rest)
+        params,
+        {},
+        frozen,
+        objective,
+        on_images,
+        lambda p, _: nnx.merge(graph, p, rest),
+        "vertices",
+        Pictures(predict, face_sheet),
     )

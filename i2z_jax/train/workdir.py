@@ -3,8 +3,8 @@
 
 workdir/config.json     what the run was started with
 workdir/frozen.json     hashes of the weights it reads and does not train
-workdir/metrics.jsonl   one line a logged step
-workdir/checkpoints/    written by `checkpoint.py`
+workdir/metrics.jsonl   one line a logged step; `log.py` has its neighbours
+workdir/checkpoints/    written by `checkpoint/runs.py`
 workdir/.lock           held while a process trains here
 """
 
@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,9 @@ from i2z_jax.records import to_json
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 
 PyTree = Any
+
+# Options that change nothing of what is learned: a run may go on with others.
+FREE = {"run.result", "run.workers", "run.loop.keep", "run.loop.profile_steps"}
 
 
 @contextmanager
@@ -62,7 +66,8 @@ def _locked(workdir: Path) -> Iterator[None]:
 
 
 def remember_config(workdir: Path, config: Any) -> None:
-    """Write the configuration of a new run; compare that of a resumed one.
+    """Write the configuration of a new run; compare that of a resumed one, but for
+    what is `FREE`.
 
     A run that never saved has nothing to protect: its configuration is replaced.
 
@@ -71,7 +76,7 @@ def remember_config(workdir: Path, config: Any) -> None:
             processes of this one were started with different ones; the fields that
             differ are named.
     """
-    differs, path = _remember(workdir / "config.json", to_json(config))
+    differs, path = _remember(workdir / "config.json", to_json(config), free=FREE)
     if differs:
         raise InputError(
             f"this run was started differently: {differs}",
@@ -112,7 +117,9 @@ def remember_frozen(workdir: Path, frozen: Mapping[str, PyTree]) -> None:
         )
 
 
-def _remember(path: Path, content: Any) -> tuple[str, Path]:
+def _remember(
+    path: Path, content: Any, free: AbstractSet[str] = frozenset()
+) -> tuple[str, Path]:
     """Write JSON if the run is new; how it differs from what is there or, if the
     processes do not agree, from what the first one has."""
     text = json.dumps(content, indent=2) + "\n"
@@ -134,17 +141,19 @@ def _remember(path: Path, content: Any) -> tuple[str, Path]:
         path.read_text() if is_first_process() and saved and path.exists() else ""
     )
     if before:
-        return _differences(_flat(json.loads(before)), now), path
+        return _differences(_flat(json.loads(before)), now, free), path
     if is_first_process():
         with write_aside(path, overwrite=True) as aside:
             aside.write_text(text)
     return "", path
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+def _differences(
+    before: dict[str, Any], now: dict[str, Any], free: AbstractSet[str] = frozenset()
+) -> str:
     differs = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
-        for name in sorted(before.keys() | now.keys())
+        for name in sorted((before.keys() | now.keys()) - free)
         if before.get(name) != now.get(name)
     ]
     more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""

@@ -21,11 +21,17 @@ def abstract():
     )
 
 
-def saved(directory, steps, keep=2):
+def saved(directory, steps, keep=2, scores=None):
     checkpoints = RunCheckpoints(directory, keep=keep)
     for step in steps:
-        checkpoints.save(step, tree(float(step)), {"data": {"next": step * 10}})
+        score = (scores or {}).get(step)
+        extras = {"data": {"next": step * 10}}
+        checkpoints.save(step, tree(float(step)), extras, score=score)
     checkpoints.close()
+
+
+def on_disk(directory):
+    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit())
 
 
 def test_newest_comes_back_with_its_data_position(tmp_path):
@@ -34,8 +40,41 @@ def test_newest_comes_back_with_its_data_position(tmp_path):
     assert restored.step == 3
     assert restored.extras == {"data": {"next": 30}}
     np.testing.assert_array_equal(restored.state["a"], np.full((64, 64), 3.0))
-    kept = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
-    assert kept == [2, 3]
+    assert on_disk(tmp_path) == [2, 3]
+
+
+def test_the_best_stays_beside_the_newest(tmp_path):
+    # Step 3 has none; 2 and 6 are equals, of which the first is the best.
+    scores = {1: 0.5, 2: -0.1, 4: 0.3, 5: 0.4, 6: -0.1, 7: 0.2}
+    for steps in ((1, 2, 3), (4, 5), (6, 7)):  # three processes
+        saved(tmp_path, steps, scores=scores)
+    assert on_disk(tmp_path) == [2, 6, 7]
+    checkpoints = RunCheckpoints(tmp_path)
+    assert checkpoints.best == 2
+    assert checkpoints.scores == {2: -0.1, 6: -0.1, 7: 0.2}
+    best = checkpoints.restore_best(abstract())
+    assert (best.step, float(best.state["a"][0, 0])) == (2, 2.0)
+    assert checkpoints.restore(abstract()).step == 7
+    saved(tmp_path, [8, 9], scores={8: -0.2})
+    assert on_disk(tmp_path) == [8, 9]
+
+
+def test_no_best_where_nothing_was_judged(tmp_path):
+    saved(tmp_path, [1, 2])
+    checkpoints = RunCheckpoints(tmp_path)
+    assert checkpoints.best is None
+    assert checkpoints.restore_best(abstract()) is None
+
+
+def test_a_damaged_best_gives_way_to_the_next(tmp_path, capsys):
+    saved(tmp_path, [1, 2, 3], keep=3, scores={1: 0.2, 2: 0.1, 3: 0.3})
+    for file in (tmp_path / "2" / "state").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    checkpoints = RunCheckpoints(tmp_path)
+    assert checkpoints.restore_best(abstract()).step == 1
+    assert "not readable, step 2" in capsys.readouterr().err
+    assert checkpoints.best == 1
 
 
 def test_an_empty_folder_is_a_new_run(tmp_path):

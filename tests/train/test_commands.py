@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +25,8 @@ from i2z_jax.train import labels
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.workdir import hold
 from tests import toy
+from tests.train import event_file
+from tests.train.test_pictures import LEFT, SIDE, TOP
 
 
 def logged(workdir):
@@ -66,6 +69,62 @@ def test_every_stage_logs_and_measures_held_out_data(toy_models):
         assert np.isfinite(lines[-1]["eval/loss"])
     assert "eval/nme" in logged(toy_models["hourglass"].parent)[-1]
     assert "eval/reprojection" in logged(toy_models["system"].parent)[-1]
+
+
+def test_every_stage_shows_held_out_examples(toy_models):
+    """In TensorBoard: the truth, which does not depend on the network, and figures."""
+    columns = {"hourglass": 3, "vgg": 3, "dam": 3, "system": 3}
+    for name, count in columns.items():
+        board = toy_models[name].parent / "tensorboard"
+        ((step, tag), picture) = next(iter(event_file.pictures(board).items()))
+        assert (step, tag) == (6, "held_out")
+        panels = picture[TOP : TOP + SIDE, LEFT:].reshape(SIDE, count, SIDE, 3)
+        assert all(panels[:, k].std() > 10 for k in range(count))
+        last = logged(toy_models[name].parent)[-1]
+        curves = event_file.curves(board)
+        for figure, value in last.items():
+            if figure != "step":
+                assert curves[6, figure] == pytest.approx(value)
+    views = Views(toy_models["data"], "test", fields=("texture",))
+    board = toy_models["dam"].parent / "tensorboard"
+    seen = event_file.pictures(board)[6, "held_out"][TOP : TOP + SIDE, LEFT:][:, :SIDE]
+    small = cv2.resize(seen, (toy.TEXTURE, toy.TEXTURE), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(np.int32(small[::-1]), views[0]["texture"], atol=20)
+
+
+def test_the_result_is_the_last_network_or_the_best(toy_models, tmp_path, capsys):
+    """With a figure that has its least in the middle of the run."""
+    loop = replace(toy.RUN.loop, evaluate_every=2, best="eval/vertex_mm")
+    run = replace(toy.RUN, loop=replace(loop, best_is="most"))
+    last = weights(toy.dam(toy_models["data"], tmp_path, run=run))
+    figures = {
+        line["step"]: line["eval/vertex_mm"]
+        for line in logged(tmp_path)
+        if "eval/vertex_mm" in line
+    }
+    best = max(figures, key=figures.__getitem__)
+    assert best < 6  # the error falls: the most is not at the end
+    said = capsys.readouterr().err
+    assert f"{figures[best]:.4g} at step {best} (best)" in said
+    assert f"{figures[6]:.4g} at step 6 (last): the result is the last" in said
+    assert_equal(last, weights(toy_models["dam"]))  # looking changes nothing
+    # The finished run, asked for the other one: nothing is trained.
+    before = (tmp_path / "metrics.jsonl").read_text()
+    other = weights(
+        toy.dam(toy_models["data"], tmp_path, run=replace(run, result="best"))
+    )
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+    name = "decoder.mesh.kernel"
+    assert (other[name] != last[name]).any()
+
+
+def test_a_best_that_nothing_can_tell_is_refused(toy_models, tmp_path):
+    loop = replace(toy.RUN.loop, best="eval/nme")
+    with pytest.raises(InputError, match=r"no held-out figure eval/nme .*eval/loss"):
+        toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, loop=loop))
+    run = replace(toy.RUN, loop=replace(loop, best=""), result="best")
+    with pytest.raises(InputError, match="nothing says which checkpoint"):
+        toy.dam(toy_models["data"], tmp_path, run=run)
 
 
 def test_streams_and_decoder_are_not_trained(toy_models):

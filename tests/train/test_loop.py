@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loop: what is saved, what is repeated, and how it ends, on a toy objective."""
 
+import gzip
 import json
 import os
 import random
@@ -48,7 +49,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("how", "times"),
-    [(signal.SIGTERM, 3), (signal.SIGKILL, 7)],
+    [(signal.SIGTERM, 3), (signal.SIGKILL, 6)],
     ids=["SIGTERM", "SIGKILL"],
 )
 def test_an_interrupted_run_repeats_the_uninterrupted_one(
@@ -73,6 +74,64 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
     final, logged = finish(start(tmp_path)), metrics(tmp_path)
     assert final == uninterrupted[0]
     assert logged == uninterrupted[1]
+
+
+def test_killed_while_it_saves(tmp_path, uninterrupted):
+    """In its first save, then in the second, ...: each starts from another one."""
+    for number in (1, 2, 3, 4, 2):
+        process = start(tmp_path, "--die-in-save", str(number))
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+    assert finish(start(tmp_path)) == uninterrupted[0]
+    assert metrics(tmp_path) == uninterrupted[1]
+
+
+def test_the_best_of_all_evaluations_stays_on_disk(uninterrupted):
+    final, logged = uninterrupted
+    found = {x["step"]: x["eval/distance"] for x in logged if "eval/distance" in x}
+    best = min(found, key=found.__getitem__)
+    assert 4 < best < 52  # else it is one of the newest anyway
+    assert final["best"][0] == best
+    assert abs(final["best"][1][0] - 0.75) == pytest.approx(found[best])
+    assert sorted(final["on disk"]) == [best, 56, 60]
+
+
+def test_a_full_disk_ends_the_run_and_costs_the_interval(tmp_path, uninterrupted):
+    process = start(tmp_path, "--die-in-save", "3")
+    process.communicate(timeout=60)
+    process = start(tmp_path, "--largest-file", "8000")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "checkpoint cannot be written" in err
+    assert "free disk space" in err
+    assert "Traceback" not in err
+    assert finish(start(tmp_path)) == uninterrupted[0]
+    assert metrics(tmp_path) == uninterrupted[1]
+
+
+def test_a_trace_of_the_steps_that_were_asked_for(tmp_path):
+    finish(start(tmp_path, "--profile", "3"))
+    (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
+    events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    steps = {int(e["args"]["step_num"]) for e in events if e.get("name") == "train"}
+    assert steps == {10, 11, 12}
+
+
+def test_what_the_machine_did_is_on_record(tmp_path):
+    finish(start(tmp_path))
+    found = json.loads((tmp_path / "machine.json").read_text())
+    needs = found["needed_bytes_per_device"]
+    # 3 + 64² float32; Adam keeps two of each and a counter; a batch is 4 x 3.
+    assert needs["parameters"] == 4 * (3 + 64**2)
+    assert needs["moments"] == 2 * needs["parameters"] + 4
+    assert (needs["frozen"], needs["batch"]) == (0, 4 * 4 * 3)
+    assert needs["total"] == sum(v for k, v in needs.items() if k != "total")
+    assert found["peak_of"] == "process"
+    assert found["peak_bytes"] > needs["total"]
+    seconds = found["seconds"]
+    parts = sum(v for k, v in seconds.items() if k != "elapsed")
+    assert parts == pytest.approx(seconds["elapsed"], abs=1e-3)
+    assert {"data", "step", "save", "evaluate", "log", "compile"} < set(seconds)
 
 
 def test_an_endless_nan_stops_with_the_step_range(tmp_path):

@@ -2,11 +2,14 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from i2z_jax.errors import InputError
+from i2z_jax.train.log import Clock, RunLog
 from i2z_jax.train.workdir import MetricsLog, hold, remember_config
 
 
@@ -54,6 +57,42 @@ def test_resuming_with_other_options_names_them(tmp_path):
     assert "steps was 10, is 11" in str(error.value)
     assert "inner.sizes was [1, 2], is [1, 3]" in str(error.value)
     assert "rate" not in str(error.value)
+
+
+@dataclass(frozen=True)
+class Loop:
+    steps: int = 10
+    keep: int = 2
+
+
+@dataclass(frozen=True)
+class Options:
+    workers: int = 0
+    result: str = "last"
+    loop: Loop = Loop()
+
+
+@dataclass(frozen=True)
+class Command:
+    run: Options = Options()
+
+
+def test_what_changes_nothing_that_is_learned_may_change(tmp_path):
+    (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+    remember_config(tmp_path, Command())
+    remember_config(tmp_path, Command(Options(4, "best", Loop(keep=9))))
+    with pytest.raises(InputError, match=r"run\.loop\.steps was 10, is 11"):
+        remember_config(tmp_path, Command(Options(4, "best", Loop(steps=11))))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_full_disk_is_one_line(tmp_path):
+    with closing(RunLog(tmp_path, 0, 1, Clock())) as log:
+        lines = tmp_path / "metrics.jsonl"
+        lines.unlink()
+        lines.symlink_to("/dev/full")
+        with pytest.raises(InputError, match=r"No space left .*free disk space"):
+            log.evaluation(1, {"eval/loss": 1.0}, {})
 
 
 def test_metrics_after_the_restored_step_are_written_again(tmp_path):

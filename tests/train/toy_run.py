@@ -3,6 +3,9 @@
 
 import argparse
 import json
+import os
+import resource
+import signal
 import sys
 import time
 from functools import partial
@@ -13,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
-from i2z_jax.train.loop import LoopConfig, run_loop
+from i2z_jax.train.loop import CHECKPOINTS, LoopConfig, abstract, run_loop
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import hold
@@ -43,8 +47,29 @@ class Counting:
 
 
 def objective(params, stats, frozen, batch, key):
-    noise = jax.random.normal(key, params.shape)
-    return jnp.mean((batch @ (params + 0.1 * noise) - 1) ** 2), ({}, stats)
+    noise = jax.random.normal(key, params["w"].shape)
+    error = jnp.mean((batch @ (params["w"] + 0.1 * noise) - 1) ** 2)
+    return error + jnp.sum(params["ballast"]), ({}, stats)
+
+
+def far_from(target, state, done):
+    """Least somewhere in the middle of the run, on the way of the first parameter."""
+    return {"distance": abs(float(state.params["w"][0]) - target)}
+
+
+def die_in_save(number):
+    """As `kill -9` would, while the checkpoint `number` of this process is written."""
+    real = RunCheckpoints.save
+    saves = []
+
+    def save(self, step, *arguments, **keywords):
+        real(self, step, *arguments, **keywords)
+        saves.append(step)
+        if len(saves) == number:
+            assert self._checkpointer.is_saving_in_progress()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunCheckpoints.save = save  # pyrefly: ignore
 
 
 def main():
@@ -53,12 +78,26 @@ def main():
     parser.add_argument("--slow", action="store_true")
     parser.add_argument("--nan-from", type=int)
     parser.add_argument("--nan-steps", type=int, default=10**9)
+    parser.add_argument("--die-in-save", type=int, default=0)
+    parser.add_argument("--largest-file", type=int, default=resource.RLIM_INFINITY)
+    parser.add_argument("--profile", type=int, default=0)
     options = parser.parse_args()
+    die_in_save(options.die_in_save)
+    # Written files that outgrow it fail as on a full disk.
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (options.largest_file, resource.RLIM_INFINITY)
+    )
     optimizer = optax.adam(1e-2)
+    ballast = jax.random.normal(jax.random.key(0), (64, 64))
+    state = TrainState.create(
+        {"w": jnp.ones(3), "ballast": 0 * ballast + ballast}, {}, optimizer
+    )
+    shapes = abstract(state)
     with hold(options.workdir):
         try:
             state = run_loop(
-                TrainState.create(jnp.ones(3), {}, optimizer),
+                state,
                 {},
                 step=partial(
                     train_step, objective=objective, optimizer=optimizer, seed=1
@@ -66,12 +105,24 @@ def main():
                 batches=Counting(options),
                 put=jnp.asarray,
                 workdir=options.workdir,
-                config=LoopConfig(steps=60, log_every=5, save_every=7, bad_steps=10),
+                config=LoopConfig(
+                    steps=60, log_every=5, save_every=7, bad_steps=10,
+                    evaluate_every=4, best="eval/distance",
+                    profile_steps=options.profile,
+                ),
                 batch_size=4,
-            )
+                evaluate=partial(far_from, 0.75),
+            )  # fmt: skip
         except InputError as error:
             sys.exit(str(error))
-    final = {"params": np.float64(state.params).tolist(), "skipped": int(state.skipped)}
+    checkpoints = RunCheckpoints(options.workdir / CHECKPOINTS)
+    best = checkpoints.restore_best(shapes)
+    final = {
+        "params": np.float64(state.params["w"]).tolist(),
+        "skipped": int(state.skipped),
+        "best": best and [best.step, np.float64(best.state.params["w"]).tolist()],
+        "on disk": [int(p.name) for p in sorted(options.workdir.glob("check*/[0-9]*"))],
+    }
     print(json.dumps(final))
 
 

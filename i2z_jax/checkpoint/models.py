@@ -4,7 +4,7 @@
 `model.json` is the `ModelCard`: what the model is, where it came from and under which
 licence. `weights/` is an Orbax checkpoint of one flat dictionary, dotted path to
 float32 array. Both know nothing of devices: a folder written by a pod loads on a
-laptop. The only file that knows Orbax.
+laptop.
 """
 
 import json
@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from i2z_jax import __version__, console, records
+from i2z_jax import __version__, records
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
@@ -70,7 +70,7 @@ def build(architecture: str, config: Any, *, dtype: Any = jnp.float32) -> nnx.Mo
 
 def named_arrays(module: nnx.Module) -> dict[str, Any]:
     """All arrays of a module by dotted path, as in `blocks.0.conv.kernel`."""
-    return _named(nnx.state(module))
+    return named(nnx.state(module))
 
 
 def fill(module: nnx.Module, arrays: Mapping[str, Any]) -> nnx.Module:
@@ -172,7 +172,7 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
         if stored is None:
             raise ValueError("its index is damaged")
         what = "the weights are another model's"
-        _refuse_other_arrays(stored, wanted, where=weights, what=what)
+        refuse_other_arrays(stored, wanted, where=weights, what=what)
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         abstract = {
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
@@ -186,9 +186,14 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
         raise InputError(what, where=weights) from error
 
 
-def _refuse_other_arrays(
+def refuse_other_arrays(
     stored: Mapping[str, Any], wanted: Mapping[str, Any], *, where: Path, what: str
 ) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        InputError: `what`, and a list of what differs.
+    """
     differs = [f"no {path}" for path in wanted.keys() - stored.keys()]
     differs += [f"{path} is too many" for path in stored.keys() - wanted.keys()]
     differs += [
@@ -202,7 +207,8 @@ def _refuse_other_arrays(
         raise InputError(f"{what}: {some}{more}", where=where)
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a tree by dotted path."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {_dotted(path): leaf for path, leaf in leaves}
 
@@ -210,111 +216,3 @@ def _named(tree: Any) -> dict[str, Any]:
 def _dotted(path: tuple[Any, ...]) -> str:
     # The last step of an NNX path is the variable's own `.value`.
     return jax.tree_util.keystr(path, simple=True, separator=".").removesuffix(".value")
-
-
-class Restored(NamedTuple):
-    """What a run goes on from."""
-
-    step: int
-    state: Any
-    # JSON facts saved with the state: the data iterator's position.
-    extras: dict[str, Any]
-
-
-class RunCheckpoints:
-    """The checkpoints of one training run: written in the background, newest last.
-
-    A step's folder appears when it is whole; what a killed process was writing is
-    swept away by the next one. Every process of a run makes one of these and calls it
-    at the same steps.
-
-    Args:
-        directory: `WORKDIR/checkpoints`.
-        keep: how many of the newest stay on disk.
-    """
-
-    def __init__(self, directory: str | Path, *, keep: int = 2):
-        self._directory = Path(directory).absolute()
-        self._checkpointer = ocp.training.Checkpointer(
-            self._directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=True,
-        )
-
-    def save(self, step: int, state: Any, extras: dict[str, Any]) -> None:
-        """Save a tree of arrays and JSON facts; returns when `state` may be donated.
-
-        Raises:
-            InputError: this save, or the one before that ran in the background,
-                could not be written.
-        """
-        try:
-            self._checkpointer.wait()
-            self._checkpointer.save_checkpointables_async(
-                step,
-                {"state": state},
-                custom_metadata=extras,
-                overwrite=True,  # of one that could not be read
-            )
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
-
-    def restore(self, abstract: Any) -> Restored | None:
-        """The newest readable checkpoint, on the devices `abstract` names; or None.
-
-        Args:
-            abstract: the tree of the state as `jax.ShapeDtypeStruct`s with shardings.
-                A checkpoint from any number of devices fits.
-
-        Raises:
-            InputError: there are checkpoints, and none can be read; or one can, and is
-                of another tree than `abstract`: what differs is listed.
-        """
-        failures = []
-        for entry in sorted(self._checkpointer.checkpoints, key=lambda e: -e.step):
-            try:
-                state = self._checkpointer.load_checkpointables(
-                    entry.step, {"state": abstract}
-                )["state"]
-                extras = self._checkpointer.metadata(entry.step).custom_metadata
-            except (ValueError, OSError, KeyError) as error:
-                self._refuse_another_tree(entry.step, abstract)
-                failures.append(f"step {entry.step}: {str(error)[:120]}")
-                console.err.print(f"checkpoint not readable, {failures[-1]}")
-                continue
-            return Restored(entry.step, state, dict(extras or {}))
-        if failures:
-            raise InputError(
-                f"no checkpoint can be read ({'; '.join(failures)})",
-                where=self._directory,
-                fix="give another --workdir to start anew",
-            )
-        return None
-
-    def _refuse_another_tree(self, step: int, abstract: Any) -> None:
-        try:
-            stored = self._checkpointer.metadata(step).metadata
-        except (ValueError, OSError, KeyError):
-            return  # it is damaged
-        if not stored:
-            return
-        _refuse_other_arrays(
-            _named(stored),
-            _named(abstract),
-            where=self._directory / str(step),
-            what="the checkpoint is of another network or optimiser",
-        )
-
-    def close(self) -> None:
-        """Wait for what is being written."""
-        try:
-            self._checkpointer.close()
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: Exception) -> InputError:
-        return InputError(
-            f"checkpoint cannot be written ({str(error).splitlines()[0]})",
-            where=self._directory,
-            fix="free disk space; the run goes on from its last whole checkpoint",
-        )

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small parts of pictures, for training and evaluation alike: dots, heat, sheets."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from i2z_jax.types import Float, NDArray, UInt8
+
+INK, PAPER = (40, 40, 40), (255, 255, 255)
+GREEN, RED = (60, 220, 90), (255, 70, 60)
+
+
+def heat(values: Float[NDArray, "*b"], limit: float) -> Float[NDArray, "*b 3"]:
+    """Colours of 0 (dark) to `limit` (yellow) and beyond, RGB in [0, 1]."""
+    level = np.clip(values / max(limit, 1e-9), 0, 1).reshape(-1, 1)
+    bgr = cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)
+    return bgr[:, 0, ::-1].reshape(*values.shape, 3).astype(np.float32) / 255
+
+
+def with_points(
+    picture: UInt8[NDArray, "h w 3"],
+    points: Float[NDArray, "l 2"],
+    colour: tuple[int, int, int],
+) -> UInt8[NDArray, "h w 3"]:
+    """Dots at points in px (centres at +0.5)."""
+    picture = picture.copy()
+    bits = 4  # sub-pixel centres
+    for x, y in np.rint((points - 0.5) * 2**bits).astype(int).tolist():
+        cv2.circle(picture, (x, y), 30, colour, -1, cv2.LINE_AA, bits)
+    return picture
+
+
+def sheet(
+    rows: Sequence[tuple[str, Sequence[UInt8[NDArray, "h w 3"]]]],
+    columns: Sequence[str],
+    title: str,
+) -> UInt8[NDArray, "_ _ 3"]:
+    """Pictures of one size in a grid, columns named on top, rows at the left."""
+    side = rows[0][1][0].shape[1]
+    margin, head = 120, 26
+    lines = []
+    for name, pictures in rows:
+        line = np.hstack([np.full((side, margin, 3), 255, np.uint8), *pictures])
+        canvas = Image.fromarray(line)
+        draw = ImageDraw.Draw(canvas)
+        draw.multiline_text((10, side / 2), name, INK, font(14), anchor="lm")
+        lines.append(np.asarray(canvas))
+    width = margin + side * len(columns)
+    canvas = Image.new("RGB", (width, head), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, name in enumerate(columns):
+        draw.text((margin + side * (i + 0.5), head / 2), name, INK, font(14), "mm")
+    return titled(np.vstack([np.asarray(canvas), *lines]), title)
+
+
+def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w 3"]:
+    """A picture under a line that says what it is."""
+    canvas = Image.new("RGB", (picture.shape[1], 34), PAPER)
+    ImageDraw.Draw(canvas).text((10, 17), title, INK, font(16), anchor="lm")
+    return np.vstack([np.asarray(canvas), picture])
+
+
+def font(size: int):
+    """Pillow's own, at a size in px."""
+    return ImageFont.load_default(size)

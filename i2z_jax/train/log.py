@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run says of itself: lines, curves, pictures, and where its time went.
+
+workdir/metrics.jsonl   one line a logged step, see `workdir.MetricsLog`
+workdir/tensorboard/    the same as curves, and pictures of held-out examples
+workdir/machine.json    devices, compile time, memory and seconds of the last process
+
+Written by the first process of a run; in the others all of this does nothing.
+"""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from i2z_jax import console
+from i2z_jax.errors import InputError
+from i2z_jax.files import FULL, write_aside
+from i2z_jax.sharding import is_first_process
+from i2z_jax.train import memory
+from i2z_jax.train.board import Board
+from i2z_jax.train.memory import Memory
+from i2z_jax.train.workdir import MetricsLog
+from i2z_jax.types import NDArray, UInt8
+
+
+class Clock:
+    """Seconds of the loop by what they went into.
+
+    `step` is the devices' work as far as the host waited for it: what it did
+    meanwhile (`data`, mostly) took no longer for it.
+    """
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+        self._total: dict[str, float] = {}
+        self._before: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self._total[what] = self._total.get(what, 0.0) + spent
+
+    def split(self) -> dict[str, float]:
+        """Seconds since the last call."""
+        since = {k: v - self._before.get(k, 0.0) for k, v in self._total.items()}
+        self._before = dict(self._total)
+        return {what: round(seconds, 4) for what, seconds in since.items()}
+
+    def total(self) -> dict[str, float]:
+        """Seconds since the start; what went into nothing named is `other`."""
+        elapsed = time.perf_counter() - self._start
+        other = elapsed - sum(self._total.values())
+        seconds = {**self._total, "other": other, "elapsed": elapsed}
+        return {what: round(value, 4) for what, value in seconds.items()}
+
+
+class RunLog:
+    """The files above, from `start` on.
+
+    What it is told to write raises InputError where the disk is full.
+
+    Args:
+        workdir: held by this process.
+        start: the step that the run goes on from.
+        batch_size: images in a batch, for images/s.
+        clock: of the loop.
+    """
+
+    def __init__(self, workdir: Path, start: int, batch_size: int, clock: Clock):
+        self._writes = is_first_process()
+        self._workdir, self._start = workdir, start
+        self._batch_size, self._clock = batch_size, clock
+        self._machine: dict[str, Any] = {}
+        self._last = (time.perf_counter(), start)
+        if self._writes:
+            self._lines = MetricsLog(workdir, start)
+            with self._writing():
+                self._board = Board(workdir / "tensorboard", start)
+
+    def step(self, done: int, values: Mapping[str, float]) -> None:
+        """Loss, terms and norms after `done` steps."""
+        if not self._writes:
+            return
+        if "peak_bytes" not in self._machine:
+            peak = memory.peak()
+            console.err.print(f"peak memory so far {peak}")
+            self._note(peak_bytes=peak.size, peak_of=peak.of)
+        now = time.perf_counter()
+        then, before = self._last
+        self._last = (now, done)
+        rate = (done - before) * self._batch_size / max(now - then, 1e-9)
+        # Under one key, because it is the one part that no two runs share.
+        speed = {"images_per_s": round(rate, 2), "seconds": self._clock.split()}
+        with self._writing():
+            self._lines.write(done, {**values, "speed": speed})
+            self._board.curves(done, {**values, "images_per_s": rate})
+
+    def evaluation(
+        self,
+        done: int,
+        figures: Mapping[str, float],
+        pictures: Mapping[str, UInt8[NDArray, "h w 3"]],
+    ) -> None:
+        """Figures and pictures of held-out examples after `done` steps."""
+        if not self._writes:
+            return
+        with self._writing():
+            self._lines.write(done, dict(figures))
+            self._board.curves(done, figures)
+            self._board.pictures(done, pictures)
+
+    def compiled(self, seconds: float, needed: Memory) -> None:
+        """What is known before the first step."""
+        console.err.print(f"compiled in {seconds:.1f} s; needs {needed}")
+        self._note(
+            devices=f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            processes=jax.process_count(),
+            compile_s=round(seconds, 2),
+            needed_bytes_per_device={**needed._asdict(), "total": needed.total},
+        )
+
+    def finished(self, done: int) -> None:
+        """Where the time of this process went, if it took a step."""
+        if not self._writes or done == self._start:
+            return
+        seconds = self._clock.total()
+        elapsed = seconds["elapsed"]
+        shares = ", ".join(
+            f"{what} {100 * spent / elapsed:.1f} %"
+            for what, spent in sorted(seconds.items(), key=lambda item: -item[1])
+            if what != "elapsed"
+        )
+        steps = done - self._start
+        console.err.print(f"{steps} steps in {elapsed:.1f} s: {shares}")
+        self._note(steps=steps, seconds=seconds)
+
+    def close(self) -> None:
+        """Write out what is left."""
+        if self._writes:
+            with self._writing():
+                self._board.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise InputError(
+                f"cannot write ({error.strerror})",
+                where=self._workdir,
+                fix="free disk space; the run goes on from its last whole checkpoint",
+            ) from error
+
+    def _note(self, **facts: Any) -> None:
+        if not self._writes:
+            return
+        self._machine |= facts
+        with write_aside(self._workdir / "machine.json", overwrite=True) as aside:
+            aside.write_text(json.dumps(self._machine, indent=2) + "\n")
