@@ -103,9 +103,9 @@ def test_labels_move_with_the_crop():
     for example in draw_views(pictures, 3, size=SIZE, seed=5):
         row = int(np.flatnonzero((pictures.z == example["z"]).all(1))[0])
         same = [
-            augment_regression(
-                pictures[row], np.random.default_rng([5, k]), size=SIZE
-            )["pose"]
+            augment_regression(pictures[row], np.random.default_rng([5, k]), size=SIZE)[
+                "pose"
+            ]
             for k in range(3)
         ]
         assert any(np.array_equal(pose, example["pose"]) for pose in same)
