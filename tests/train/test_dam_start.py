@@ -14,6 +14,7 @@ from i2z_jax.train.dam_start import start_from_meshes
 
 CONFIG = DAMConfig(z_size=8, vertices=40, texture_size=8)
 RANK = 5
+PUBLISHED = DAMWeights()
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def meshes(rng):
     return neutral + np.einsum("mk,knc->mnc", rng.normal(size=(300, RANK)), shapes)
 
 
-def started(meshes, config=CONFIG, weights=DAMWeights()):
+def started(meshes, config=CONFIG, weights=PUBLISHED):
     dam = DAM(config, rngs=Keys(0))
     mean = meshes.mean(0)
     dam.statistics.set(vert_mean=mean, vert_var=((meshes - mean) ** 2).mean())
