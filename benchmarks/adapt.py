@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An adaptation step on cached features, and the same with the streams in it.
+
+What a clip takes is worked out from the two steps that were measured and from the
+streams' own time: of `frames` frames, each in the cache once and in every epoch once
+as the first of a pair, with as many lab views.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.device import Rates
+from benchmarks.measure import Contender, Row, compiled, program, race, row
+from benchmarks.networks import random_batch, random_system
+from benchmarks.suite import Options
+from i2z_jax.data.landmarks68 import PARTS
+from i2z_jax.geometry.topology import texel_map
+from i2z_jax.objectives.adapt import AdaptWeights, FaceMesh, Lab
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.sharding import create_mesh
+from i2z_jax.system import System
+from i2z_jax.train.adapt_data import Labelled, Material, Video
+from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.optim import OptimizerConfig, build_optimizer
+from i2z_jax.train.run import create_state
+from i2z_jax.train.step import train_step
+
+EPOCHS = 10
+CACHED, UNCACHED = "features cached", "streams in the step"
+
+
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
+    """Both steps, the streams alone, and the clip."""
+    dtype = jnp.dtype(options.dtype)
+    system = random_system(options.sizes, dtype)
+    mesh = create_mesh(devices=jax.devices()[:1])
+    for pairs in options.batches("adapt"):
+        material = _material(system, options, 2 * pairs, dtype, mesh)
+        stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+        optimizer = build_optimizer(OptimizerConfig(), 10_000)
+        rows = np.arange(pairs, dtype=np.int32)
+        batch = jax.device_put({"pairs": {"row": 2 * rows}, "replay": {"row": rows}})
+        images = material.video.frames.image
+        look = partial(_look, system, dtype)
+
+        def uncached(params, stats, frozen, batch, key, look=look, objective=None):
+            # Into the rows that the step gathers: what is in the cache is not read.
+            maps, n = look(frozen["images"]), len(frozen["images"]) * 2 // 3
+            head, tail = (jax.tree.map(lambda x, s=s: x[s], maps) for s in _parts(n))
+            frames = frozen["frames"]._replace(maps=head)
+            replay = frozen["replay"]._replace(maps=tail)
+            frozen = frozen | {"frames": frames, "replay": replay}
+            return objective(params, stats, frozen, batch, key)
+
+        contenders = {}
+        for name in (CACHED, UNCACHED):
+            frozen, objective = stage.frozen, stage.objective
+            if name == UNCACHED:
+                views = jnp.concatenate([images, images[:pairs]])
+                frozen = frozen | {"images": views}
+                objective = partial(uncached, objective=stage.objective)
+            contenders[name] = _step(stage, frozen, objective, optimizer, batch, mesh)
+        case = options.case(pairs)
+        found = list(
+            race(
+                "adapt", f"pairs {case}", contenders,
+                rounds=options.rounds, rates=rates, items=pairs,
+            )
+        )  # fmt: skip
+        yield from found
+        streams = {"streams": program(look, images)}
+        (alone,) = race(
+            "adapt", f"frames {case}", streams,
+            rounds=options.rounds, rates=rates, items=2 * pairs,
+        )  # fmt: skip
+        yield alone
+        yield from _clip(found, alone, options, pairs, rates)
+
+
+def _parts(n: int) -> tuple[slice, slice]:
+    return slice(0, n), slice(n, None)
+
+
+def _look(system: System, dtype, images):
+    maps = system.net.streams(unit_range(images))
+    return jax.tree.map(lambda x: x.astype(dtype), maps)
+
+
+def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:
+    states = [create_state(stage, optimizer, mesh)]
+    step, seconds, cost = compiled(
+        partial(train_step, objective=objective, optimizer=optimizer, seed=0),
+        states[0],
+        frozen,
+        batch,
+        donate_argnums=0,
+    )
+
+    def call():
+        states[0], metrics = step(states[0], frozen, batch)
+        return metrics
+
+    return Contender(call, seconds, cost)
+
+
+def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> Iterator[Row]:
+    """The whole clip by both ways; medians of steps, added up."""
+    steps = EPOCHS * options.frames / pairs
+    once = {
+        # Frames, and as many lab views.
+        CACHED: 2 * options.frames / (2 * pairs),
+        UNCACHED: 0.0,
+    }
+    for each in found:
+
+        def total(name: str, each=each) -> float:
+            return steps * getattr(each, name) + once[each.name] * getattr(alone, name)
+
+        names = ("median_s", "low_s", "high_s", "cpu_s")
+        yield row(
+            "adapt",
+            f"{options.frames} frames, {EPOCHS} epochs, {options.case(pairs)}",
+            each.name,
+            EPOCHS * options.frames,
+            rates=rates,
+            first_s=None,
+            **{name: total(name) for name in names},
+        )
+
+
+def _material(system: System, options: Options, frames: int, dtype, mesh) -> Material:
+    host = random_batch(options.sizes, frames)
+    cache = build_cache(
+        system.net, host["image"], dtype=dtype, mesh=mesh, batch_size=frames
+    )
+    n = system.dam_card.config.vertices
+    vertices = np.tile(system.dam.statistics.vert_mean[...][None], (frames, 1, 1))
+    views = Labelled(cache.maps, *map(jnp.asarray, (host["pose"], vertices, host["z"])))
+    topology = system.topology
+    assert topology.landmark_faces is not None
+    assert topology.vertex_count == n
+    size = min(system.dam_card.config.texture_size, system.image_size)
+    on_contour = np.zeros(68, bool)
+    on_contour[PARTS["jaw"]] = True
+    face = FaceMesh(
+        jnp.asarray(topology.faces),
+        jax.tree.map(jnp.asarray, texel_map(topology, size)),
+        jnp.asarray(topology.landmark_faces),
+        jnp.asarray(topology.landmark_barycentric, jnp.float32),
+        jnp.zeros((68, 3)),
+        jnp.ones(68),
+        jnp.asarray(on_contour),
+    )
+    z = system.net_card.config.z_size
+    rows = np.arange(frames - 1, dtype=np.int32)
+    lab = Lab(jnp.zeros(z), jnp.ones(z))
+    return Material(Video(cache, rows, rows, None), views, None, lab, face)
