@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
+    {"compile_cache"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},
