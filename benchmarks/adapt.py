@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, compiled, program, race, row
@@ -46,25 +47,32 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         rows = np.arange(pairs, dtype=np.int32)
         batch = jax.device_put({"pairs": {"row": 2 * rows}, "replay": {"row": rows}})
         images = material.video.frames.image
-        look = partial(_look, system, dtype)
+        graph, weights = nnx.split(system.net)
 
-        def uncached(params, stats, frozen, batch, key, look=look, objective=None):
-            # Into the rows that the step gathers: what is in the cache is not read.
-            maps, n = look(frozen["images"]), len(frozen["images"]) * 2 // 3
-            head, tail = (jax.tree.map(lambda x, s=s: x[s], maps) for s in _parts(n))
-            frames = frozen["frames"]._replace(maps=head)
-            replay = frozen["replay"]._replace(maps=tail)
-            frozen = frozen | {"frames": frames, "replay": replay}
-            return objective(params, stats, frozen, batch, key)
+        def look(weights, images, graph=graph):
+            maps = nnx.merge(graph, weights).streams(unit_range(images))
+            return jax.tree.map(lambda x: x.astype(dtype), maps)
 
-        contenders = {}
-        for name in (CACHED, UNCACHED):
-            frozen, objective = stage.frozen, stage.objective
-            if name == UNCACHED:
-                views = jnp.concatenate([images, images[:pairs]])
-                frozen = frozen | {"images": views}
-                objective = partial(uncached, objective=stage.objective)
-            contenders[name] = _step(stage, frozen, objective, optimizer, batch, mesh)
+        def uncached(params, stats, frozen, batch, key, stage=stage, look=look):
+            # In the place of the cached rows, which nothing reads then.
+            maps = look(frozen["weights of net"], frozen["images"])
+            n = len(frozen["images"]) * 2 // 3
+            frames, views = (
+                frozen[name]._replace(maps=jax.tree.map(lambda x, s=s: x[s], maps))
+                for name, s in (("frames", slice(n)), ("replay", slice(n, None)))
+            )
+            frozen = frozen | {"frames": frames, "replay": views}
+            return stage.objective(params, stats, frozen, batch, key)
+
+        # Two frames and a lab view for each pair.
+        seen = {"weights of net": weights}
+        seen["images"] = jnp.concatenate([images, images[:pairs]])
+        contenders = {
+            CACHED: _step(stage, stage.frozen, stage.objective, optimizer, batch, mesh),
+            UNCACHED: _step(
+                stage, stage.frozen | seen, uncached, optimizer, batch, mesh
+            ),
+        }
         case = options.case(pairs)
         found = list(
             race(
@@ -73,22 +81,13 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             )
         )  # fmt: skip
         yield from found
-        streams = {"streams": program(look, images)}
+        streams = {"streams": program(look, weights, images)}
         (alone,) = race(
             "adapt", f"frames {case}", streams,
             rounds=options.rounds, rates=rates, items=2 * pairs,
         )  # fmt: skip
         yield alone
         yield from _clip(found, alone, options, pairs, rates)
-
-
-def _parts(n: int) -> tuple[slice, slice]:
-    return slice(0, n), slice(n, None)
-
-
-def _look(system: System, dtype, images):
-    maps = system.net.streams(unit_range(images))
-    return jax.tree.map(lambda x: x.astype(dtype), maps)
 
 
 def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:

@@ -7,6 +7,7 @@ or heavy is imported when the subject is.
 
 import importlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def run(names: Sequence[str], options: Options) -> list[Any]:
     for name in names:
         if name not in SUITE:
             raise InputError("no such benchmark", where=name, expected=", ".join(SUITE))
+    # PyTorch wants memory on the same GPU.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     import jax
 
     from benchmarks import device
