@@ -7,6 +7,7 @@ as the first of a pair, with as many lab views.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -107,29 +108,28 @@ def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:
     return Contender(call, seconds, cost)
 
 
-def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> Iterator[Row]:
-    """The whole clip by both ways; medians of steps, added up."""
+def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]:
+    """The whole clip by both ways, medians added up; the ratio is to the second."""
     steps = EPOCHS * options.frames / pairs
-    once = {
-        # Frames, and as many lab views.
-        CACHED: 2 * options.frames / (2 * pairs),
-        UNCACHED: 0.0,
-    }
-    for each in found:
-
-        def total(name: str, each=each) -> float:
-            return steps * getattr(each, name) + once[each.name] * getattr(alone, name)
-
-        names = ("median_s", "low_s", "high_s", "cpu_s")
-        yield row(
+    # Before the first step: the frames, and as many lab views.
+    before = {CACHED: 2 * options.frames / (2 * pairs), UNCACHED: 0.0}
+    rows = [
+        row(
             "adapt",
             f"{options.frames} frames, {EPOCHS} epochs, {options.case(pairs)}",
             each.name,
             EPOCHS * options.frames,
             rates=rates,
             first_s=None,
-            **{name: total(name) for name in names},
+            **{
+                name: steps * getattr(each, name)
+                + before[each.name] * getattr(alone, name)
+                for name in ("median_s", "low_s", "high_s", "cpu_s")
+            },
         )
+        for each in found
+    ]
+    return [replace(each, ratio=each.busy_s / rows[-1].busy_s) for each in rows]
 
 
 def _material(system: System, options: Options, frames: int, dtype, mesh) -> Material:

@@ -39,7 +39,6 @@ class Contender(NamedTuple):
     Attributes:
         compile_s: seconds of compiling, if that was done and timed before.
         cost: of one call, for a compiled program of JAX.
-        memory: bytes at its peak, where it is known in another way.
     """
 
     call: Callable[[], Any]

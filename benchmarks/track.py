@@ -59,7 +59,8 @@ def _whole(system: System, clip: Path, folder: Path, batch: int):
     networks = Networks(system, batch, clock)
     work = folder / "work"
     work.mkdir()
-    options = tracking.Options(min_confidence=-np.inf)
+    # Random landmarks are looked at and not believed: the face stays in its crop.
+    options = tracking.Options(min_confidence=2.0)
     tracking.run(networks, clip, work, options, opencv_detector)
     track = tracking.collect(work, clip, networks.size, -np.inf)
     assert track is not None
