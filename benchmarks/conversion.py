@@ -5,11 +5,14 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
+from benchmarks.device import Rates
+from benchmarks.measure import Cost, Row, row
+from benchmarks.suite import Options
 from i2z_jax.config import VGGConfig
 from i2z_jax.convert.torch_reference.vgg import TorchVGG
 
@@ -23,25 +26,18 @@ jnp.zeros(1).block_until_ready()
 def peak():  # ru_maxrss would count what the parent process had
     status = dict(line.split(":") for line in open("/proc/self/status"))
     return int(status["VmHWM"].split()[0]) * 1024
-before, start = peak(), time.perf_counter()
+before, start, cpu = peak(), time.perf_counter(), time.process_time()
 done = convert(sys.argv[1])
 save_model(sys.argv[2], done.module, done.card)
 written = time.perf_counter()
-print(json.dumps([written - start, peak() - before, before]))
+spent = time.process_time() - cpu
+print(json.dumps([written - start, spent, peak() - before, before]))
 """
 
 
-class Conversion(NamedTuple):
-    """Seconds and bytes; `peak` is above `baseline`, the libraries' own."""
-
-    seconds: float
-    peak: int
-    baseline: int
-    file: int
-
-
-def measure() -> Conversion:
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
     """Write a random VGG-19 checkpoint of the published size and convert it."""
+    del options
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "vgg19.pth"
         state = TorchVGG(VGGConfig()).state_dict()
@@ -51,4 +47,13 @@ def measure() -> Conversion:
         torch.save(state, path)
         command = [sys.executable, "-c", CONVERT, str(path), str(path.parent / "out")]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        return Conversion(*json.loads(done.stdout), path.stat().st_size)
+        seconds, cpu, peak, baseline = json.loads(done.stdout)
+        size = path.stat().st_size
+    # What no conversion can do without: the file read.
+    cost = Cost(0.0, float(size), peak)
+    yield row(
+        "conversion",
+        f"{size / 2**20:.0f} MiB, beside {baseline / 2**20:.0f} MiB of libraries",
+        "i2z_jax", 1, rates=rates, cost=cost,
+        first_s=None, median_s=seconds, low_s=seconds, high_s=seconds, cpu_s=cpu,
+    )  # fmt: skip

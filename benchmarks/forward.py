@@ -1,85 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`paper` forward on the CPU: both frozen streams against PyTorch, and the whole net.
+"""The encoder on crops: whole, and each frozen stream alone, against PyTorch."""
 
-The peer is the PyTorch reference of the converter, eager, channels-last, on as many
-threads as XLA has. Weights are random: the time does not depend on them.
-"""
-
-import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from flax import nnx
 
-from benchmarks.timing import Timing, race
-from i2z_jax.checkpoint import build, fill, named_arrays
-from i2z_jax.config import I2ZConfig
-from i2z_jax.convert.torch_reference.hourglass import TorchFAN
-from i2z_jax.convert.torch_reference.vgg import TorchVGG
-from i2z_jax.presets import PAPER
+from benchmarks.device import Rates
+from benchmarks.measure import Contender, Row, program, race
+from benchmarks.networks import random_batch, random_networks
+from benchmarks.suite import Options
+from i2z_jax.objectives.landmarks import unit_range
+
+# Of the largest value of the peer's result.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
+
+# What is measured, by name: of ours, and of the peer.
+PARTS: dict[str, tuple[Callable[..., Any], str]] = {
+    "encoder": (lambda net, x: tuple(net(x)[:2]), "encoder"),
+    "VGG": (lambda net, x: tuple(net.vgg(x)), "vgg"),
+    "hourglass": (lambda net, x: (net.hourglass(x)[-1],), "fan"),
+}
 
 
-def measure(batch: int, rounds: int) -> dict[str, dict[str, Timing]]:
-    """Races by title, for images of the preset's size."""
-    # Those this process may use (taskset), which is what XLA counts too.
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
-    size = PAPER.i2z.image_size
-    image = np.random.default_rng(0).random((batch, size, size, 3), np.float32)
-    ours, peer = _ours(PAPER.i2z, image), _peer(PAPER.i2z, image)
-    races = {
-        f"{part}, batch {batch}": {"i2z_jax": ours[part], "PyTorch": peer[part]}
-        for part in peer
-    }
-    timings = {
-        title: race(contenders, rounds=rounds) for title, contenders in races.items()
-    }
-    whole = {"i2z_jax": ours["whole network"], "i2z_jax streams": ours["streams"]}
-    return {**timings, f"whole network, batch {batch}": race(whole, rounds=rounds)}
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
+    """Each part for each batch size."""
+    networks = random_networks(options.sizes, jnp.dtype(options.dtype))
+    graph, state = nnx.split(networks.net)
+    for size in options.batches("forward"):
+        host = random_batch(options.sizes, size)
+        image = jax.device_put(host["image"])
+        for name, (part, theirs) in PARTS.items():
+
+            def run(state, image, part=part):
+                return part(nnx.merge(graph, state), unit_range(image))
+
+            contenders = {"i2z_jax": program(run, state, image)}
+            if options.peer:
+                result = contenders["i2z_jax"].call()
+                contenders |= _peers(options, networks, host, theirs, result)
+            case = f"{name}, {options.case(size)}"
+            yield from race(
+                "forward", case, contenders,
+                rounds=options.rounds, rates=rates, items=size,
+            )  # fmt: skip
 
 
-def _ours(config: I2ZConfig, image: np.ndarray) -> dict:
-    module = build("i2znet", config)
-    rng = np.random.default_rng(1)
-    module = fill(
-        module,
-        {
-            name: jnp.asarray(rng.uniform(0.01, 0.02, leaf.shape), jnp.float32)
-            for name, leaf in named_arrays(module).items()
-        },
-    )
-    graph, state = nnx.split(module)
-    parts = {
-        "VGG-19": lambda net, x: net.vgg(x),
-        "FAN-4": lambda net, x: net.hourglass(x)[-1],
-        "streams": lambda net, x: net.streams(x),
-        "whole network": lambda net, x: net(x)[:2],
-    }
-    x = jnp.asarray(image)
+def _peers(options: Options, networks, host, part: str, ours) -> dict[str, Contender]:
+    import torch
 
-    def contender(part):
-        run = jax.jit(lambda state, x: part(nnx.merge(graph, state), x))
-        return lambda: run(state, x)
+    from benchmarks.torch_peer import Peer, forms
 
-    return {name: contender(part) for name, part in parts.items()}
+    found = {}
+    for name, compile_it in forms().items():
+        if compile_it and part != "encoder":
+            continue  # parts say where time goes; the whole is what is compiled
+        peer = Peer(networks, options.sizes, compiled=compile_it, dtype=options.dtype)
+        image = peer.batch(host)["image"]
+        run = getattr(peer, part)
+        if part != "encoder":
+            image = image.float() / 255
+        result = peer.run(run, image)
+        result = [result[-1]] if part == "fan" else result
+        for mine, other in zip(ours, result, strict=True):
+            other = other.float().cpu()
+            if other.ndim == 4:
+                other = other.permute(0, 2, 3, 1)
+            check_close(np.asarray(mine, np.float32), other, TOLERANCE[options.dtype])
+        assert isinstance(image, torch.Tensor)
+        found[name] = Contender(partial(peer.run, run, image))
+    return found
 
 
-def _peer(config: I2ZConfig, image: np.ndarray) -> dict:
-    layout = {"memory_format": torch.channels_last}
-    vgg = TorchVGG(config.vgg).eval().to(**layout)
-    fan = TorchFAN(config.hourglass).eval().to(**layout)
-    x = torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(**layout)
+def check_close(ours: np.ndarray, theirs: Any, tolerance: float) -> None:
+    """Refuse to time two things that are not the same.
 
-    def contender(*networks):
-        def run():
-            with torch.inference_mode():
-                return [network(x)[-1].numpy() for network in networks]
-
-        return run
-
-    return {
-        "VGG-19": contender(vgg),
-        "FAN-4": contender(fan),
-        "streams": contender(vgg, fan),
-    }
+    Raises:
+        ValueError: they differ by more than `tolerance` of the largest value.
+    """
+    theirs = np.asarray(theirs)
+    error = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    if not error <= tolerance:
+        raise ValueError(
+            f"not timed: {error:.1e} from PyTorch's result; tolerance {tolerance:g}"
+        )

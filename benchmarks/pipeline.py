@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +19,10 @@ from typing import NamedTuple
 import cv2
 import jax
 import numpy as np
-from rich.table import Table
 
+from benchmarks.device import Rates
+from benchmarks.measure import Row, row
+from benchmarks.suite import Options
 from i2z_jax.data import images, records
 from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.batches import Batches, Stream, endless
@@ -43,7 +46,22 @@ class Rate(NamedTuple):
     per_core: float
 
 
-def measure(workers: int = 2) -> dict[str, Rate]:
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
+    """A row for bare decoding and one for each kind of batch; cores to feed a GPU."""
+    found = _rates(options.workers)
+    bare = found["bare decoding of crops"]
+    for name, rate in found.items():
+        each = row(
+            "pipeline", f"{options.workers} workers",
+            f"{name}; {TARGET / rate.per_core:.1f} cores for {TARGET}/s",
+            BATCH, rates=rates, first_s=None, median_s=BATCH / rate.elapsed,
+            low_s=BATCH / rate.elapsed, high_s=BATCH / rate.elapsed,
+            cpu_s=BATCH / rate.per_core,
+        )  # fmt: skip
+        yield replace(each, ratio=bare.per_core / rate.per_core)
+
+
+def _rates(workers: int) -> dict[str, Rate]:
     """Build a dataset of textured noise at full size and race over it."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
@@ -73,27 +91,6 @@ def measure(workers: int = 2) -> dict[str, Rate]:
             "bare decoding of crops": _bare(encoded, workers),
             **{name: _pipeline(stream, workers) for name, stream in streams.items()},
         }
-
-
-def table(rates: dict[str, Rate], workers: int) -> Table:
-    """Rates, the ratio to bare decoding, and cores for `TARGET` images a second."""
-    bare = rates["bare decoding of crops"]
-    title = f"input pipeline, {workers} workers, batches of {BATCH} on the device"
-    rows = Table(
-        *("", "examples/s", "to bare", "per core s", "to bare"),
-        f"cores for {TARGET}/s",
-        title=title,
-    )
-    for name, rate in rates.items():
-        rows.add_row(
-            name,
-            f"{rate.elapsed:.0f}",
-            f"{rate.elapsed / bare.elapsed:.2f}",
-            f"{rate.per_core:.0f}",
-            f"{rate.per_core / bare.per_core:.2f}",
-            f"{TARGET / rate.per_core:.1f}",
-        )
-    return rows
 
 
 def _bare(encoded: list[bytes], workers: int) -> Rate:

@@ -1,64 +1,67 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rasteriser, unwrap and render at the sizes of a Multiface capture, on this machine.
+"""Rasteriser, renderer and unwrap at the sizes of a Multiface capture.
 
-The mesh is a sphere of 11,250 triangles that fills the frame as a head does. Memory
-is what XLA plans beside arguments and results of the compiled program.
+The mesh is a sphere of 11,250 triangles that fills the frame as a head does.
 """
+
+from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.timing import Timing, race
+from benchmarks.device import Rates
+from benchmarks.measure import Row, program, race
+from benchmarks.suite import Options
 from i2z_jax.geometry.raster import rasterize
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology, texel_map
-from i2z_jax.geometry.unwrap import unwrap
+from i2z_jax.objectives.adapt import unwrap_frames
 
 BATCH = 8
 
 
-def measure(rounds: int) -> tuple[dict[str, Timing], dict[str, float]]:
-    """Seconds per call, and MiB of temporary memory, by task."""
+def rasterise(options: Options, rates: Rates) -> Iterator[Row]:
+    """A batch of crops, and one photo rendered."""
     vertices, topology = _globe(76, 76)
-    texture = jnp.asarray(np.random.default_rng(0).random((1024, 1024, 3), np.float32))
-    pose = jnp.array([0.008, 0.1, 0.3, 0.0, 0.0, 0.0], jnp.float32)
-    small = jnp.stack([_centred(vertices, 100, 256, 256)] * BATCH)
-    photo = _centred(vertices, 600, 2048, 1334)
-    image = texture[:256, :256]
-    texels = texel_map(topology, 1024)
     faces = jnp.asarray(topology.faces)
-    tasks = {
-        f"rasterise 256 x 256, batch {BATCH}": (
-            jax.vmap(lambda points: rasterize(points, faces, 256, 256)),
-            (small,),
-        ),
-        "unwrap 256 x 256 to 1024 x 1024": (
-            lambda *frame: unwrap(*frame, faces),
-            (image, vertices * 100, pose, texels),
-        ),
-        "render 1334 x 2048": (
-            lambda points, texture: render(points, texture, topology, 2048, 1334),
-            (photo, texture),
-        ),
-    }
-    programs = {
-        name: (jax.jit(task), jax.device_put(arguments))
-        for name, (task, arguments) in tasks.items()
-    }
-    memory = {
-        name: task.lower(*arguments).compile().memory_analysis().temp_size_in_bytes
-        / 2**20
-        for name, (task, arguments) in programs.items()
-    }
-    timings = race(
-        {
-            name: lambda task=task, arguments=arguments: task(*arguments)
-            for name, (task, arguments) in programs.items()
-        },
-        rounds=rounds,
-    )
-    return timings, memory
+    crops = jnp.stack([_centred(vertices, 100, 256, 256)] * BATCH)
+    draw = jax.vmap(partial(rasterize, height=256, width=256), (0, None))
+    yield from race(
+        "rasterise", "256 x 256", {"i2z_jax": program(draw, crops, faces)},
+        rounds=options.rounds, rates=rates, items=BATCH,
+    )  # fmt: skip
+
+    def photo(points, texture):
+        return render(points, texture, topology, 2048, 1334)
+
+    large = program(photo, _centred(vertices, 600, 2048, 1334), _texture())
+    yield from race(
+        "rasterise", "render 1334 x 2048", {"i2z_jax": large},
+        rounds=options.rounds, rates=rates, items=1,
+    )  # fmt: skip
+
+
+def unwrapping(options: Options, rates: Rates) -> Iterator[Row]:
+    """Crops to textures, at the decoder's size and at the size adaptation uses."""
+    vertices, topology = _globe(76, 76)
+    faces = jnp.asarray(topology.faces)
+    pose = jnp.array([0.008, 0.1, 0.3, 0.0, 0.0, 0.0], jnp.float32)
+    image, batch = _texture()[:256, :256], BATCH
+    frames = [jnp.stack([x] * batch) for x in (image, vertices * 100, pose)]
+    for size in (256, 1024):
+        texels = jax.tree.map(jnp.asarray, texel_map(topology, size))
+        run = program(unwrap_frames, *frames, texels, faces)
+        yield from race(
+            "unwrap", f"256 x 256 to {size} x {size}", {"i2z_jax": run},
+            rounds=options.rounds, rates=rates, items=batch,
+        )  # fmt: skip
+
+
+def _texture() -> jax.Array:
+    rng = np.random.default_rng(0)
+    return jnp.asarray(rng.random((1024, 1024, 3), np.float32))
 
 
 def _globe(around: int, down: int) -> tuple[jax.Array, Topology]:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
     {"drawing"},
+    {"compile_cache"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from rich.table import Table
 
-from i2z_jax import __version__, console
+from i2z_jax import __version__, compile_cache, console
 
 LIBRARIES = (
     "jax",
@@ -51,8 +51,7 @@ def run(config: Config) -> None:
                       "pip install 'i2z_jax[cuda]'")  # fmt: skip
     table.add_row("processes", f"{jax.process_count()}")
     table.add_row("host", f"{os.cpu_count()} cores, {_host_memory_gib():.1f} GiB")
-    cache = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    table.add_row("compile cache", cache or "off (set JAX_COMPILATION_CACHE_DIR)")
+    table.add_row("compile cache", compile_cache.describe(os.environ))
     for extra, package in EXTRAS.items():
         found = _version(package)
         table.add_row(

@@ -181,10 +181,28 @@ class Decoder(nnx.Module):
     def unwarped_texture(
         self, z: Float[Array, "b z"], view: Float[Array, "b 3"]
     ) -> Float[Array, "b t t 3"]:
+        x = self._coarse_texture(z, view)
+        return self.blocks[-1](x)
+
+    def texture_difference(
+        self, one: tuple[Array, Array], other: tuple[Array, Array]
+    ) -> Float[Array, "b t t 3"]:
+        """Unwarped texture of one (z, view) less that of another.
+
+        The last layer is affine: it is applied once, to the difference.
+        """
+        end = self.blocks[-1]
+        ours, theirs = (
+            end.middle(self._coarse_texture(*code)) for code in (one, other)
+        )
+        return end.linear_end(ours - theirs)
+
+    def _coarse_texture(self, z: Array, view: Array) -> Float[Array, "b h w c"]:
+        """All blocks but the last."""
         codes = [activate(self.view(view)), activate(self.state(z))]
         x = activate(self.texture(jnp.concatenate(codes, -1)))
         x = x.reshape(x.shape[0], self.start, self.start, -1)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x)
         return x
 
@@ -269,6 +287,26 @@ class DAM(nnx.Module):
         if camera is not None:
             texture = self.colour(texture, camera)
         return self.statistics.restore_texture(texture)
+
+    def texture_difference(
+        self,
+        z: Float[Array, "b z"],
+        view: Float[Array, "b 3"],
+        other_z: Float[Array, "b z"],
+        other_view: Float[Array, "b 3"],
+    ) -> Float[Array, "b t t 3"]:
+        """`decode_texture` of one less that of the other, in colours of [0, 1].
+
+        Of the two largest maps of a decoder, its result and what is restored from it,
+        there is one in place of two.
+        """
+        if self.warp is not None:  # reads each texture in places of its own
+            return self.decode_texture(z, view) - self.decode_texture(
+                other_z, other_view
+            )
+        difference = self.decoder.texture_difference((z, view), (other_z, other_view))
+        scale = jnp.sqrt(self.statistics.tex_var[...])
+        return difference.astype(jnp.float32) * scale
 
     def decode(
         self,

@@ -93,14 +93,17 @@ class Conv(WeightNorm):
         self.stride = stride
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
-        y = lax.conv_general_dilated(
+        return self.linear(x) + self.bias[...].astype(self.dtype)[None, None, None]
+
+    def linear(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        """Without the bias."""
+        return lax.conv_general_dilated(
             x.astype(self.dtype),
             self.normalized(),
             (self.stride, self.stride),
             ((1, 1), (1, 1)),
             dimension_numbers=NHWC,
         )
-        return y + self.bias[...].astype(self.dtype)[None, None, None]
 
 
 class Upsample(WeightNorm):
@@ -140,14 +143,17 @@ class Upsample(WeightNorm):
         )
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
-        kernel = self.normalized()
-        if self.repeats:
-            kernel = deconvolution_from_repeated(kernel)
-        y = deconvolve(x.astype(self.dtype), kernel)
         bias = self.bias[...][None, None]
         if self.texel_bias is not None:
             bias = bias + self.texel_bias[...]
-        return y + bias.astype(self.dtype)[None]
+        return self.linear(x) + bias.astype(self.dtype)[None]
+
+    def linear(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        """Without the biases."""
+        kernel = self.normalized()
+        if self.repeats:
+            kernel = deconvolution_from_repeated(kernel)
+        return deconvolve(x.astype(self.dtype), kernel)
 
 
 class DownBlock(nnx.Module):
@@ -198,11 +204,20 @@ class UpBlock(nnx.Module):
         self.final = final
 
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h4 w4 o"]:
-        x = _add_residual(self.first_residual, activate(self.first(x)))
-        x = self.second(x)
+        x = self.second(self.middle(x))
         if not self.final:
             return _add_residual(self.second_residual, activate(x))
         return x if self.second_residual is None else self.second_residual(x) + x
+
+    def middle(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 m"]:
+        """After the first deconvolution; the rest of a final block is affine."""
+        return _add_residual(self.first_residual, activate(self.first(x)))
+
+    def linear_end(self, x: Float[Array, "b h2 w2 m"]) -> Float[Array, "b h4 w4 o"]:
+        """What a final block does to a difference of two `middle`s."""
+        x = self.second.linear(x)
+        residual = self.second_residual
+        return x if residual is None else residual.linear(x) + x
 
 
 def deconvolve(

@@ -10,7 +10,6 @@ error, which the regressor cannot mend, and no 1024² texture is read from disk.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import view_direction
@@ -81,9 +80,10 @@ def regress_objective(
         "pose": pose_loss(prediction.pose, pose, pose_std).mean(),
     }
     if weights.texture:  # a static choice: without it nothing is decoded
-        ours = dam.decode_texture(prediction.z, view_direction(prediction.pose))
-        theirs = dam.decode_texture(z, view_direction(pose))
-        difference = texture_loss(ours, jax.lax.stop_gradient(theirs)) / 3
+        difference = dam.texture_difference(
+            prediction.z, view_direction(prediction.pose), z, view_direction(pose)
+        )
+        difference = texture_loss(difference, jnp.zeros_like(difference)) / 3
         terms["texture"] = jnp.mean(
             difference * texel_weight[None] / texel_weight.mean()
         )

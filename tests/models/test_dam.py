@@ -14,6 +14,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM, Posterior, texture_plan
 from i2z_jax.models.parameters import split_trained
 from tests.convert.dam_checkpoint import (
+    VARIANTS,
     converted,
     random_statistics,
     random_tensors,
@@ -227,3 +228,18 @@ def test_paper_has_the_published_number_of_parameters():
     with torch.device("meta"):
         theirs = sum(p.numel() for p in TorchDAM(config, 4, 4).parameters())
     assert ours == theirs
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_texture_difference_is_that_of_two_textures(variant, rng):
+    config = tiny(variant)
+    tensors = random_tensors(config, 3) | random_statistics(config, 3)
+    model = converted(config, tensors)
+    z, other_z = rng.normal(size=(2, 2, config.z_size)).astype(np.float32)
+    view, other_view = rng.normal(size=(2, 2, 3)).astype(np.float32)
+    ours = run(model, "texture_difference", z, view, other_z, other_view)
+    texture = run(model, "decode_texture", z, view)
+    other = run(model, "decode_texture", other_z, other_view)
+    difference = np.float64(texture) - np.float64(other)
+    assert np.abs(ours - difference).max() < 1e-5 * np.abs(texture).max()
+    assert np.abs(difference).max() > 0.01

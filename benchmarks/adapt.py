@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An adaptation step on cached features, and the same with the streams in it.
+
+What a clip takes is worked out from the two steps that were measured and from the
+streams' own time: of `frames` frames, each in the cache once and in every epoch once
+as the first of a pair, with as many lab views.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from benchmarks.device import Rates
+from benchmarks.measure import Contender, Row, compiled, program, race, row
+from benchmarks.networks import random_batch, random_system
+from benchmarks.suite import Options
+from i2z_jax.data.landmarks68 import PARTS
+from i2z_jax.geometry.topology import texel_map
+from i2z_jax.objectives.adapt import AdaptWeights, FaceMesh, Lab
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.sharding import create_mesh
+from i2z_jax.system import System
+from i2z_jax.train.adapt_data import Labelled, Material, Video
+from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.optim import OptimizerConfig, build_optimizer
+from i2z_jax.train.run import create_state
+from i2z_jax.train.step import train_step
+
+EPOCHS = 10
+CACHED, UNCACHED = "features cached", "streams in the step"
+
+
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
+    """Both steps, the streams alone, and the clip."""
+    dtype = jnp.dtype(options.dtype)
+    system = random_system(options.sizes, dtype)
+    mesh = create_mesh(devices=jax.devices()[:1])
+    for pairs in options.batches("adapt"):
+        material = _material(system, options, 2 * pairs, dtype, mesh)
+        stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+        optimizer = build_optimizer(OptimizerConfig(), 10_000)
+        rows = np.arange(pairs, dtype=np.int32)
+        batch = jax.device_put({"pairs": {"row": 2 * rows}, "replay": {"row": rows}})
+        images = material.video.frames.image
+        graph, weights = nnx.split(system.net)
+
+        def look(weights, images, graph=graph):
+            maps = nnx.merge(graph, weights).streams(unit_range(images))
+            return jax.tree.map(lambda x: x.astype(dtype), maps)
+
+        def uncached(params, stats, frozen, batch, key, stage=stage, look=look):
+            # In the place of the cached rows, which nothing reads then.
+            maps = look(frozen["weights of net"], frozen["images"])
+            n = len(frozen["images"]) * 2 // 3
+            frames, views = (
+                frozen[name]._replace(maps=jax.tree.map(lambda x, s=s: x[s], maps))
+                for name, s in (("frames", slice(n)), ("replay", slice(n, None)))
+            )
+            frozen = frozen | {"frames": frames, "replay": views}
+            return stage.objective(params, stats, frozen, batch, key)
+
+        # Two frames and a lab view for each pair.
+        seen = {"weights of net": weights}
+        seen["images"] = jnp.concatenate([images, images[:pairs]])
+        contenders = {
+            CACHED: _step(stage, stage.frozen, stage.objective, optimizer, batch, mesh),
+            UNCACHED: _step(
+                stage, stage.frozen | seen, uncached, optimizer, batch, mesh
+            ),
+        }
+        case = options.case(pairs)
+        found = list(
+            race(
+                "adapt", f"pairs {case}", contenders,
+                rounds=options.rounds, rates=rates, items=pairs,
+            )
+        )  # fmt: skip
+        yield from found
+        streams = {"streams": program(look, weights, images)}
+        (alone,) = race(
+            "adapt", f"frames {case}", streams,
+            rounds=options.rounds, rates=rates, items=2 * pairs,
+        )  # fmt: skip
+        yield alone
+        yield from _clip(found, alone, options, pairs, rates)
+
+
+def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:
+    states = [create_state(stage, optimizer, mesh)]
+    step, seconds, cost = compiled(
+        partial(train_step, objective=objective, optimizer=optimizer, seed=0),
+        states[0],
+        frozen,
+        batch,
+        donate_argnums=0,
+    )
+
+    def call():
+        states[0], metrics = step(states[0], frozen, batch)
+        return metrics
+
+    return Contender(call, seconds, cost)
+
+
+def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]:
+    """The whole clip by both ways, medians added up; the ratio is to the second."""
+    steps = EPOCHS * options.frames / pairs
+    # Before the first step: the frames, and as many lab views.
+    before = {CACHED: 2 * options.frames / (2 * pairs), UNCACHED: 0.0}
+    rows = [
+        row(
+            "adapt",
+            f"{options.frames} frames, {EPOCHS} epochs, {options.case(pairs)}",
+            each.name,
+            EPOCHS * options.frames,
+            rates=rates,
+            first_s=None,
+            **{
+                name: steps * getattr(each, name)
+                + before[each.name] * getattr(alone, name)
+                for name in ("median_s", "low_s", "high_s", "cpu_s")
+            },
+        )
+        for each in found
+    ]
+    return [replace(each, ratio=each.busy_s / rows[-1].busy_s) for each in rows]
+
+
+def _material(system: System, options: Options, frames: int, dtype, mesh) -> Material:
+    host = random_batch(options.sizes, frames)
+    cache = build_cache(
+        system.net, host["image"], dtype=dtype, mesh=mesh, batch_size=frames
+    )
+    n = system.dam_card.config.vertices
+    vertices = np.tile(system.dam.statistics.vert_mean[...][None], (frames, 1, 1))
+    views = Labelled(cache.maps, *map(jnp.asarray, (host["pose"], vertices, host["z"])))
+    topology = system.topology
+    assert topology.landmark_faces is not None
+    assert topology.vertex_count == n
+    size = min(system.dam_card.config.texture_size, system.image_size)
+    on_contour = np.zeros(68, bool)
+    on_contour[PARTS["jaw"]] = True
+    face = FaceMesh(
+        jnp.asarray(topology.faces),
+        jax.tree.map(jnp.asarray, texel_map(topology, size)),
+        jnp.asarray(topology.landmark_faces),
+        jnp.asarray(topology.landmark_barycentric, jnp.float32),
+        jnp.zeros((68, 3)),
+        jnp.ones(68),
+        jnp.asarray(on_contour),
+    )
+    z = system.net_card.config.z_size
+    rows = np.arange(frames - 1, dtype=np.int32)
+    lab = Lab(jnp.zeros(z), jnp.ones(z))
+    return Material(Video(cache, rows, rows, None), views, None, lab, face)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A regression step against its PyTorch peer, which must compute the same first."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.device import Rates
+from benchmarks.measure import Contender, Row, compiled, race
+from benchmarks.networks import random_batch, random_networks
+from benchmarks.suite import Options
+from i2z_jax.objectives.regress import RegressWeights
+from i2z_jax.train.optim import OptimizerConfig, build_optimizer
+from i2z_jax.train.stages import regress_stage
+from i2z_jax.train.state import TrainState
+from i2z_jax.train.step import train_step
+
+# Largest relative difference of loss and of each of its terms in the first two steps,
+# the second being after an update. bfloat16 rounds at 2^-8.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
+# Of the gradient's norm: units near zero are on in one sum and off in another.
+GRADIENT = 20
+OPTIMIZER = OptimizerConfig(warmup_steps=0, decay="none")
+
+
+def measure(options: Options, rates: Rates) -> Iterator[Row]:
+    """The step for each batch size; PyTorch plain and compiled."""
+    networks = random_networks(options.sizes, jnp.dtype(options.dtype))
+    t = options.sizes.dam.texture_size
+    stage = regress_stage(
+        networks.net,
+        networks.dam,
+        weights=RegressWeights(),
+        texel_weight=jnp.ones((t, t)),
+    )
+    optimizer = build_optimizer(OPTIMIZER, 10_000)
+    for size in options.batches("regress"):
+        host = random_batch(options.sizes, size)
+        batch = jax.device_put(host)
+        # A copy, because the step is given its state.
+        params = jax.tree.map(jnp.array, stage.params)
+        states = [TrainState.create(params, stage.stats, optimizer)]
+        step, seconds, cost = compiled(
+            partial(train_step, objective=stage.objective, optimizer=optimizer, seed=0),
+            states[0],
+            stage.frozen,
+            batch,
+            donate_argnums=0,
+        )
+
+        def ours(states=states, step=step, batch=batch) -> dict[str, Any]:
+            states[0], metrics = step(states[0], stage.frozen, batch)
+            return metrics
+
+        contenders = {"i2z_jax": Contender(ours, seconds, cost)}
+        if options.peer:
+            contenders |= _peers(options, networks, host, ours)
+        yield from race(
+            "regress",
+            options.case(size),
+            contenders,
+            rounds=options.rounds,
+            rates=rates,
+            items=size,
+        )
+
+
+def _peers(options: Options, networks, host, ours) -> dict[str, Contender]:
+    from benchmarks.torch_peer import Peer, forms
+
+    found = {}
+    expected = [_numbers(ours()) for _ in range(2)]
+    for name, compile_it in forms().items():
+        peer = Peer(networks, options.sizes, compiled=compile_it, dtype=options.dtype)
+        batch = peer.batch(host)
+        for step in expected:
+            check_equal(step, _numbers(peer.step(batch)), TOLERANCE[options.dtype])
+        found[name] = Contender(partial(peer.step, batch))
+    return found
+
+
+def check_equal(
+    ours: Mapping[str, float], theirs: Mapping[str, float], tolerance: float
+) -> None:
+    """Refuse to time two things that are not the same.
+
+    Raises:
+        ValueError: a number of `theirs` differs by more than `tolerance`, relatively;
+            the gradient's norm by more than `GRADIENT` times that.
+    """
+    for name, value in theirs.items():
+        difference = abs(ours[name] - value) / max(abs(value), 1e-12)
+        if not difference <= tolerance * (GRADIENT if name == "grad_norm" else 1):
+            raise ValueError(
+                f"not timed: {name} is {ours[name]:g} here and {value:g} in PyTorch, "
+                f"{difference:.1e} apart; tolerance {tolerance:g}"
+            )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}
