@@ -133,7 +133,7 @@ def error_map(
     size: int = 360,
 ) -> UInt8[NDArray, "h w 3"]:
     """Mean error of each vertex on a face, from three sides, with its scale in mm."""
-    limit = _round_up(float(np.quantile(error, 0.98)))
+    limit = round_up(float(np.quantile(error, 0.98)))
     colours = heat(error.astype(np.float32), limit)
     views = [
         draw_mesh(vertices, frontal_pose(vertices, yaw), topology, size, colours)
@@ -142,8 +142,8 @@ def error_map(
     return titled(np.hstack([*views, _scale(limit, size)]), title)
 
 
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ...: the end of a scale."""
+def round_up(value: float) -> float:
+    """The next of 0.1, 0.2, 0.5, 1, 2, 5, 10, ...: the end of a scale."""
     if not value > 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
@@ -174,6 +174,14 @@ def with_points(
     for x, y in np.rint((points - 0.5) * 2**bits).astype(int).tolist():
         cv2.circle(picture, (x, y), 30, colour, -1, cv2.LINE_AA, bits)
     return picture
+
+
+def noted(picture: UInt8[NDArray, "h w 3"], text: str) -> UInt8[NDArray, "h w 3"]:
+    """A few words in the lower left corner."""
+    canvas = Image.fromarray(picture)
+    place = (6, picture.shape[0] - 6)
+    ImageDraw.Draw(canvas).text(place, text, INK, _font(15), anchor="ls")
+    return np.asarray(canvas)
 
 
 def sheet(
@@ -222,7 +230,7 @@ def error_curves(
         unit: of the axis, such as "NME, inter-ocular".
     """
     most = np.quantile(np.concatenate(list(errors.values())), 0.9)
-    limit = threshold if most <= threshold else _round_up(float(most))
+    limit = threshold if most <= threshold else round_up(float(most))
     width, height = (_FINER * side for side in size)
     left, right, top, bottom = 120, width - 40, 30, height - 110
     canvas = Image.new("RGB", (width, height), PAPER)
