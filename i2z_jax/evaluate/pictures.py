@@ -80,7 +80,7 @@ def draw_face(
     """A textured face in a crop."""
     points = jnp.asarray(_pixels(vertices, pose, size))
     side = size * _FINER
-    image, mask = render(points, jnp.asarray(texture), topology, side, side)
+    image, mask = _paint(points, jnp.asarray(texture), topology, size=side)
     return _over(np.asarray(image), np.asarray(mask), size, behind)
 
 
@@ -95,6 +95,11 @@ def _draw(points, colours, faces, *, size):
     raster = rasterize(points, faces, size, size)
     image = interpolate(colours, faces, raster.triangle, raster.barycentric)
     return image, raster.triangle >= 0
+
+
+@partial(jax.jit, static_argnames=("topology", "size"))
+def _paint(points, texture, topology, *, size):
+    return render(points, texture, topology, size, size)
 
 
 def _over(
@@ -177,10 +182,9 @@ def with_points(
 
 
 def noted(picture: UInt8[NDArray, "h w 3"], text: str) -> UInt8[NDArray, "h w 3"]:
-    """A few words in the lower left corner."""
+    """A few words in the upper left corner."""
     canvas = Image.fromarray(picture)
-    place = (6, picture.shape[0] - 6)
-    ImageDraw.Draw(canvas).text(place, text, INK, _font(15), anchor="ls")
+    ImageDraw.Draw(canvas).text((6, 6), text, INK, _font(15), anchor="la")
     return np.asarray(canvas)
 
 
