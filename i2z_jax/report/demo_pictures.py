@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from i2z_jax.data.check import brightened, spread
+from i2z_jax.data.check import spread
 from i2z_jax.data.images import decode, encode, read_picture
 from i2z_jax.data.multiface import Capture
 from i2z_jax.data.pipeline import VideoFrames, Views
@@ -27,12 +27,12 @@ def stage_pictures(folder: Path, moments: int = 3) -> Picture:
     for place in spread(len(capture.frames), moments + 2)[1:-1]:
         frame = capture.frames[place]
         files = [capture.paths.image(frame, name) for name in capture.cameras]
-        seen = [brightened(read_picture(file)) for file in files if file.exists()]
+        seen = [read_picture(file) for file in files if file.exists()]
         rows.append(np.hstack([fitted(image, SIDE) for image in seen]))
     return encoded(
         np.vstack(rows),
         f"{moments} of {len(capture.frames)} moments, as the {len(capture.cameras)} "
-        "cameras of the stage saw them.",
+        "cameras of the stage saw them: raw, as such cameras are.",
     )
 
 
@@ -43,7 +43,7 @@ def model_pictures(folder: Path) -> list[Picture]:
     vertices = capture.vertices(*frame)
     topology = topologies.load(capture.paths.topology)
     mesh = draw_mesh(vertices, frontal_pose(vertices, 0.5), topology, 2 * SIDE)
-    texture = brightened(read_picture(capture.paths.texture(frame)))
+    texture = read_picture(capture.paths.texture(frame))
     return [
         encoded(mesh, f"The mesh of a moment: {len(vertices)} vertices, in mm."),
         encoded(
@@ -68,13 +68,15 @@ def lab_and_wild(data: Path, count: int = 5) -> Picture:
 
 
 def frames_of(video: Path, count: int, caption: str) -> Picture:
-    """Frames spread over a video, two a row."""
+    """Frames spread over a video: all in a row, or two a row if they are wide."""
     total = sum(1 for _ in read_frames(video))
     wanted = set(spread(total, count))
     kept = [f.image for f in read_frames(video) if f.number in wanted]
-    kept = [image for image in kept if image is not None]
-    kept += [np.full_like(kept[0], 255)] * (len(kept) % 2)
-    rows = [np.hstack(kept[i : i + 2]) for i in range(0, len(kept), 2)]
+    shown = [image for image in kept if image is not None]
+    height, width = shown[0].shape[:2]
+    columns = 2 if width > height else len(shown)
+    shown += [np.full_like(shown[0], 255)] * (-len(shown) % columns)
+    rows = [np.hstack(shown[i : i + columns]) for i in range(0, len(shown), columns)]
     return encoded(np.vstack(rows), caption)
 
 
