@@ -184,7 +184,8 @@ def with_points(
 def noted(picture: UInt8[NDArray, "h w 3"], text: str) -> UInt8[NDArray, "h w 3"]:
     """A few words in the upper left corner."""
     canvas = Image.fromarray(picture)
-    ImageDraw.Draw(canvas).text((6, 6), text, INK, _font(18), anchor="la")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((6, 6), text, INK, _font(18), stroke_width=3, stroke_fill=PAPER)
     return np.asarray(canvas)
 
 
