@@ -45,11 +45,6 @@ _MEANING = {
 }
 
 
-# A mean offset of the landmarks above this, mm, is no habit of a detector any more:
-# docs/track.md has what was measured on the captured person and on another one.
-ANOTHER_FACE_MM = 4.0
-
-
 class Sight(NamedTuple):
     """What the page shows beside the track's numbers."""
 
@@ -132,17 +127,13 @@ def _likeness(
     if mesh_landmarks is None or not track.usable.any():
         return []
     standing = standing_offset_mm(track, mesh_landmarks)
-    words = (
+    return [
         "The mesh is the captured person's, whoever is in the video. Brows, eyes, nose "
-        f"and mouth stand {standing:.1f} mm off it in the same way all the time."
-    )
-    if standing > ANOTHER_FACE_MM:
-        words += (
-            " That is more than pose, expression or the detector explain: probably it "
-            "is another person's face. Expect the head's pose and the larger motions "
-            "of the face to be followed, and neither its shape nor its look."
-        )
-    return [words]
+        f"and mouth stand {standing:.1f} mm off it in the same way all the time: habits "
+        "of the landmark detector, and, of another person, another face (docs/track.md "
+        "has figures of both). Of another person expect the head's pose and the larger "
+        "motions of the face to be followed, and neither shape nor look."
+    ]
 
 
 def jitter(points: Float[NDArray, "f l 2"]) -> Float[NDArray, "f"]:
