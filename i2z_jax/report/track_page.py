@@ -129,10 +129,10 @@ def _likeness(
     standing = standing_offset_mm(track, mesh_landmarks)
     return [
         "The mesh is the captured person's, whoever is in the video. Brows, eyes, nose "
-        f"and mouth stand {standing:.1f} mm off it in the same way all the time: habits "
-        "of the landmark detector, and, of another person, another face (docs/track.md "
-        "has figures of both). Of another person expect the head's pose and the larger "
-        "motions of the face to be followed, and neither shape nor look."
+        f"and mouth stand {standing:.1f} mm off it in the same way all the time: "
+        "habits of the landmark detector and, of another person, another face "
+        "(docs/track.md has figures of both). Of another person expect the head's pose "
+        "and the larger motions of the face to be followed, and neither shape nor look."
     ]
 
 
