@@ -40,26 +40,26 @@ def sheet(
 ) -> UInt8[NDArray, "_ _ 3"]:
     """Pictures of one size in a grid, columns named on top, rows at the left."""
     side = rows[0][1][0].shape[1]
-    margin, head = 120, 26
+    margin, head = 120, 30
     lines = []
     for name, pictures in rows:
         line = np.hstack([np.full((side, margin, 3), 255, np.uint8), *pictures])
         canvas = Image.fromarray(line)
         draw = ImageDraw.Draw(canvas)
-        draw.multiline_text((10, side / 2), name, INK, font(14), anchor="lm")
+        draw.multiline_text((10, side / 2), name, INK, font(18), anchor="lm")
         lines.append(np.asarray(canvas))
     width = margin + side * len(columns)
     canvas = Image.new("RGB", (width, head), PAPER)
     draw = ImageDraw.Draw(canvas)
     for i, name in enumerate(columns):
-        draw.text((margin + side * (i + 0.5), head / 2), name, INK, font(14), "mm")
+        draw.text((margin + side * (i + 0.5), head / 2), name, INK, font(18), "mm")
     return titled(np.vstack([np.asarray(canvas), *lines]), title)
 
 
 def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w 3"]:
     """A picture under a line that says what it is."""
-    canvas = Image.new("RGB", (picture.shape[1], 34), PAPER)
-    ImageDraw.Draw(canvas).text((10, 17), title, INK, font(16), anchor="lm")
+    canvas = Image.new("RGB", (picture.shape[1], 38), PAPER)
+    ImageDraw.Draw(canvas).text((10, 19), title, INK, font(20), anchor="lm")
     return np.vstack([np.asarray(canvas), picture])
 
 

@@ -14,6 +14,7 @@ from i2z_jax.commands import demo
 from i2z_jax.commands.demo import Config
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
+from i2z_jax.report import demo_page
 
 TWO = (
     Stage("first", "one --out {out}/a", "a"),
@@ -38,6 +39,12 @@ def machine(monkeypatch):
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
+    # tests/report/test_demo_page.py has the page itself.
+
+    def page(out, summary, steps):
+        return "\n".join(step.command for step in steps)
+
+    monkeypatch.setattr(demo_page, "demo_page", page)
     monkeypatch.setattr(demo, "STAGES", TWO)
     return SimpleNamespace(ran=ran, fail=fail)
 
@@ -51,11 +58,38 @@ def test_stages_run_once_and_the_summary_has_their_figures(machine, tmp_path, ca
     summary = json.loads((out / "summary.json").read_text())
     assert summary["error_mm"] == 2.5
     assert set(summary["minutes"]) == {"first", "second"}
+    page = (out / "report.html").read_text()
+    assert f"i2z two '{out}'/a --json" in page
+    # Of a finished folder nothing is run again, and the page is made anew.
+    (out / "report.html").unlink()
+    capsys.readouterr()
     demo.run(Config(out))
     assert machine.ran == ["one", "two"]
+    assert (out / "report.html").read_text() == page
+    assert str(out / "report.html") in capsys.readouterr().out
     (out / "b.json").unlink()
     demo.run(Config(out))
     assert machine.ran == ["one", "two", "two"]
+
+
+def test_the_gap_needs_an_oracle():
+    summary = {"vertex_mm_before": 2.0, "vertex_mm_after": 1.5}
+    assert demo.derived(summary) == {}
+    assert demo.derived(summary | {"vertex_mm_oracle": 1.0}) == {"gap_closed": 0.5}
+
+
+def test_the_screen_says_what_was_reached_and_where_to_look(capsys, tmp_path):
+    figures = {
+        "vertex_mm_before": 2.0, "vertex_mm_after": 1.5, "pose_px_before": 5.0,
+        "pose_px_after": 4.0, "vertex_mm_oracle": 1.0, "gap_closed": 0.5,
+        "minutes": {"adapt": 1.0}, "minutes_total": 9.5, "peak_memory_mib": 1536,
+    }  # fmt: skip
+    demo.show(figures, tmp_path)
+    said = capsys.readouterr().out
+    for words in ("2.00 -> 1.50 mm", "5.00 -> 4.00 px", "50 %", "9.5 min, 1.5 GiB",
+                  str(tmp_path / "report.html")):  # fmt: skip
+        assert words in said
+    assert len(said.splitlines()) < 14
 
 
 def test_a_failed_stage_ends_the_demo_and_is_where_it_goes_on(machine, tmp_path):

@@ -29,8 +29,9 @@ from i2z_jax.files import write_aside
 class Config:
     """Capture, train, adapt and track a synthetic person on this machine's CPU.
 
-    Leaves OUT/summary.json and OUT/tracked/report.html. Run the same command again to
-    go on after an interruption.
+    Leaves OUT/report.html, which tells what was done and what came of it, and
+    OUT/summary.json. Run the same command again to go on after an interruption; of a
+    finished folder it writes these two anew.
     """
 
     # Folder for everything that the stages leave.
@@ -40,24 +41,28 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Every stage that is not done, then the summary."""
+    """Every stage that is not done, then summary and page."""
+    from i2z_jax.report.demo_page import Step, demo_page
+
     stages = STAGES + (ABLATION if config.ablation else ())
-    diary = Diary(config.out)
+    diary, steps = Diary(config.out), []
     for number, stage in enumerate(stages, 1):
         title = f"[{number}/{len(stages)}] {stage.name}"
         command = stage.command.format(out=shlex.quote(str(config.out)))
         if diary.is_done(stage, command):
             console.err.print(f"{title}: done before")
-            continue
-        console.err.print(f"\n{title}\n$ i2z {command}", markup=False)
-        diary.perform(stage, command)
-    summary = {
-        **{f.name: read(f, config.out) for s in stages for f in s.figures},
-        **diary.totals(stages),
-    }
+        else:
+            console.err.print(f"\n{title}\n$ i2z {command}", markup=False)
+            diary.perform(stage, command)
+        steps.append(Step(stage.name, f"i2z {command}", diary.seconds(stage)))
+    summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
+    summary |= derived(summary) | diary.totals(stages)
     with write_aside(config.out / "summary.json", overwrite=True) as aside:
         aside.write_text(json.dumps(summary, indent=2) + "\n")
-    show(summary)
+    page = demo_page(config.out, summary, steps)
+    with write_aside(config.out / "report.html", overwrite=True) as aside:
+        aside.write_text(page, encoding="utf-8")
+    show(summary, config.out)
 
 
 class Diary:
@@ -129,10 +134,14 @@ class Diary:
             )
         self._write(stage, record | {"done": True})
 
+    def seconds(self, stage: Stage) -> float:
+        """What a stage took, all attempts together."""
+        return self.stages[stage.name]["seconds"]
+
     def totals(self, stages: tuple[Stage, ...]) -> dict[str, Any]:
         """Minutes by stage, and the memory of the largest process."""
         records = {stage.name: self.stages[stage.name] for stage in stages}
-        seconds = {name: record["seconds"] for name, record in records.items()}
+        seconds = {stage.name: self.seconds(stage) for stage in stages}
         return {
             "minutes": {name: round(s / 60, 2) for name, s in seconds.items()},
             "minutes_total": round(sum(seconds.values()) / 60, 2),
@@ -155,13 +164,38 @@ def read(figure: Figure, out: Path) -> float:
     return value
 
 
-def show(summary: dict[str, Any]) -> None:
-    """The figures, then the minutes."""
-    table = Table("", "", show_header=False)
-    for name, value in summary.items():
-        if isinstance(value, dict):
-            for stage, minutes in value.items():
-                table.add_row(f"minutes: {stage}", f"{minutes:.2f}")
-        else:
-            table.add_row(name.replace("_", " "), f"{value:.4g}")
+def derived(summary: dict[str, Any]) -> dict[str, Any]:
+    """What follows from figures of several rows: the share of the gap that was closed
+    (DESIGN 10), where an oracle was measured."""
+    from i2z_jax.evaluate.metrics import gap_closed
+
+    names = [f"vertex_mm_{system}" for system in ("before", "after", "oracle")]
+    if not all(name in summary for name in names):
+        return {}
+    return {"gap_closed": gap_closed(*(summary[name] for name in names))}
+
+
+# Of the summary: what it is called on screen, figures before and after, unit.
+LINES = (
+    ("mesh error in the video", "vertex_mm_before", "vertex_mm_after", "mm"),
+    ("head pose error", "pose_px_before", "pose_px_after", "px of 256"),
+)
+
+
+def show(summary: dict[str, Any], out: Path) -> None:
+    """What was reached, and where to look."""
+    table = Table.grid(padding=(0, 3))
+    for name, before, after, unit in LINES:
+        if before in summary:
+            change = f"{summary[before]:.2f} -> [bold]{summary[after]:.2f}[/] {unit}"
+            table.add_row(name, change)
+    if (oracle := summary.get("vertex_mm_oracle")) is not None:
+        table.add_row("  with labels it would be", f"{oracle:.2f} mm")
+    if (closed := summary.get("gap_closed")) is not None:
+        table.add_row("  share of that gap closed", f"{100 * closed:.0f} %")
+    minutes, memory = summary["minutes_total"], summary["peak_memory_mib"] / 1024
+    table.add_row("took", f"{minutes:.1f} min, {memory:.1f} GiB at most")
+    console.out.print("\nBefore -> after adaptation, on frames not learned from:")
     console.out.print(table)
+    console.out.print(f"\nreport   {out / 'report.html'}", markup=False)
+    console.out.print(f"figures  {out / 'summary.json'}", markup=False)

@@ -103,8 +103,9 @@ STAGES = (
     ),
     Stage(
         "evaluate video",
+        # The frames that `adapt` holds out: its default share.
         "evaluate video {out}/regress/system {out}/adapt/system --data {out}/data"
-        " --json {out}/video.json --pictures {out}/pictures",
+        " --held-out 0.2 --json {out}/video.json --pictures {out}/pictures",
         "video.json",
         (
             Figure("vertex_mm_before", "video.json", ("rows", 0, "vertex_mm")),

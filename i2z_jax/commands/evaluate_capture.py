@@ -34,6 +34,7 @@ def run(config: Config) -> None:
     """Labels, splits, table."""
     from i2z_jax.commands.evaluate_options import finish, start
     from i2z_jax.evaluate import capture
+    from i2z_jax.evaluate.side_by_side import seen_picture
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.evaluate.worst import capture_pictures
     from i2z_jax.system import load_system
@@ -49,6 +50,7 @@ def run(config: Config) -> None:
         if config.options.pictures is not None:
             folder = config.options.pictures
             saved += capture_pictures(system, scores, split, folder)
+            saved.append(seen_picture(system, scores, split, folder))
     report = Report(
         "evaluate capture",
         {

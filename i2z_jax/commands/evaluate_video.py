@@ -24,8 +24,8 @@ class Config:
     data: Path
     # The same network fine-tuned on the video's ground truth: the best to hope for.
     oracle: Path | None = None
-    # Measure only the frames that `i2z adapt --held-out` kept out, with the same share
-    # here; 0 measures all.
+    # Take the means over the frames that `i2z adapt --held-out` kept out, with the same
+    # share here; 0 takes all. The JSON has every frame's figures either way.
     held_out: float = 0.0
     options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateOptions
@@ -34,13 +34,12 @@ class Config:
 
 def run(config: Config) -> None:
     """Systems, one pass, table."""
-    import numpy as np
-
     from i2z_jax.commands.evaluate_options import finish, start
     from i2z_jax.data.pipeline import VideoFrames
     from i2z_jax.errors import InputError
     from i2z_jax.evaluate import video
     from i2z_jax.evaluate.metrics import gap_closed
+    from i2z_jax.evaluate.side_by_side import comparison_picture
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.evaluate.worst import video_pictures
     from i2z_jax.system import load_system
@@ -52,7 +51,7 @@ def run(config: Config) -> None:
         folders["oracle"] = config.oracle
     if not config.checkpoints:
         raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
-    clip, frames = VideoFrames(config.data), None
+    clip, counted = VideoFrames(config.data), None
     if config.oracle is not None and not clip.record(0)["has_truth"]:
         raise InputError(
             "the video has no ground truth to compare with an oracle on",
@@ -60,9 +59,9 @@ def run(config: Config) -> None:
             fix="leave --oracle out",
         )
     if config.held_out:
-        frames = np.flatnonzero(guard.held_out(len(clip), config.held_out))
+        counted = guard.held_out(len(clip), config.held_out)
     systems = {name: load_system(path) for name, path in folders.items()}
-    scores = video.evaluate_video(systems, config.data, runner, frames=frames)
+    scores = video.evaluate_video(systems, config.data, runner, counted=counted)
     rows = scores.rows
     if config.oracle is not None:
         # The truth's own row, the last, has no error.
@@ -73,10 +72,13 @@ def run(config: Config) -> None:
             )
     saved = []
     if config.options.pictures is not None:
+        folder = config.options.pictures
         for number, (name, system) in enumerate(systems.items(), 1):
             file = "oracle" if name == "oracle" else f"checkpoint_{number}"
-            folder = config.options.pictures
             saved += video_pictures(name, system, scores, folder, file)
+        labels = dict(zip(folders, _labels(len(config.checkpoints)), strict=False))
+        labels |= {"oracle": "oracle"}
+        saved.append(comparison_picture(systems, scores, folder, labels))
     report = Report(
         "evaluate video",
         {
@@ -92,5 +94,14 @@ def run(config: Config) -> None:
             "where both are visible. Jitter: mean |x(t-1) - 2 x(t) + x(t+1)| of the "
             "vertices, which motion has too: see the ground truth's where there is one."
         ],
+        video.frame_table(scores),
     )
     finish(config.options, report, video.COLUMNS, saved)
+
+
+def _labels(checkpoints: int) -> list[str]:
+    """Before adaptation, and after; one alone is just a network."""
+    if checkpoints == 1:
+        return ["network"]
+    after = [f"after ({n})" for n in range(1, checkpoints)]
+    return ["before", *(after if checkpoints > 2 else ["after"])]

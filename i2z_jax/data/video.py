@@ -120,9 +120,9 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 image = np.rot90(decoded.to_ndarray(format="rgb24"), turns)
                 yield Frame(number, time_s, np.ascontiguousarray(image))
                 number += 1
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise InputError(
-                f"damaged after frame {number - 1} ({error})",
+                f"damaged after {number} frames ({error})",
                 where=path,
                 fix="--max-frames keeps what is before" if number else None,
             ) from error
@@ -145,6 +145,13 @@ def _opened(path: Path) -> InputContainer:
         kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
         container.close()
         raise InputError("no video stream", where=path, got=kinds)
+    if container.streams.video[0].codec_context is None:
+        container.close()
+        raise InputError(
+            "no decoder for its video",
+            where=path,
+            fix="convert it, as `ffmpeg -i VIDEO -c:v libx264 OUT.mp4` does",
+        )
     return container
 
 

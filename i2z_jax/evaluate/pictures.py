@@ -73,7 +73,7 @@ def draw_face(
     """A textured face in a crop."""
     points = jnp.asarray(_pixels(vertices, pose, size))
     side = size * _FINER
-    image, mask = render(points, jnp.asarray(texture), topology, side, side)
+    image, mask = _paint(points, jnp.asarray(texture), topology, size=side)
     return _over(np.asarray(image), np.asarray(mask), size, behind)
 
 
@@ -88,6 +88,11 @@ def _draw(points, colours, faces, *, size):
     raster = rasterize(points, faces, size, size)
     image = interpolate(colours, faces, raster.triangle, raster.barycentric)
     return image, raster.triangle >= 0
+
+
+@partial(jax.jit, static_argnames=("topology", "size"))
+def _paint(points, texture, topology, *, size):
+    return render(points, texture, topology, size, size)
 
 
 def _over(
@@ -126,7 +131,7 @@ def error_map(
     size: int = 360,
 ) -> UInt8[NDArray, "h w 3"]:
     """Mean error of each vertex on a face, from three sides, with its scale in mm."""
-    limit = _round_up(float(np.quantile(error, 0.98)))
+    limit = round_up(float(np.quantile(error, 0.98)))
     colours = heat(error.astype(np.float32), limit)
     views = [
         draw_mesh(vertices, frontal_pose(vertices, yaw), topology, size, colours)
@@ -135,8 +140,8 @@ def error_map(
     return titled(np.hstack([*views, _scale(limit, size)]), title)
 
 
-def _round_up(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, ...: the end of a scale."""
+def round_up(value: float) -> float:
+    """The next of 0.1, 0.2, 0.5, 1, 2, 5, 10, ...: the end of a scale."""
     if not value > 0:
         return 1.0
     power = 10.0 ** np.floor(np.log10(value))
@@ -156,6 +161,14 @@ def _scale(limit: float, height: int) -> UInt8[NDArray, "h w 3"]:
     return np.asarray(canvas)
 
 
+def noted(picture: UInt8[NDArray, "h w 3"], text: str) -> UInt8[NDArray, "h w 3"]:
+    """A few words in the upper left corner."""
+    canvas = Image.fromarray(picture)
+    draw = ImageDraw.Draw(canvas)
+    draw.text((6, 6), text, INK, font(18), stroke_width=3, stroke_fill=PAPER)
+    return np.asarray(canvas)
+
+
 def error_curves(
     errors: Mapping[str, Float[NDArray, "e"]],
     threshold: float,
@@ -172,7 +185,7 @@ def error_curves(
         unit: of the axis, such as "NME, inter-ocular".
     """
     most = np.quantile(np.concatenate(list(errors.values())), 0.9)
-    limit = threshold if most <= threshold else _round_up(float(most))
+    limit = threshold if most <= threshold else round_up(float(most))
     width, height = (_FINER * side for side in size)
     left, right, top, bottom = 120, width - 40, 30, height - 110
     canvas = Image.new("RGB", (width, height), PAPER)

@@ -35,12 +35,14 @@ class Report:
         settings: all that is needed to repeat it.
         rows: one dictionary a line of the table, figures by name.
         notes: sentences that a reader of the figures must know.
+        frames: what was measured on every frame of a video; in the JSON only.
     """
 
     command: str
     settings: dict[str, Any]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    frames: dict[str, Any] = field(default_factory=dict)
 
 
 def show(report: Report, columns: Sequence[Column]) -> None:
@@ -88,6 +90,7 @@ def write_json(report: Report, path: str | Path) -> None:
         "settings": report.settings,
         "rows": report.rows,
         "notes": report.notes,
+        **({"frames": report.frames} if report.frames else {}),
     }
     with write_aside(path, overwrite=True) as aside:
         text = json.dumps(_plain(content), indent=1, allow_nan=False)

@@ -24,27 +24,21 @@ from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
     CROP,
-    colour_difference,
     distance,
     landmark_error,
     pose_distance,
     rotation_angle,
-    second_difference,
 )
-from i2z_jax.evaluate.predict import FaceModel, Part, Rows, Runner, face_model
+from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model
 from i2z_jax.evaluate.tables import Column, Row
+from i2z_jax.evaluate.temporal import Watch, frame_facts
 from i2z_jax.geometry.camera import project_weak
-from i2z_jax.geometry.crop import (
-    apply_affine,
-    compose,
-    invert,
-)
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, Bool, Float, Int, NDArray
+from i2z_jax.types import Array, Bool, Float, NDArray
 
 TRUTH = "ground truth"
 
@@ -70,12 +64,16 @@ class VideoScores(NamedTuple):
     """What a video gave.
 
     Attributes:
-        rows: a row of the table for each system, and for the ground truth.
+        rows: a row of the table for each system, and for the ground truth: means over
+            the frames that count.
         frames: per predictor and metric a value a frame, NaN where it is undefined:
             the first frames of a take have no jitter.
         poses, states: per predictor, of each frame; the truth has no state.
-        vertex_error: per system the mean error at each vertex, mm; with truth only.
+        vertex_error: per system the mean error at each vertex over the frames that
+            count, mm; with truth only.
         source: the frames.
+        time_s: of each frame, in its own video.
+        counted: the frames that count.
     """
 
     rows: list[Row]
@@ -83,18 +81,9 @@ class VideoScores(NamedTuple):
     poses: dict[str, Float[NDArray, "e 6"]]
     states: dict[str, Float[NDArray, "e z"]]
     vertex_error: dict[str, Float[NDArray, "n"]]
-    source: Part
-
-
-class FrameFacts(NamedTuple):
-    """What is known of every frame before a network sees it."""
-
-    starts: Bool[NDArray, "e"]  # does not continue the frame before
-    repeats: Bool[NDArray, "e"]
-    crop_from_image: Float[NDArray, "e 2 3"]
-    crop_size: int  # px, as stored
-    truth: bool
-    landmarks: bool  # the truth has them
+    source: VideoFrames
+    time_s: Float[NDArray, "e"]
+    counted: Bool[NDArray, "e"]
 
 
 def evaluate_video(
@@ -102,27 +91,29 @@ def evaluate_video(
     directory: str | Path,
     runner: Runner,
     *,
-    frames: Int[NDArray, "e"] | None = None,
+    counted: Bool[NDArray, "e"] | None = None,
 ) -> VideoScores:
     """Errors, residuals and jitter of systems on a built monocular video.
 
+    Every frame is measured: a curve over the video shows what was learned from beside
+    what was not.
+
     Args:
         systems: by the name of their row.
-        frames: which to measure, in order; all by default.
+        counted: the frames that means are taken over; all by default.
 
     Raises:
         InputError: no frames, ground truth of another mesh, or systems that differ in
             mesh or crop size.
     """
     first = _alike(systems)
-    video = VideoFrames(directory, truth=True)
-    chosen = np.arange(len(video)) if frames is None else frames
-    if not len(chosen):
+    source = VideoFrames(directory, truth=True)
+    counted = np.ones(len(source), bool) if counted is None else counted
+    if not counted.any():
         raise InputError("no frames to measure", where=directory)
-    source = Part(video, chosen)
-    facts = frame_facts(video, chosen)
+    facts = frame_facts(source)
     if facts.truth:
-        _require_mesh(video[int(chosen[0])]["vertices"], first, directory)
+        _require_mesh(source[0]["vertices"], first, directory)
     size = first.image_size
     texture_size = min(first.dam_card.config.texture_size, size)
     models = runner.place({n: face_model(s, texture_size) for n, s in systems.items()})
@@ -138,7 +129,8 @@ def evaluate_video(
         what=Path(directory).name,
         change=partial(resized, size=size),
     )
-    for _, result in batches:
+    for batch, result in batches:
+        weight = counted[batch["index"]] / counted.sum()
         for name, values in result.items():
             temporal = watches[name].see(
                 values.pop("vertices"),
@@ -147,8 +139,7 @@ def evaluate_video(
                 values.pop("seen"),
             )
             if name in vertex_error and facts.truth:
-                error = values.pop("vertex_error").astype(np.float64)
-                vertex_error[name] += error.sum(0) / len(source)
+                vertex_error[name] += weight @ values.pop("vertex_error")
             for metric, value in (values | temporal).items():
                 measured[name].setdefault(metric, []).append(value)
     frames_of: dict[str, dict[str, Any]] = {
@@ -161,12 +152,40 @@ def evaluate_video(
         for values in frames_of.values():
             values.pop("nme_percent", None)
     rows = [
-        {"predictor": name, "frames": len(source), **_means(frames_of[name])}
+        {
+            "predictor": name,
+            "frames": int(counted.sum()),
+            **_means(frames_of[name], counted),
+        }
         for name in names
     ]
     return VideoScores(
-        rows, frames_of, poses, states, vertex_error if facts.truth else {}, source
+        rows,
+        frames_of,
+        poses,
+        states,
+        vertex_error if facts.truth else {},
+        source,
+        facts.time_s,
+        counted,
     )
+
+
+def frame_table(scores: VideoScores) -> dict[str, Any]:
+    """What was measured on every frame, as JSON: lists with a value a frame."""
+    return {
+        "time_s": scores.time_s.tolist(),
+        "counted": scores.counted.tolist(),
+        "predictors": [
+            {"predictor": name, **{m: _rounded(v) for m, v in metrics.items()}}
+            for name, metrics in scores.frames.items()
+        ],
+    }
+
+
+def _rounded(values: Float[NDArray, "e"]) -> list[float]:
+    """Six digits: what float32 has."""
+    return [float(f"{value:.6g}") for value in values]
 
 
 def _alike(systems: Mapping[str, System]) -> System:
@@ -189,33 +208,6 @@ def _alike(systems: Mapping[str, System]) -> System:
                     fix="evaluate them one by one",
                 )
     return first
-
-
-def frame_facts(video: VideoFrames, chosen: NDArray) -> FrameFacts:
-    """The text and flags of the chosen frames.
-
-    Raises:
-        InputError: some frames have ground truth and some have none.
-    """
-    records = [video.record(int(index)) for index in chosen]
-    truth = np.array([bool(r["has_truth"]) for r in records])
-    if truth.any() and not truth.all():
-        raise InputError(
-            "ground truth for some frames only",
-            where="monocular_video",
-            got=f"{truth.sum()} of {len(truth)}",
-            fix="build the videos with and without truth apart",
-        )
-    starts = np.array([bool(r["cut"]) for r in records])
-    starts |= np.diff(chosen, prepend=-2) != 1  # chosen frames that are no neighbours
-    return FrameFacts(
-        starts,
-        np.array([bool(r["duplicate"]) for r in records]),
-        np.stack([r["crop_from_image"] for r in records]).astype(np.float64),
-        len(video[int(chosen[0])]["image"]),
-        bool(truth.all()),
-        any(np.any(r["landmarks"]) for r in records),
-    )
 
 
 def _require_mesh(vertices: NDArray, system: System, where: str | Path) -> None:
@@ -293,68 +285,13 @@ def _residual(points: Array, detected: Any, size: int) -> Float[Array, "b"]:
     return jnp.sum(each * weight, -1) / total * (CROP / size)
 
 
-class Watch:
-    """Frames in order -> what only several of them together show.
-
-    A frame that repeats the one before says nothing new and is passed over; a cut
-    starts anew. Jitter is measured in the video's frames, because crops move: px of
-    256 are those of a crop of the video's median size.
-    """
-
-    def __init__(self, facts: FrameFacts):
-        self._facts = facts
-        self._index = 0
-        # Up to two frames before: vertices, points in the image, texture, visibility.
-        self._past: list[tuple] = []
-        zoom = 2 / facts.crop_size
-        unit_from_crop = np.array([[zoom, 0.0, -1.0], [0.0, zoom, -1.0]])
-        unit_from_crop = np.tile(unit_from_crop, (len(facts.crop_from_image), 1, 1))
-        unit_from_image = compose(unit_from_crop, facts.crop_from_image)
-        self._image_from_unit = np.asarray(invert(unit_from_image))
-        self._side = float(np.median(2 * np.hypot(*self._image_from_unit[:, :, 0].T)))
-
-    def see(
-        self,
-        vertices: Float[NDArray, "b n 3"],
-        flat: Float[NDArray, "b n 2"],
-        texture: Float[NDArray, "b t t 3"],
-        seen: Float[NDArray, "b t t"],
-    ) -> dict[str, Float[NDArray, "b"]]:
-        """`jitter_px`, `jitter_mm`, `cftc_residual` of the next frames."""
-        rows = []
-        for row in range(len(vertices)):
-            index = self._index + row
-            in_image = apply_affine(self._image_from_unit[index], flat[row])
-            rows.append(
-                self._step(index, vertices[row], in_image, texture[row], seen[row])
-            )
-        self._index += len(vertices)
-        names = ("jitter_px", "jitter_mm", "cftc_residual")
-        return dict(zip(names, np.array(rows, np.float64).T, strict=True))
-
-    def _step(self, index, vertices, points, texture, seen) -> tuple:
-        if self._facts.starts[index]:
-            self._past = []
-        elif self._facts.repeats[index]:
-            return np.nan, np.nan, np.nan
-        pixels = millimetres = consistency = np.nan
-        if len(self._past) == 2:
-            (mesh0, flat0, *_), (mesh1, flat1, *_) = self._past
-            shake = second_difference(flat0, flat1, points).mean()
-            pixels = shake * (CROP / self._side)
-            millimetres = second_difference(mesh0, mesh1, vertices).mean()
-        if self._past:
-            *_, last_texture, last_seen = self._past[-1]
-            both = seen * last_seen
-            consistency = colour_difference(texture, last_texture, both)
-        self._past = [*self._past[-1:], (vertices, points, texture, seen)]
-        return pixels, millimetres, float(consistency)
-
-
-def _means(values: Mapping[str, Float[NDArray, "e"]]) -> Row:
-    """Means over the frames for which a metric is defined; None where there is none."""
+def _means(
+    values: Mapping[str, Float[NDArray, "e"]], counted: Bool[NDArray, "e"]
+) -> Row:
+    """Means over the frames that count and for which a metric is defined; None where
+    there is none."""
     row: Row = {}
     for name, each in values.items():
-        defined = each[np.isfinite(each)].astype(np.float64)
+        defined = each[counted & np.isfinite(each)].astype(np.float64)
         row[name] = float(defined.mean()) if len(defined) else None
     return row

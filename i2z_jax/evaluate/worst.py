@@ -80,7 +80,8 @@ def capture_pictures(
 def video_pictures(
     name: str, system: System, scores: VideoScores, folder: Path, file: str
 ) -> list[Path]:
-    """As of a capture; without truth the worst frames by landmark residual.
+    """As of a capture; without truth the worst frames by landmark residual. Frames
+    that do not count are not looked at.
 
     Args:
         name: of the predictor, in the titles.
@@ -102,7 +103,7 @@ def video_pictures(
     if each is None:
         return saved
     takes = np.arange(len(each)) * 4 * COUNT // len(each)
-    indices = worst(each, takes)
+    indices = worst(np.where(scores.counted, each, np.nan), takes)
     rows = face_rows(
         system,
         scores.source,
@@ -135,7 +136,7 @@ def face_rows(
     for i in indices:
         example = source[i]
         crop = resized(example["image"], SIDE)
-        vertices, texture = (np.asarray(x) for x in _decode(system, z[i], pose[i]))
+        vertices, texture = decoded(system, z[i], pose[i])
         row = [
             crop,
             pictures.draw_face(vertices, pose[i], texture, topology, SIDE, crop),
@@ -152,9 +153,12 @@ def face_rows(
     return rows
 
 
-def _decode(system: System, z: Float[NDArray, "z"], pose: Float[NDArray, "6"]):
+def decoded(
+    system: System, z: Float[NDArray, "z"], pose: Float[NDArray, "6"]
+) -> tuple[Float[NDArray, "n 3"], Float[NDArray, "t t 3"]]:
+    """Vertices, mm, and texture, [0, 1], of one state, seen from a head pose."""
     vertices, texture = _decoder(system.dam, jnp.asarray(z)[None], pose[None])
-    return vertices[0], texture[0]
+    return np.asarray(vertices[0]), np.asarray(texture[0])
 
 
 @jax.jit

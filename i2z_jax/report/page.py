@@ -10,6 +10,7 @@ here; `Plot` holds markup that `plots` made.
 
 import base64
 import html
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,14 @@ class Text:
 class Code:
     """Commands, as typed."""
 
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """To a file beside the page."""
+
+    path: str
     text: str
 
 
@@ -86,7 +95,7 @@ class Head:
     caption: str = ""
 
 
-Block = Text | Code | Tiles | Picture | Gallery | Table | Plot | Head
+Block = Text | Code | Link | Tiles | Picture | Gallery | Table | Plot | Head
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,9 @@ def _block(block: Block) -> str:
             return f"<p>{html.escape(text)}</p>"
         case Code(text):
             return f"<pre>{html.escape(text)}</pre>"
+        case Link(path, text):
+            address = html.escape(urllib.parse.quote(path))
+            return f'<p><a href="{address}">{html.escape(text)}</a></p>'
         case Tiles(figures):
             tiles = "".join(
                 f"<div><b>{html.escape(value)}</b><span>{html.escape(what)}</span></div>"

@@ -10,7 +10,7 @@ from i2z_jax.types import NDArray
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2")
 WIDTH, HEIGHT = 720, 200
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 30
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 30
 # A curve has at most this many points; of more, each shows the mean of its share.
 MOST_POINTS = 1440
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from i2z_jax.data import landmarks68
 from i2z_jax.evaluate.metrics import second_difference
 from i2z_jax.report.page import (
     Block,
@@ -71,9 +72,10 @@ def track_page(track: Track, sight: Sight, clock: Stopwatch) -> str:
     if residual is not None and np.isfinite(residual).any():
         median = float(np.nanmedian(residual))
         tiles.append((f"{median:.1f} px", "median landmark residual"))
+    likeness = _likeness(track, sight.mesh_landmarks)
     if (speed := clock.fps("net")) is not None:
         tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
-    first: list[Block] = [Tiles(tiles), *map(Text, sight.notes)]
+    first: list[Block] = [Tiles(tiles), *map(Text, [*likeness, *sight.notes])]
     sections = [Section("Result", [*first, _statuses(counts)])]
     if sight.key_frames:
         sections.append(Section("Key frames", [_gallery(track, sight)]))
@@ -96,6 +98,42 @@ def landmark_residual(
     if mesh_landmarks is None:
         return None
     return np.linalg.norm(mesh_landmarks - track.landmarks, axis=-1).mean(axis=-1)
+
+
+def standing_offset_mm(track: Track, mesh_landmarks: Float[NDArray, "f 68 2"]) -> float:
+    """How far the landmarks seen stand off the mesh's in the same way all the time, mm.
+
+    Offsets of a wrong pose or expression and of a detector's noise change from frame
+    to frame; those of another face than the captured one stay. They are turned upright
+    and taken to mm frame by frame, averaged over the video, and their RMS over brows,
+    eyes, nose and mouth is the answer. The jaw's points slide with the view and are
+    left out.
+    """
+    rows = np.flatnonzero(track.usable)
+    inner = slice(landmarks68.PARTS["jaw"].stop, None)
+    pose = track.frame_pose()[rows]
+    offset = (track.landmarks[rows] - mesh_landmarks[rows])[:, inner]
+    offset = offset / pose[:, None, None, 0]
+    cos, sin = np.cos(pose[:, 3, None]), np.sin(pose[:, 3, None])
+    x, y = offset[..., 0], offset[..., 1]
+    upright = np.stack([cos * x + sin * y, cos * y - sin * x], axis=-1)
+    return float(np.sqrt((upright.mean(axis=0) ** 2).sum(axis=-1).mean()))
+
+
+def _likeness(
+    track: Track, mesh_landmarks: Float[NDArray, "f 68 2"] | None
+) -> list[str]:
+    """What may be expected of the mesh's likeness."""
+    if mesh_landmarks is None or not track.usable.any():
+        return []
+    standing = standing_offset_mm(track, mesh_landmarks)
+    return [
+        "The mesh is the captured person's, whoever is in the video. Brows, eyes, nose "
+        f"and mouth stand {standing:.1f} mm off it in the same way all the time: "
+        "habits of the landmark detector and, of another person, another face "
+        "(docs/track.md has figures of both). Of another person expect the head's pose "
+        "and the larger motions of the face to be followed, and neither shape nor look."
+    ]
 
 
 def jitter(points: Float[NDArray, "f l 2"]) -> Float[NDArray, "f"]:

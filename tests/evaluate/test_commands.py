@@ -130,6 +130,8 @@ def test_pictures_are_pictures(here):
     assert {
         "capture_pictures/error_map_test.png",
         "capture_pictures/worst_test.png",
+        "capture_pictures/seen_test.png",
+        "video_pictures/comparison.png",
         "landmarks_pictures/ced_common.png",
         "landmarks_pictures/worst_common_mesh.png",
         "ablation_pictures/scenarios.png",

@@ -100,12 +100,26 @@ def test_cuts_and_repetitions(tmp_path, runner):
     assert np.flatnonzero(np.isfinite(consistency)).tolist() == [1, 3, 5]
 
 
-def test_chosen_frames_that_are_no_neighbours_are_not_compared(clip, runner):
-    found = scores(clip, runner, *motion(), frames=np.array([0, 1, 4, 5]))
-    assert found.rows[0]["frames"] == 4
-    assert found.rows[0]["jitter_px"] is None
-    consistency = found.frames["ours"]["cftc_residual"]
-    assert np.flatnonzero(np.isfinite(consistency)).tolist() == [1, 3]
+def test_means_are_over_the_frames_that_count(clip, runner):
+    """Every frame is measured, in its place; a part of them makes the row."""
+    poses, vertices = motion()
+    vertices[:] += np.arange(FRAMES)[:, None, None] * np.array([0, 2.0, 0])
+    counted = np.isin(np.arange(FRAMES), [1, 4])
+    found = scores(clip, runner, poses, vertices, counted=counted)
+    ours, truth = found.rows
+    assert ours["frames"] == truth["frames"] == 2
+    each = found.frames["ours"]
+    np.testing.assert_allclose(each["vertex_mm"], 2 * np.arange(FRAMES), rtol=1e-5)
+    assert ours["vertex_mm"] == pytest.approx((2 + 8) / 2, rel=1e-5)
+    np.testing.assert_allclose(found.vertex_error["ours"], 5, rtol=1e-5)
+    # Frame 1 has no jitter, frame 4 that of its neighbours, which do not count.
+    assert truth["jitter_px"] == pytest.approx(2, rel=1e-4)
+    table = video.frame_table(found)
+    assert table["counted"] == counted.tolist()
+    np.testing.assert_allclose(table["time_s"], np.arange(FRAMES) / 30)
+    np.testing.assert_allclose(
+        table["predictors"][0]["vertex_mm"], 2 * np.arange(FRAMES), rtol=1e-5
+    )
 
 
 def test_a_still_video_has_one_texture(tmp_path, runner):

@@ -194,6 +194,11 @@ def plain(path):
     write_clip(path, [worlds.picture(0, 0, 0)] * 3)
 
 
+def of_an_unknown_codec(path):
+    plain(path)
+    path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
+
+
 @pytest.mark.parametrize(
     ("name", "make", "says"),
     [
@@ -202,6 +207,7 @@ def plain(path):
         ("empty.mp4", lambda p: p.touch(), "empty file"),
         ("nothing.mp4", lambda p: None, "not found"),
         ("folder", lambda p: p.mkdir(), "no pictures"),
+        ("codec.mp4", of_an_unknown_codec, "no decoder"),
         ("wall.mp4", plain, "no face found"),
         ("damaged.png", lambda p: p.write_bytes(b"\x89PNG"), "damaged"),
         ("77", lambda p: None, "camera"),

@@ -9,10 +9,11 @@ from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.track.follow import crop_maps, follow, refined, squares
 from i2z_jax.track.networks import Seen
-from i2z_jax.track.scan import Scan
+from i2z_jax.track.scan import Scan, scan
 from i2z_jax.track.timing import Stopwatch
 from tests.data.clips import write_clip
 from tests.track import worlds
+from tests.track.test_scan import look as disc_detector
 
 AVERAGE = landmark_points(worlds.topology(), worlds.average())
 FRAMES = 60
@@ -100,6 +101,29 @@ def test_crops_are_those_of_training_and_go_on_without_the_detector(video, rng):
         np.testing.assert_allclose(corners @ ours.T, corners @ truth.T, atol=2.5)
     # Frames with a box in whole batches, one by one only where there is none.
     assert eye.batches == [4] * 5 + [1] * 26
+
+
+def test_a_face_that_leaves_and_returns_elsewhere(tmp_path):
+    """Scan and follow together: lost while away, found where it comes back."""
+    away = range(25, 85)
+    centres = [(50 + i, 60) if i < 25 else (40, 70) for i in range(110)]
+    pictures = [
+        worlds.picture(*c, 0 if i in away else 26) for i, c in enumerate(centres)
+    ]
+    video, clock = write_clip(tmp_path / "clip.mp4", pictures), Stopwatch()
+    found = scan(video, disc_detector, clock=clock)
+    places = follow(video, found, DiscEye(), AVERAGE, min_confidence=0.3, clock=clock)
+    there = np.isfinite(places.square[:, 0])
+    # The detector's track holds on to an end for a moment; nothing is seen there.
+    assert places.seen[:25].all()
+    assert places.seen[85:].all()
+    assert not places.seen[25:85].any()
+    assert not there[40:70].any()
+    middle = (places.square[:, :2] + places.square[:, 2:]) / 2
+    seen = places.seen & (np.arange(110) > 3)
+    offset = middle[seen] - np.array(centres)[seen]
+    # The framing's own, the same in every frame.
+    assert np.abs(offset - np.median(offset, axis=0)).max() < 3
 
 
 def test_landmarks_that_are_no_face_are_not_believed(rng):

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only several frames together show: jitter, and whether a texture stays."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from i2z_jax.data.pipeline import VideoFrames
+from i2z_jax.errors import InputError
+from i2z_jax.evaluate.metrics import CROP, colour_difference, second_difference
+from i2z_jax.geometry.crop import apply_affine, compose, invert
+from i2z_jax.types import Bool, Float, NDArray
+
+
+class FrameFacts(NamedTuple):
+    """What is known of every frame before a network sees it."""
+
+    time_s: Float[NDArray, "e"]
+    starts: Bool[NDArray, "e"]  # does not continue the frame before
+    repeats: Bool[NDArray, "e"]
+    crop_from_image: Float[NDArray, "e 2 3"]
+    crop_size: int  # px, as stored
+    truth: bool
+    landmarks: bool  # the truth has them
+
+
+def frame_facts(video: VideoFrames) -> FrameFacts:
+    """The text and flags of a video's frames.
+
+    Raises:
+        InputError: some frames have ground truth and some have none.
+    """
+    records = [video.record(index) for index in range(len(video))]
+    truth = np.array([bool(r["has_truth"]) for r in records])
+    if truth.any() and not truth.all():
+        raise InputError(
+            "ground truth for some frames only",
+            where="monocular_video",
+            got=f"{truth.sum()} of {len(truth)}",
+            fix="build the videos with and without truth apart",
+        )
+    return FrameFacts(
+        np.array([float(r["time_s"]) for r in records]),
+        np.array([bool(r["cut"]) for r in records]),
+        np.array([bool(r["duplicate"]) for r in records]),
+        np.stack([r["crop_from_image"] for r in records]).astype(np.float64),
+        len(video[0]["image"]),
+        bool(truth.all()),
+        any(np.any(r["landmarks"]) for r in records),
+    )
+
+
+class Watch:
+    """Frames in order -> what only several of them together show.
+
+    A frame that repeats the one before says nothing new and is passed over; a cut
+    starts anew. Jitter is measured in the video's frames, because crops move: px of
+    256 are those of a crop of the video's median size.
+    """
+
+    def __init__(self, facts: FrameFacts):
+        self._facts = facts
+        self._index = 0
+        # Up to two frames before: vertices, points in the image, texture, visibility.
+        self._past: list[tuple] = []
+        zoom = 2 / facts.crop_size
+        unit_from_crop = np.array([[zoom, 0.0, -1.0], [0.0, zoom, -1.0]])
+        unit_from_crop = np.tile(unit_from_crop, (len(facts.crop_from_image), 1, 1))
+        unit_from_image = compose(unit_from_crop, facts.crop_from_image)
+        self._image_from_unit = np.asarray(invert(unit_from_image))
+        self._side = float(np.median(2 * np.hypot(*self._image_from_unit[:, :, 0].T)))
+
+    def see(
+        self,
+        vertices: Float[NDArray, "b n 3"],
+        flat: Float[NDArray, "b n 2"],
+        texture: Float[NDArray, "b t t 3"],
+        seen: Float[NDArray, "b t t"],
+    ) -> dict[str, Float[NDArray, "b"]]:
+        """`jitter_px`, `jitter_mm`, `cftc_residual` of the next frames."""
+        rows = []
+        for row in range(len(vertices)):
+            index = self._index + row
+            in_image = apply_affine(self._image_from_unit[index], flat[row])
+            rows.append(
+                self._step(index, vertices[row], in_image, texture[row], seen[row])
+            )
+        self._index += len(vertices)
+        names = ("jitter_px", "jitter_mm", "cftc_residual")
+        return dict(zip(names, np.array(rows, np.float64).T, strict=True))
+
+    def _step(self, index, vertices, points, texture, seen) -> tuple:
+        if self._facts.starts[index]:
+            self._past = []
+        elif self._facts.repeats[index]:
+            return np.nan, np.nan, np.nan
+        pixels = millimetres = consistency = np.nan
+        if len(self._past) == 2:
+            (mesh0, flat0, *_), (mesh1, flat1, *_) = self._past
+            shake = second_difference(flat0, flat1, points).mean()
+            pixels = shake * (CROP / self._side)
+            millimetres = second_difference(mesh0, mesh1, vertices).mean()
+        if self._past:
+            *_, last_texture, last_seen = self._past[-1]
+            both = seen * last_seen
+            consistency = colour_difference(texture, last_texture, both)
+        self._past = [*self._past[-1:], (vertices, points, texture, seen)]
+        return pixels, millimetres, float(consistency)

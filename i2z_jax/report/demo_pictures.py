@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo's pictures, from the files that its stages left, small enough for a page."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from i2z_jax.data.check import spread
+from i2z_jax.data.images import decode, encode, read_picture
+from i2z_jax.data.multiface import Capture
+from i2z_jax.data.pipeline import VideoFrames, Views
+from i2z_jax.data.video import read_frames
+from i2z_jax.evaluate.pictures import draw_mesh, frontal_pose
+from i2z_jax.geometry import topology as topologies
+from i2z_jax.report.page import Picture
+from i2z_jax.types import NDArray, UInt8
+
+# Side of a small picture, and the widest one, px.
+SIDE, WIDEST = 200, 1400
+
+
+def stage_pictures(folder: Path, moments: int = 3) -> Picture:
+    """Moments of a capture in a row each, as all of its cameras saw them."""
+    capture = Capture(folder)
+    rows = []
+    for place in spread(len(capture.frames), moments + 2)[1:-1]:
+        frame = capture.frames[place]
+        files = [capture.paths.image(frame, name) for name in capture.cameras]
+        seen = [read_picture(file) for file in files if file.exists()]
+        rows.append(np.hstack([fitted(image, SIDE) for image in seen]))
+    return encoded(
+        np.vstack(rows),
+        f"{moments} of {len(capture.frames)} moments, as the {len(capture.cameras)} "
+        "cameras of the stage saw them: raw, as such cameras are.",
+    )
+
+
+def model_pictures(folder: Path) -> list[Picture]:
+    """What is known of one moment of a capture: mesh and texture."""
+    capture = Capture(folder)
+    frame = capture.frames[len(capture.frames) // 2]
+    vertices = capture.vertices(*frame)
+    topology = topologies.load(capture.paths.topology)
+    mesh = draw_mesh(vertices, frontal_pose(vertices, 0.5), topology, 2 * SIDE)
+    texture = read_picture(capture.paths.texture(frame))
+    return [
+        encoded(mesh, f"The mesh of a moment: {len(vertices)} vertices, in mm."),
+        encoded(
+            fitted(texture, 2 * SIDE),
+            "Its texture: every camera's picture, laid flat and averaged.",
+        ),
+    ]
+
+
+def lab_and_wild(data: Path, count: int = 5) -> Picture:
+    """Crops as the network gets them: the lab's above, the video's below."""
+    views, frames = Views(data, "train", fields=("image",)), VideoFrames(data)
+    # One camera is not all there is: neighbours are views of one moment.
+    lab = [views[i + k]["image"] for k, i in enumerate(spread(len(views) - 5, count))]
+    wild = [frames[i]["image"] for i in spread(len(frames), count)]
+    rows = [np.hstack([fitted(image, SIDE) for image in row]) for row in (lab, wild)]
+    return encoded(
+        np.vstack(rows),
+        "What the network is given: above from the stage, which it has learned from; "
+        "below from the video.",
+    )
+
+
+def frames_of(video: Path, count: int, caption: str) -> Picture:
+    """Frames spread over a video: all in a row, or two a row if they are wide."""
+    total = sum(1 for _ in read_frames(video))
+    wanted = set(spread(total, count))
+    kept = [f.image for f in read_frames(video) if f.number in wanted]
+    shown = [image for image in kept if image is not None]
+    height, width = shown[0].shape[:2]
+    columns = 2 if width > height else len(shown)
+    shown += [np.full_like(shown[0], 255)] * (-len(shown) % columns)
+    rows = [np.hstack(shown[i : i + columns]) for i in range(0, len(shown), columns)]
+    return encoded(np.vstack(rows), caption)
+
+
+def stored(path: Path, caption: str) -> Picture:
+    """A picture that a stage wrote."""
+    return encoded(decode(path.read_bytes()), caption)
+
+
+def fitted(image: UInt8[NDArray, "h w 3"], side: int) -> UInt8[NDArray, "h2 w2 3"]:
+    """As high as `side`, or as wide if it is wider than high."""
+    zoom = side / max(image.shape[:2])
+    way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=way))
+
+
+def encoded(image: UInt8[NDArray, "h w 3"], caption: str) -> Picture:
+    """WebP, at most `WIDEST` px wide."""
+    if image.shape[1] > WIDEST:
+        zoom = WIDEST / image.shape[1]
+        image = np.asarray(
+            cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        )
+    return Picture(encode(image, "webp"), caption)

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page of a track says of whose face it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from i2z_jax.report.track_page import standing_offset_mm
+from i2z_jax.track.result import Status
+from tests.track.test_smooth import STILL, track
+
+
+def seen_off_by(offset_mm, rng, *, trembling_mm=0.0):
+    """A head that turns in the picture, whose landmarks are seen `offset_mm` off."""
+    pose = STILL.copy()
+    pose[:, 3] = np.linspace(-1.0, 1.0, len(pose))  # tilt
+    status = np.zeros(len(pose))
+    status[10:20] = Status.LOST
+    one = track(pose, status)
+    posed = rng.uniform(20, 100, (len(pose), 68, 2))
+    tilt, scale = pose[:, 3], one.frame_pose()[:, 0]
+    turn = np.stack([np.cos(tilt), -np.sin(tilt), np.sin(tilt), np.cos(tilt)], -1)
+    offset = np.broadcast_to(offset_mm, (len(pose), 68, 2))
+    offset = offset + rng.normal(0, max(trembling_mm, 1e-9), offset.shape)
+    offset = np.einsum("fij,flj->fli", turn.reshape(-1, 2, 2), offset)
+    points = np.float32(posed + scale[:, None, None] * offset)
+    points[10:20] = np.nan
+    return replace(one, landmarks=points), posed
+
+
+def test_what_stays_is_told_from_what_trembles(rng):
+    mean = standing_offset_mm(*seen_off_by([3.0, 4.0], rng))
+    assert mean == pytest.approx(5, rel=1e-3)
+    # 3 mm on each axis in 80 frames: 3 sqrt(2 / 80) = 0.47 mm are left of it.
+    noise = standing_offset_mm(*seen_off_by([0.0, 0.0], rng, trembling_mm=3.0))
+    assert noise == pytest.approx(0.47, rel=0.3)
+
+
+def test_the_jaw_which_slides_does_not_count(rng):
+    off = np.zeros((68, 2))
+    off[:17] = 9.0
+    assert standing_offset_mm(*seen_off_by(off, rng)) < 1e-3
