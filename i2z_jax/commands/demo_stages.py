@@ -61,7 +61,7 @@ STAGES = (
     Stage(
         "train vgg",
         # Its blocks are read, not its heatmaps: it need not paint them well.
-        "train landmarks --preset tiny --stream vgg --loop.steps 400"
+        "train landmarks --preset tiny --stream vgg --loop.steps 250"
         " --data {out}/data --workdir {out}/vgg",
         "vgg/vgg",
     ),
@@ -74,7 +74,7 @@ STAGES = (
         "train regress",
         "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
         " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
-        " --workdir {out}/regress",
+        " --cache 2048 --weights.texture 0 --workdir {out}/regress",
         "regress/system",
     ),
     Stage(
@@ -102,14 +102,23 @@ STAGES = (
         "adapt/system",
     ),
     Stage(
+        "oracle",
+        # What the same steps reach with the truth that adaptation does without.
+        "adapt --supervised --video {out}/data --checkpoint {out}/regress/system"
+        " --data {out}/data --workdir {out}/oracle",
+        "oracle/system",
+    ),
+    Stage(
         "evaluate video",
         # The frames that `adapt` holds out: its default share.
-        "evaluate video {out}/regress/system {out}/adapt/system --data {out}/data"
+        "evaluate video {out}/regress/system {out}/adapt/system"
+        " --oracle {out}/oracle/system --data {out}/data"
         " --held-out 0.2 --json {out}/video.json --pictures {out}/pictures",
         "video.json",
         (
             Figure("vertex_mm_before", "video.json", ("rows", 0, "vertex_mm")),
             Figure("vertex_mm_after", "video.json", ("rows", 1, "vertex_mm")),
+            Figure("vertex_mm_oracle", "video.json", ("rows", 2, "vertex_mm")),
             Figure("pose_px_before", "video.json", ("rows", 0, "pose_px")),
             Figure("pose_px_after", "video.json", ("rows", 1, "pose_px")),
         ),
@@ -128,13 +137,15 @@ ABLATION = (
         Stage(
             f"variant {variant}",
             f"train regress --preset tiny --variant {variant} --data {{out}}/data"
-            f" --dam {{out}}/dam/dam {streams} --workdir {{out}}/ablation/{variant}",
+            f" --dam {{out}}/dam/dam {streams} --weights.texture 0"
+            f" --workdir {{out}}/ablation/{variant}",
             f"ablation/{variant}/system",
         )
         for variant, streams in (
             ("vgg-scratch", ""),
-            ("vgg", "--vgg {out}/vgg/vgg"),
-            ("vgg+skip", "--vgg {out}/vgg/vgg"),
+            # What learns from frozen maps can keep them.
+            ("vgg", "--vgg {out}/vgg/vgg --cache 2048"),
+            ("vgg+skip", "--vgg {out}/vgg/vgg --cache 2048"),
         )
     ),
     Stage(

@@ -71,8 +71,8 @@ class ShapeEncoder(nnx.Module):
     """Landmark coordinates to p^z and p^h, beside those of the levels [ours].
 
     The published network sees landmarks as heatmaps only, and has to learn from labels
-    where in a map its peak is. A soft-argmax knows: with 1,000 views of 250 moments
-    this halves the held-out vertex error (docs/training.md).
+    where in a map its peak is. A soft-argmax knows, which a small capture, of a few
+    hundred moments, does not teach (docs/training.md has what it brings).
 
     `mean` is what is expected: 68 points of the mean face in the mean pose, in crop
     units. Coordinates are given relative to it, free of place and size, which follow

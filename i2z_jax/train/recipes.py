@@ -33,17 +33,17 @@ RECIPES: dict[str, dict[str, RunConfig]] = {
     "tiny": {
         "landmarks": RunConfig(
             batch_size=8,
-            loop=LoopConfig(steps=1400),
+            loop=LoopConfig(steps=700),
             optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=30),
         ),
         "dam": RunConfig(
             batch_size=8,
-            loop=LoopConfig(steps=1000),
+            loop=LoopConfig(steps=450),
             optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=30),
         ),
         "regress": RunConfig(
             batch_size=16,
-            loop=LoopConfig(steps=600),
+            loop=LoopConfig(steps=700),
             optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=30),
         ),
     },
