@@ -42,6 +42,25 @@ def project_weak(
     return xp.concatenate([flat, turned[..., 2:]], axis=-1)
 
 
+def bring_near(
+    pose: Float[ArrayLike, "*b 6"],
+    vertices: Float[ArrayLike, "*b n 3"],
+    nearness: Float[ArrayLike, ""],
+) -> Float[ArrayLike, "*b n 3"]:
+    """Vertices whose weak projection is what a near camera sees of the given ones.
+
+    x and y of camera space are divided by 1 + nearness * depth; the depth stays.
+
+    Args:
+        nearness: inverse distance of the camera, 1/mm; 0 changes nothing.
+    """
+    xp = pose.__array_namespace__()
+    view = view_from_head(pose)
+    turned = vertices @ xp.matrix_transpose(view)
+    flat = turned[..., :2] / (1 + nearness * turned[..., 2:])
+    return xp.concatenate([flat, turned[..., 2:]], axis=-1) @ view
+
+
 def view_direction(pose: Float[ArrayLike, "*b 6"]) -> Float[ArrayLike, "*b 3"]:
     """Unit vector from the head to the (infinitely far) camera, in head space."""
     return -view_from_head(pose)[..., 2, :]

@@ -16,7 +16,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from i2z_jax.geometry.camera import project_weak, view_direction, view_from_head
+from i2z_jax.geometry.camera import (
+    bring_near,
+    project_weak,
+    view_direction,
+    view_from_head,
+)
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.pyramid import halve, pyramid
 from i2z_jax.geometry.raster import interpolate
@@ -113,6 +118,7 @@ def observe(
     dam: DAM,
     image: Float[Array, "b h w 3"],
     mesh: FaceMesh,
+    nearness: Float[Array, ""],
     *,
     unwrap_frames: Callable[..., tuple[Array, Array]] = unwrap_frames,
 ) -> Observation:
@@ -122,15 +128,17 @@ def observe(
         prediction: of the images.
         dam: the frozen decoder.
         image: crops, [0, 1].
+        nearness: of the video's camera, 1/mm (`perspective.py`).
         unwrap_frames: of batches; in a program divided over devices, the same under
             `jax.shard_map` (see `geometry.raster.rasterize`).
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
-    observed, visible = unwrap_frames(image, vertices, pose, mesh.texel_map, mesh.faces)
+    seen = bring_near(pose, vertices, nearness)
+    observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
     decoded = dam.decode_texture(z, view_direction(pose))
     return Observation(
-        landmarks=projected_landmarks(vertices, pose, mesh, image.shape[-2]),
+        landmarks=projected_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
         decoded=shrink_to(decoded, observed.shape[-2]),
         observed=observed,
         visible=visible,
@@ -197,16 +205,24 @@ def pairs(x: Float[Array, "b *s"]) -> Float[Array, "2 half *s"]:
     return jnp.moveaxis(x.reshape(-1, 2, *x.shape[1:]), 1, 0)
 
 
+def landmark_points(
+    vertices: Float[Array, "b n 3"], mesh: FaceMesh
+) -> Float[Array, "b l 3"]:
+    """Where on the head the detector marks its landmarks, mm."""
+    corners = vertices[:, mesh.faces[mesh.landmark_faces]]
+    points = jnp.sum(corners * mesh.landmark_barycentric[None, ..., None], -2)
+    return points + mesh.landmark_offset[None]
+
+
 def projected_landmarks(
     vertices: Float[Array, "b n 3"],
     pose: Float[Array, "b 6"],
     mesh: FaceMesh,
+    nearness: Float[Array, ""],
     image_size: int,
 ) -> Float[Array, "b l 2"]:
     """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    corners = vertices[:, mesh.faces[mesh.landmark_faces]]
-    points = jnp.sum(corners * mesh.landmark_barycentric[None, ..., None], -2)
-    points = points + mesh.landmark_offset[None]
+    points = bring_near(pose, landmark_points(vertices, mesh), nearness)
     return (project_weak(pose, points)[..., :2] + 1) * (image_size / 2)
 
 

@@ -18,17 +18,20 @@ from jax.sharding import Mesh
 from i2z_jax.losses import reprojection_loss, vertex_loss
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.models.parameters import split_trained
+from i2z_jax.objectives import perspective
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
     Observation,
     adaptation_terms,
+    landmark_points,
     observe,
     unwrap_frames,
     weighted,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
 from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.objectives.perspective import NearnessEquations
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.sharding import (
     local_rows,
@@ -90,7 +93,7 @@ def adapt_stage(
     objective = program.oracle if supervised else program.objective
     stage = Stage(
         params,
-        ColourEquations.empty(),
+        VideoStatistics.empty(),
         frozen,
         objective,
         objective,
@@ -99,7 +102,7 @@ def adapt_stage(
     compiled = {
         # Of parameters that may be divided over the mesh.
         name: jax.jit(with_whole_kernels(getattr(program, name), mesh))
-        for name in ("colours", "measure", "watch")
+        for name in ("nearness", "colours", "measure", "watch")
     }
     compiled["true_errors"] = jax.jit(program.true_errors)
 
@@ -112,6 +115,18 @@ def adapt_stage(
     return stage, judge
 
 
+class VideoStatistics(NamedTuple):
+    """What is fitted to the whole video, so far."""
+
+    colours: ColourEquations
+    nearness: NearnessEquations
+
+    @classmethod
+    def empty(cls) -> "VideoStatistics":
+        """Before the first frame."""
+        return cls(ColourEquations.empty(), NearnessEquations.empty())
+
+
 class _Program(NamedTuple):
     """Pure functions of (params, frozen, ...): the step's, and the guard's."""
 
@@ -121,7 +136,7 @@ class _Program(NamedTuple):
     mesh: Mesh
 
     def objective(self, params, stats, frozen, batch, key):
-        """`train.step.Objective`; `stats` are the colours of the video so far."""
+        """`train.step.Objective`; `stats` are the `VideoStatistics` so far."""
         del key
         frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
         maps, views = frames.maps, None
@@ -133,25 +148,46 @@ class _Program(NamedTuple):
         on_views = prediction
         if views is not None:
             prediction, on_views = _without_views(prediction)
-        seen = self.observe(frozen, frames, prediction)
-        equations = accumulate(stats, seen.equations())
+        near = perspective.accumulate(
+            stats.nearness, self.near_equations(frozen, frames, prediction)
+        )
+        k = perspective.solve(near)
+        seen = self.observe(frozen, frames, prediction, k)
+        equations = accumulate(stats.colours, seen.equations())
         terms = self.compare(frozen, frames, prediction, seen, equations)
         loss = weighted(terms, frozen["weights"])
         if views is not None:
             replay, supervised = self.supervise(frozen, on_views, views, REPLAY)
             loss = loss + frozen["weights"]["replay"] * replay
             terms |= {f"replay/{name}": value for name, value in supervised.items()}
-        return loss, (terms, equations)
+        terms["nearness_per_m"] = k * 1000
+        return loss, (terms, VideoStatistics(equations, near))
 
     def regress(self, params, frozen, maps) -> I2ZOutput:
         return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
 
-    def observe(self, frozen, frames, prediction) -> Observation:
+    def near_equations(self, frozen, frames, prediction) -> NearnessEquations:
+        """No gradient passes: the fit must not be bent to explain a wrong face."""
+        z, pose = jax.lax.stop_gradient((prediction.z, prediction.pose))
+        vertices = nnx.merge(self.dam_graph, frozen["dam"]).decode_vertices(z)
+        face = frozen["face"]
+        # A jaw point slides along its contour, by more than perspective moves it.
+        fixed = face.landmark_weight * ~face.on_contour
+        return perspective.equations_of(
+            pose,
+            landmark_points(vertices, face),
+            frames.detected.points,
+            frames.detected.confidence * fixed[None],
+            image_size=self.image_size,
+        )
+
+    def observe(self, frozen, frames, prediction, nearness) -> Observation:
         return observe(
             prediction,
             nnx.merge(self.dam_graph, frozen["dam"]),
             unit_range(frames.image),
             frozen["face"],
+            nearness,
             unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
         )
 
@@ -198,17 +234,23 @@ class _Program(NamedTuple):
             image_size=self.image_size,
         )
 
-    def colours(self, params, frozen, row):
+    def nearness(self, params, frozen, row):
         """Of some of the held-out pairs."""
         frames = frozen["frames"].rows(_pair_rows(row))
         prediction = self.regress(params, frozen, frames.maps)
-        return self.observe(frozen, frames, prediction).equations()
+        return self.near_equations(frozen, frames, prediction)
 
-    def measure(self, params, frozen, row, equations):
+    def colours(self, params, frozen, row, nearness):
+        """Of some of the held-out pairs."""
+        frames = frozen["frames"].rows(_pair_rows(row))
+        prediction = self.regress(params, frozen, frames.maps)
+        return self.observe(frozen, frames, prediction, nearness).equations()
+
+    def measure(self, params, frozen, row, nearness, equations):
         """Terms and what else the guard watches, of some of the held-out pairs."""
         frames = frozen["frames"].rows(_pair_rows(row))
         prediction = self.regress(params, frozen, frames.maps)
-        seen = self.observe(frozen, frames, prediction)
+        seen = self.observe(frozen, frames, prediction, nearness)
         terms = self.compare(frozen, frames, prediction, seen, equations)
         return {**terms, **_contrast(seen)}, prediction.z, prediction.pose
 
@@ -238,16 +280,19 @@ def _judge(
     frozen: PyTree,
     at_a_time: int,
 ) -> Figures:
-    """Twice over the held-out frames: the colours of all of them, then the terms."""
+    """Over the held-out frames: nearness and colours of all of them, then the terms."""
     video = material.video
     # Filled up with the first ones again, so that one shape is compiled.
     count = -(-len(video.judge) // at_a_time) * at_a_time
     chunks = np.resize(video.judge, count).reshape(-1, at_a_time)
     rows = [to_global(chunk[local_rows(mesh, at_a_time)], mesh) for chunk in chunks]
-    parts = [compiled["colours"](params, frozen, row) for row in rows]
-    equations = jax.tree.map(lambda *x: sum(x), *parts)
-    found = [compiled["measure"](params, frozen, row, equations) for row in rows]
+    parts = [compiled["nearness"](params, frozen, row) for row in rows]
+    k = perspective.solve(_mean(parts))
+    parts = [compiled["colours"](params, frozen, row, k) for row in rows]
+    equations = _mean(parts)
+    found = [compiled["measure"](params, frozen, row, k, equations) for row in rows]
     figures = _means([terms for terms, _, _ in found])
+    figures["nearness_per_m"] = float(k) * 1000
     z, pose = (jnp.concatenate([part[k] for part in found]) for k in (1, 2))
     figures["score"] = float(weighted({name: figures[name] for name in TERMS}, weights))
     figures["z_spread"] = float(z.std(0).mean())
@@ -304,6 +349,10 @@ def _contrast(seen: Observation) -> dict[str, Array]:
         "visible": seen.visible.mean(),
         "texture_range": jnp.sqrt(variance).mean(),
     }
+
+
+def _mean(trees: list[PyTree]) -> PyTree:
+    return jax.tree.map(lambda *x: sum(x) / len(x), *trees)
 
 
 def _means(dictionaries: list[dict[str, Array]]) -> Figures:

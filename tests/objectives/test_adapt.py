@@ -32,6 +32,8 @@ from i2z_jax.objectives.adapt import (
 from tests.synth.pattern_head import PatternHead
 
 SIZE, TEXTURE = 64, 64
+# Of a camera without perspective.
+FAR = jnp.zeros(())
 HEAD = PatternHead()
 WIDEN = 1
 # f such that the 210 mm of the head fill most of the crop.
@@ -93,13 +95,15 @@ class Clip:
         self.image = jnp.stack(
             [self._picture(z, p) for z, p in zip(self.z, self.pose, strict=True)]
         ) * jnp.asarray([[[[0.9, 0.7, 0.6]]]])
-        points = projected_landmarks(dam.decode_vertices(self.z), self.pose, mesh, SIZE)
+        points = projected_landmarks(
+            dam.decode_vertices(self.z), self.pose, mesh, FAR, SIZE
+        )
         self.detected = Landmarks(points, jnp.ones((4, 68)))
         # The colours of the video, from frames that were understood.
         truth = I2ZOutput(self.z, self.pose, None)
-        self.equations = jax.jit(lambda i: observe(truth, dam, i, mesh).equations())(
-            self.image
-        )
+        self.equations = jax.jit(
+            lambda i: observe(truth, dam, i, mesh, FAR).equations()
+        )(self.image)
         self.terms = jax.jit(self._terms)
 
     def _picture(self, z, pose):
@@ -114,7 +118,7 @@ class Clip:
 
     def _terms(self, z, pose):
         prediction = I2ZOutput(self.z + z, self.pose + pose, None)
-        seen = observe(prediction, self.dam, self.image, self.mesh)
+        seen = observe(prediction, self.dam, self.image, self.mesh, FAR)
         return adaptation_terms(
             seen, prediction.z, self.detected, self.equations, self.mesh,
             Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE, levels=2,
@@ -216,7 +220,7 @@ def test_a_detectors_bias_is_no_error(clip, mesh):
     offset = jnp.tile(jnp.asarray([[4.0, 0.0, 1.0]]), (68, 1))
     biased = mesh._replace(landmark_offset=offset)
     vertices = clip.dam.decode_vertices(clip.z)
-    marked = projected_landmarks(vertices, clip.pose, biased, SIZE)
+    marked = projected_landmarks(vertices, clip.pose, biased, FAR, SIZE)
     moved = np.linalg.norm(np.float64(marked - clip.detected.points), axis=-1)
     expected = 4 * POSE[0] * SIZE / 2
     assert abs(np.median(moved) - expected) < 0.1 * expected
@@ -226,7 +230,7 @@ def test_distrusted_landmarks_say_nothing(clip, mesh):
     wrong = clip.detected.points.at[:, :34].add(20.0)
     blind = mesh._replace(landmark_weight=jnp.r_[jnp.zeros(34), jnp.full(34, 2.0)])
     prediction = I2ZOutput(clip.z, clip.pose, None)
-    seen = observe(prediction, clip.dam, clip.image, blind)
+    seen = observe(prediction, clip.dam, clip.image, blind, FAR)
     terms = adaptation_terms(
         seen, clip.z, Landmarks(wrong, clip.detected.confidence), clip.equations,
         blind, Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,

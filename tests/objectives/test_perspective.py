@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nearness of a camera: fitted to points that a pinhole camera has seen."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from i2z_jax.geometry.camera import (
+    bring_near,
+    project_calibrated,
+    project_weak,
+    view_from_head,
+)
+from i2z_jax.objectives import perspective
+
+SIZE = 256
+
+
+def head(rng, frames=12):
+    """Points of a head and poses that turn it, float64."""
+    points = rng.normal(size=(68, 3)) * [50, 60, 30] + [0, 0, 60]
+    pose = np.zeros((frames, 6))
+    pose[:, 0] = rng.uniform(0.008, 0.011, frames)
+    pose[:, 1:4] = rng.normal(size=(frames, 3)) * 0.3
+    pose[:, 4:] = rng.normal(size=(frames, 2)) * 0.05
+    return np.tile(points, (frames, 1, 1)), pose
+
+
+def pinhole(points, pose, distance_mm):
+    """What a camera sees whose scale at the head's origin is the pose's, [-1, 1]."""
+    seen = []
+    for each, h in zip(points, pose, strict=True):
+        turned = np.column_stack([view_from_head(h), [0, 0, distance_mm]])
+        intrinsics = np.diag([h[0] * distance_mm, h[0] * distance_mm, 1])
+        pixels, _ = project_calibrated(intrinsics, np.eye(3, 4), turned, each)
+        seen.append(pixels + h[4:])
+    return np.stack(seen)
+
+
+def fitted(points, pose, seen, trust=None):
+    trust = np.ones(points.shape[:2]) if trust is None else trust
+    arrays = (pose, points, (seen + 1) * SIZE / 2, trust)
+    return float(
+        perspective.solve(
+            perspective.equations_of(
+                *(jnp.asarray(x, jnp.float32) for x in arrays), image_size=SIZE
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize("distance_mm", [400.0, 560.0, 1200.0])
+def test_brought_near_and_seen_from_afar_is_the_pinhole_s_picture(rng, distance_mm):
+    points, pose = head(rng)
+    near = bring_near(pose, points, np.asarray(1 / distance_mm))
+    ours = project_weak(pose, near)
+    np.testing.assert_allclose(ours[..., :2], pinhole(points, pose, distance_mm))
+    np.testing.assert_allclose(ours[..., 2], project_weak(pose, points)[..., 2])
+
+
+@pytest.mark.parametrize("distance_mm", [560.0, 1200.0])
+def test_the_distance_is_found_whatever_scale_and_place_the_poses_have(
+    rng, distance_mm
+):
+    points, pose = head(rng)
+    seen = pinhole(points, pose, distance_mm)
+    # The network's own f and t are off: they are not what tells near from far.
+    guess = pose * [1.1, 1, 1, 1, 1, 1] + [0, 0, 0, 0, 0.03, -0.02]
+    # First order in k: a few per cent short for a camera at arm's length.
+    assert fitted(points, guess, seen) == pytest.approx(1 / distance_mm, rel=0.15)
+
+
+def test_noise_and_untrusted_points_do_not_bring_it_near(rng):
+    points, pose = head(rng)
+    far = np.asarray(project_weak(pose, points)[..., :2])
+    assert fitted(points, pose, far) < 1e-6
+    seen, trust = pinhole(points, pose, 560.0), np.ones((len(pose), 68))
+    wrong = seen + rng.normal(size=seen.shape) * 0.004
+    wrong[:, :10], trust[:, :10] = 0.9, 0.0
+    assert fitted(points, pose, wrong, trust) == pytest.approx(1 / 560, rel=0.2)
+
+
+def test_it_stays_in_bounds_and_without_evidence_far(rng):
+    points, pose = head(rng)
+    nearest = fitted(points, pose, pinhole(points, pose, 200.0))
+    assert nearest == pytest.approx(perspective.NEAREST)
+    assert float(perspective.solve(perspective.NearnessEquations.empty())) == 0
