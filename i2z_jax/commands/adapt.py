@@ -18,8 +18,8 @@ from i2z_jax.train.run import RunConfig
 
 RUN = RunConfig(
     batch_size=8,
-    loop=LoopConfig(steps=400, log_every=10, save_every=100, evaluate_every=50),
-    optimizer=OptimizerConfig(learning_rate=1e-4, warmup_steps=20),
+    loop=LoopConfig(steps=200, log_every=10, save_every=100, evaluate_every=50),
+    optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=20),
 )
 
 
