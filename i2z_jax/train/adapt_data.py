@@ -212,6 +212,7 @@ def prepare_capture(
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     replay, cache = label(examples)
     projected, pose = _projected_landmarks(system.topology, examples, size)
+    assert cache.detected is not None, "see check_system"
     points, confidence = map(np.asarray, cache.detected)
     bias = measure_bias(points, confidence, projected, pose, size)
     split = "test" if _has_test(directory) else "train"

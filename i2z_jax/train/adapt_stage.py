@@ -78,7 +78,7 @@ def adapt_stage(
     graph, params, rest = split_trained(system.net)
     dam_graph, dam_state = nnx.split(system.dam)
     program = _Program(graph, dam_graph, system.image_size, mesh)
-    frozen = {
+    frozen: dict[str, PyTree] = {
         "net": rest,
         "dam": dam_state,
         "frames": material.video.frames,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore
 
 from i2z_jax.types import NDArray, UInt8
 

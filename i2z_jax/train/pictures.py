@@ -124,7 +124,7 @@ def _with_vertices(
     near = points[:, 2] <= np.median(points[:, 2])
     place = np.floor(pixels_from_unit(points[:, :2], SIDE)).clip(-1, SIDE).astype(int)
     inside = near & (place >= 0).all(-1) & (place < SIDE - 1).all(-1)
-    green, red = np.float32(GREEN), np.float32(RED)
+    green, red = (np.array(colour, np.float32) for colour in (GREEN, RED))
     colours = green + (red - green) * error.clip(0, 1)[:, None]
     crop = crop.copy()
     for across, down in np.ndindex(2, 2):

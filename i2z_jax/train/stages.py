@@ -170,7 +170,7 @@ def regress_stage(
         vertices = nnx.merge(dam_graph, frozen["dam"]).decode_vertices(seen.z)
         return {"pose": seen.pose, "vertices": vertices}
 
-    frozen = {
+    frozen: dict[str, PyTree] = {
         "net": rest,
         "dam": dam_state,
         "texel_weight": jnp.asarray(texel_weight),
