@@ -61,7 +61,9 @@ def test_loss_and_gradient_are_those_of_the_images(dtype, close):
         views=views,
     )
     row = jnp.array([4, 1])
-    images = {name: np.stack([examples[r][name] for r in row]) for name in examples[0]}
+    images = {
+        name: jnp.stack([examples[int(r)][name] for r in row]) for name in examples[0]
+    }
 
     def gradient(objective, batch):
         key = jax.random.key(0)
