@@ -18,7 +18,7 @@ from i2z_jax.checkpoint import build
 from i2z_jax.config import HourglassConfig, I2ZConfig, I2ZVariant, VGGConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps
-from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.i2znet import I2ZNet, ShapeEncoder
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
 from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
@@ -81,6 +81,8 @@ def test_trained_parts_of_each_variant(variant):
         frozen = {p.name.split(".")[0] for p in table if not p.trained}
         heads = {"unify", "encoders", "z_regressor", "pose_regressor"}
         statistics = {"pose_mean", "pose_std"}
+        if preset.i2z.shape_size and "key" in variant:
+            heads, statistics = heads | {"shape"}, statistics | {"shape"}
         assert trained == heads | ({"vgg"} if variant == "vgg-scratch" else set())
         streams = {"vgg", "hourglass"} if "key" in variant else {"vgg"}
         if variant == "vgg-scratch":
@@ -91,6 +93,24 @@ def test_trained_parts_of_each_variant(variant):
         assert frozen == statistics | (streams - trained)
         levels = {p.name.split(".")[1] for p in table if p.name.startswith("encoders")}
         assert len(levels) == (4 if "skip" in variant else 1)
+
+
+def test_landmarks_are_read_free_of_place_and_size(rng):
+    """Of the expected face, wherever it is, only place and size are left."""
+    encoder = ShapeEncoder(68, 5, dtype=jnp.float32, rngs=Keys(0))
+    face = rng.uniform(-0.3, 0.3, (68, 2))
+    encoder.mean[...] = jnp.asarray(face, jnp.float32)
+    for scale, shift in ((1.0, (0.0, 0.0)), (1.5, (0.2, -0.1))):
+        points = face * scale + shift
+        # Bells of one cell, where a map of 64 cells has these points.
+        cells = np.arange(64)[:, None] - ((points + 1) * 32 - 0.5).T[:, None]
+        x, y = np.exp(-0.5 * cells**2)
+        maps = jnp.asarray(y[:, None] * x[None], jnp.float32)[None]
+        spread = np.sqrt(((points - points.mean(0)) ** 2).mean())
+        place = np.array([*points.mean(0), np.log(spread)])
+        for seen, layer in zip(encoder(maps), (encoder.to_z, encoder.to_pose)):  # noqa: B905
+            kernel = np.asarray(layer.kernel[...])
+            np.testing.assert_allclose(seen[0], place @ kernel[-3:], atol=0.02)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -45,7 +45,7 @@ class Pictures:
         }
 
 
-@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-5), ("bfloat16", 0.02)])
+@pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-5), ("bfloat16", 0.1)])
 def test_loss_and_gradient_are_those_of_the_images(dtype, close):
     mesh = create_mesh(devices=jax.devices()[:1])
     net, dam = I2ZNet(NET, rngs=Keys(0)), DAM(DAMConfig(**vars(FACE)), rngs=Keys(1))
