@@ -35,6 +35,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         networks.dam,
         weights=RegressWeights(),
         texel_weight=jnp.ones((t, t)),
+        image_size=options.sizes.i2z.image_size,
     )
     optimizer = build_optimizer(OPTIMIZER, 10_000)
     for size in options.batches("regress"):

@@ -9,7 +9,7 @@ import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -72,8 +72,9 @@ class Options:
 
     @property
     def sizes(self) -> Preset:
-        """The networks of the preset."""
-        return PRESETS[self.preset]
+        """The networks of the preset, as published: the peer has no more than that."""
+        chosen = PRESETS[self.preset]
+        return replace(chosen, i2z=replace(chosen.i2z, shape_size=0))
 
     def batches(self, subject: str) -> tuple[int, ...]:
         """Batch sizes of a subject."""
