@@ -25,9 +25,10 @@ from i2z_jax.objectives.adapt import AdaptWeights, FaceMesh, Lab
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Labelled, Material, Video
+from i2z_jax.train.adapt_data import Material, Video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.run import create_state
 from i2z_jax.train.step import train_step
@@ -139,7 +140,9 @@ def _material(system: System, options: Options, frames: int, dtype, mesh) -> Mat
     )
     n = system.dam_card.config.vertices
     vertices = np.tile(system.dam.statistics.vert_mean[...][None], (frames, 1, 1))
-    views = Labelled(cache.maps, *map(jnp.asarray, (host["pose"], vertices, host["z"])))
+    views = LabelledViews(
+        cache.maps, *map(jnp.asarray, (host["pose"], vertices, host["z"]))
+    )
     topology = system.topology
     assert topology.landmark_faces is not None
     assert topology.vertex_count == n

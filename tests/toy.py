@@ -80,7 +80,8 @@ def landmarks(data: Path, workdir: Path, **given) -> Path:
 
 
 def dam(data: Path, workdir: Path, **given) -> Path:
-    settings = {"preset": NAME, "run": RUN, **given}
+    # From random weights: in six steps there is something to see being learned.
+    settings = {"preset": NAME, "run": RUN, "pca": False, **given}
     train_dam.run(train_dam.Config(data=data, workdir=workdir, **settings))
     return workdir / "dam"
 
