@@ -11,6 +11,8 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 GREEN, RED = (60, 220, 90), (255, 70, 60)
+# Of a sheet, px: names at the left; a title and the columns' names on top.
+MARGIN, TITLE, HEAD = 120, 38, 30
 
 
 def heat(values: Float[NDArray, "*b"], limit: float) -> Float[NDArray, "*b 3"]:
@@ -40,26 +42,25 @@ def sheet(
 ) -> UInt8[NDArray, "_ _ 3"]:
     """Pictures of one size in a grid, columns named on top, rows at the left."""
     side = rows[0][1][0].shape[1]
-    margin, head = 120, 30
     lines = []
     for name, pictures in rows:
-        line = np.hstack([np.full((side, margin, 3), 255, np.uint8), *pictures])
+        line = np.hstack([np.full((side, MARGIN, 3), 255, np.uint8), *pictures])
         canvas = Image.fromarray(line)
         draw = ImageDraw.Draw(canvas)
         draw.multiline_text((10, side / 2), name, INK, font(18), anchor="lm")
         lines.append(np.asarray(canvas))
-    width = margin + side * len(columns)
-    canvas = Image.new("RGB", (width, head), PAPER)
+    width = MARGIN + side * len(columns)
+    canvas = Image.new("RGB", (width, HEAD), PAPER)
     draw = ImageDraw.Draw(canvas)
     for i, name in enumerate(columns):
-        draw.text((margin + side * (i + 0.5), head / 2), name, INK, font(18), "mm")
+        draw.text((MARGIN + side * (i + 0.5), HEAD / 2), name, INK, font(18), "mm")
     return titled(np.vstack([np.asarray(canvas), *lines]), title)
 
 
 def titled(picture: UInt8[NDArray, "h w 3"], title: str) -> UInt8[NDArray, "h2 w 3"]:
     """A picture under a line that says what it is."""
-    canvas = Image.new("RGB", (picture.shape[1], 38), PAPER)
-    ImageDraw.Draw(canvas).text((10, 19), title, INK, font(20), anchor="lm")
+    canvas = Image.new("RGB", (picture.shape[1], TITLE), PAPER)
+    ImageDraw.Draw(canvas).text((10, TITLE / 2), title, INK, font(20), anchor="lm")
     return np.vstack([np.asarray(canvas), picture])
 
 

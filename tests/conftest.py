@@ -6,6 +6,8 @@ from pathlib import Path
 
 # Before jax starts: what a laptop has, and no pre-allocated accelerator memory.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Programs that run a few times: quick to compile matters more than quick to run.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 from jaxtyping import install_import_hook
 
@@ -23,9 +25,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache_folder(tmp_path_factory):
-    """Commands that tests start keep their programs here, not in the user's folder."""
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+def compiled_once(tmp_path_factory):
+    """One cache of programs for all tests and what they start; none of the user's."""
+    base = tmp_path_factory.getbasetemp()
+    # Workers of xdist have a folder each in the run's own.
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "programs"
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,19 +20,6 @@ class Run(NamedTuple):
     boxes: object
     pictures: list
     times: np.ndarray
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory):
-    """The tests run the command several times with the same programs."""
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = [getattr(jax.config, name) for name in names]
-    if before[0] is None:
-        jax.config.update(names[0], str(tmp_path_factory.mktemp("programs")))
-    jax.config.update(names[1], 0.0)
-    yield
-    for name, value in zip(names, before, strict=True):
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

@@ -40,21 +40,6 @@ RUN = RunConfig(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """The runs here are one program, started many times."""
-    options = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0.3,
-    }
-    before = {name: getattr(jax.config, name) for name in options}
-    for name, value in options.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
-
-
 @pytest.fixture(scope="module")
 def mesh():
     return create_mesh(devices=jax.devices()[:1])
@@ -257,7 +242,7 @@ def test_many_devices_do_what_one_does(on_devices, where):
     for a, b in zip(ours["parameters"], one["parameters"], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     for name, figure in one["figures"].items():
-        np.testing.assert_allclose(ours["figures"][name], figure, rtol=1e-3)
+        np.testing.assert_allclose(ours["figures"][name], figure, rtol=1e-3, atol=1e-6)
 
 
 def test_neither_frames_nor_frozen_weights_are_sent(on_devices):

@@ -77,7 +77,8 @@ def test_loss_and_gradient_are_those_of_the_images(dtype, close):
     theirs, theirs_grad = gradient(stage.measure, images)
     np.testing.assert_allclose(ours, theirs, rtol=close)
     for a, b in zip(*map(jax.tree.leaves, (ours_grad, theirs_grad)), strict=True):
-        np.testing.assert_allclose(a, b, atol=close * max(np.abs(b).max(), 1e-3))
+        # As vectors: a single entry of a small gradient says nothing in bfloat16.
+        assert np.linalg.norm(a - b) <= close * max(np.linalg.norm(b), 1e-3)
 
 
 def test_every_view_once_before_any_comes_twice(monkeypatch):

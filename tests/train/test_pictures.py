@@ -4,15 +4,12 @@
 import numpy as np
 import pytest
 
-from i2z_jax.drawing import GREEN, RED
+from i2z_jax.drawing import GREEN, HEAD, MARGIN, RED, TITLE
 from i2z_jax.train.pictures import SIDE, face_sheet, landmarks_sheet, texture_sheet
-
-# Of `drawing.sheet`: names at the left; title and column names on top.
-LEFT, TOP = 120, 34 + 26
 
 
 def panel(sheet, row, column):
-    y, x = TOP + row * SIDE, LEFT + column * SIDE
+    y, x = TITLE + HEAD + row * SIDE, MARGIN + column * SIDE
     return sheet[y : y + SIDE, x : x + SIDE]
 
 

@@ -26,14 +26,11 @@ PATIENCE = 400
 
 
 @pytest.fixture(autouse=True, scope="module")
-def environment(tmp_path_factory):
+def environment():
     before = dict(os.environ)
     os.environ |= {
         "XLA_FLAGS": CHEAP,
         "PYTHONPATH": str(ROOT),
-        # The runs that go on elsewhere are one program, started many times.
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",
     }
     yield
     os.environ.clear()

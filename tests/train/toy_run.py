@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import logging
 import os
 import resource
 import signal
@@ -82,6 +83,7 @@ def main():
     parser.add_argument("--largest-file", type=int, default=resource.RLIM_INFINITY)
     parser.add_argument("--profile", type=int, default=0)
     options = parser.parse_args()
+    logging.getLogger("absl").setLevel(logging.CRITICAL)  # as `i2z` does
     die_in_save(options.die_in_save)
     # Written files that outgrow it fail as on a full disk.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
