@@ -10,6 +10,10 @@ supplement says "normalization layer" only. Not per-position L2, which blows up 
 empty positions of a heatmap; not batch statistics, which would be the lab's; and no
 mean is taken off, so that an empty position and the convolutions' zero padding mean
 the same. Everything before is frozen; the scale and bias per channel are trained.
+
+They are applied by the convolution that reads u_l (`convolve`): nothing trained is then
+computed of a map itself, so that the backward pass never makes a gradient as large as
+the maps, and u_l is not stored beside them.
 """
 
 from typing import NamedTuple
@@ -38,20 +42,53 @@ class StreamMaps(NamedTuple):
     heatmaps: Float[Array, "b h w l"] | None
 
 
+class Unified(NamedTuple):
+    """u_l as its parts: `x * scale + bias`."""
+
+    # Maps of one scale per image; no gradient from trained parameters passes.
+    x: Float[Array, "b h w c"]
+    scale: Float[Array, "c"]
+    bias: Float[Array, "c"]
+
+    def whole(self) -> Float[Array, "b h w c"]:
+        """u_l, float32."""
+        x = self.x.astype(jnp.float32)
+        return x * self.scale[None, None, None] + self.bias[None, None, None]
+
+
+def convolve(
+    conv: nnx.Conv, u: Unified, *, dtype: DTypeLike
+) -> Float[Array, "b h w d"]:
+    """`conv` of `u.whole()`: the scale goes into the kernel.
+
+    The bias goes through the convolution once for all images; at the border, where it
+    meets the padding, it is another one.
+    """
+    kernel = conv.kernel[...] * u.scale[None, None, :, None]
+    y = jax.lax.conv_general_dilated(
+        u.x.astype(dtype),
+        kernel.astype(dtype),
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    bias = jnp.broadcast_to(u.bias[None, None, None], (1, *u.x.shape[1:]))
+    return y + conv(bias)
+
+
 class Rescale(nnx.Module):
-    """One scale per image, then a learned scale and bias per channel."""
+    """One scale per image, and a learned scale and bias per channel."""
 
     def __init__(self, channels: int, *, dtype: DTypeLike):
         self.dtype = dtype
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
 
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Float[Array, "b h w c"]) -> Unified:
         x = x.astype(jnp.float32)
         power = jnp.mean(jnp.square(x), axis=(1, 2, 3), keepdims=True)
         x = x * jax.lax.rsqrt(power + EPSILON)
-        x = x * self.scale[None, None, None] + self.bias[None, None, None]
-        return x.astype(self.dtype)
+        return Unified(x.astype(self.dtype), self.scale[...], self.bias[...])
 
 
 class UnifiedFeatures(nnx.Module):
@@ -64,7 +101,7 @@ class UnifiedFeatures(nnx.Module):
             [Rescale(landmarks, dtype=dtype) for _ in vgg] if landmarks else []
         )
 
-    def __call__(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
+    def __call__(self, maps: StreamMaps) -> tuple[Unified, ...]:
         """Maps of a richer variant do too: what this one has no use for is left out."""
         vgg = maps.vgg[-len(self.vgg) :]
         levels = [rescale(x) for rescale, x in zip(self.vgg, vgg, strict=True)]
@@ -74,5 +111,6 @@ class UnifiedFeatures(nnx.Module):
         for level, rescale in enumerate(self.heatmaps):
             if level > 0:
                 heatmaps = max_pool(heatmaps)
-            levels[level] = jnp.concatenate([levels[level], rescale(heatmaps)], axis=-1)
+            parts = zip(levels[level], rescale(heatmaps), strict=True)
+            levels[level] = Unified(*(jnp.concatenate(two, -1) for two in parts))
         return tuple(levels)

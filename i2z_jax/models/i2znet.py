@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import I2ZConfig
 from i2z_jax.errors import InputError
-from i2z_jax.models.features import StreamMaps, UnifiedFeatures
+from i2z_jax.models.features import StreamMaps, Unified, UnifiedFeatures, convolve
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import Frozen, freeze
@@ -48,16 +48,15 @@ class LevelEncoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         half, few = channels // 4, channels // 16
+        self.dtype = dtype
         self.compress1 = nnx.Conv(channels, half, (3, 3), dtype=dtype, rngs=rngs)
         self.compress2 = nnx.Conv(half, few, (3, 3), dtype=dtype, rngs=rngs)
         flat = side * side * few
         self.to_z = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
 
-    def __call__(
-        self, u: Float[Array, "b r r c"]
-    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
-        x = nnx.relu(self.compress1(u))
+    def __call__(self, u: Unified) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
+        x = nnx.relu(convolve(self.compress1, u, dtype=self.dtype))
         x = nnx.relu(self.compress2(x))
         x = x.reshape(len(x), -1)
         return self.to_z(x), self.to_pose(x)
@@ -191,7 +190,7 @@ class I2ZNet(nnx.Module):
 
     def features(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The unified features u_l, finest level first."""
-        return self.unify(maps)
+        return tuple(u.whole() for u in self.unify(maps))
 
     def regress(self, maps: StreamMaps) -> I2ZOutput:
         """z and H from the streams' maps: all that is trained, and nothing else."""

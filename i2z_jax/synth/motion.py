@@ -11,7 +11,7 @@ from i2z_jax.types import Float, NDArray
 
 # Captures run at 30 frames/s, and Multiface numbers its frames in steps of 3.
 FPS, FRAME_STEP = 30.0, 3
-# Frames one expression takes to come and go, posed and in free play.
+# Stored frames a posed expression takes to come and go; frames at `FPS` in free play.
 EXPRESSION_FRAMES, FREE_FRAMES = 12, 18.0
 # A resting head is never still: rad, mm and the time it takes to drift.
 HEAD_ANGLES = np.radians([4.0, 7.0, 3.0])
@@ -69,7 +69,10 @@ def capture_segments(
     mixed = [
         (f"SEN{n + 1:02d}", len(part), SOUND_FRAMES) for n, part in enumerate(parts)
     ]
-    held_out = [(name, free, FREE_FRAMES) for name in ("EXP_ROM07", "EXP_free_face")]
+    # As fast as in a video, of which a capture stores every third frame: slower, and a
+    # short segment is one or two moments, which say little of a decoder.
+    play = FREE_FRAMES / FRAME_STEP
+    held_out = [(name, free, play) for name in ("EXP_ROM07", "EXP_free_face")]
     for name, length, period in mixed + held_out:
         weights = free_weights(length, len(names), rng, period=period)
         segments.append(_with_head(name, weights, rng))

@@ -139,15 +139,7 @@ class _Program(NamedTuple):
         """`train.step.Objective`; `stats` are the `VideoStatistics` so far."""
         del key
         frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
-        maps, views = frames.maps, None
-        if "replay" in batch:
-            views = frozen["replay"].rows(batch["replay"]["row"])
-            maps = _with_views(maps, views.maps)
-        # Once for all images: each gradient is then summed over the devices once.
-        prediction = self.regress(params, frozen, maps)
-        on_views = prediction
-        if views is not None:
-            prediction, on_views = _without_views(prediction)
+        prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
         near = perspective.accumulate(
             stats.nearness, self.near_equations(frozen, frames, prediction)
         )
@@ -155,13 +147,36 @@ class _Program(NamedTuple):
         seen = self.observe(frozen, frames, prediction, k)
         equations = accumulate(stats.colours, seen.equations())
         terms = self.compare(frozen, frames, prediction, seen, equations)
-        loss = weighted(terms, frozen["weights"])
-        if views is not None:
-            replay, supervised = self.supervise(frozen, on_views, views, REPLAY)
-            loss = loss + frozen["weights"]["replay"] * replay
-            terms |= {f"replay/{name}": value for name, value in supervised.items()}
-        terms["nearness_per_m"] = k * 1000
+        loss = weighted(terms, frozen["weights"]) + replayed
+        terms |= {**replay_terms, "nearness_per_m": k * 1000}
         return loss, (terms, VideoStatistics(equations, near))
+
+    def oracle(self, params, stats, frozen, batch, key):
+        """`objective` with the truth in place of the self-supervised terms."""
+        del key
+        row = _pair_rows(batch["pairs"]["row"])
+        frames = frozen["frames"].rows(row)
+        prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
+        pose, vertices = (x[row] for x in frozen["truth"])
+        # The true z of a wild frame is not known; its mesh is.
+        z = jax.lax.stop_gradient(prediction.z)
+        known = LabelledViews(frames.maps, pose, vertices, z)
+        loss, terms = self.supervise(frozen, prediction, known, ORACLE)
+        return loss + replayed, ({**terms, **replay_terms}, stats)
+
+    def predict(self, params, frozen, frames, batch):
+        """Of the frames; and the loss and terms of lab views, where some are replayed.
+
+        One pass for all images: each gradient is then summed over the devices once.
+        """
+        if "replay" not in batch:
+            return self.regress(params, frozen, frames.maps), 0.0, {}
+        views = frozen["replay"].rows(batch["replay"]["row"])
+        both = self.regress(params, frozen, _with_views(frames.maps, views.maps))
+        prediction, on_views = _without_views(both)
+        loss, terms = self.supervise(frozen, on_views, views, REPLAY)
+        terms = {f"replay/{name}": value for name, value in terms.items()}
+        return prediction, frozen["weights"]["replay"] * loss, terms
 
     def regress(self, params, frozen, maps) -> I2ZOutput:
         return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
@@ -201,27 +216,6 @@ class _Program(NamedTuple):
             frozen["lab"],
             image_size=self.image_size,
         )
-
-    def oracle(self, params, stats, frozen, batch, key):
-        """`objective` with the truth in place of the self-supervised terms."""
-        del key
-        row = _pair_rows(batch["pairs"]["row"])
-        maps, views = frozen["frames"].rows(row).maps, None
-        if "replay" in batch:
-            views = frozen["replay"].rows(batch["replay"]["row"])
-            maps = _with_views(maps, views.maps)
-        prediction = on_views = self.regress(params, frozen, maps)
-        if views is not None:
-            prediction, on_views = _without_views(prediction)
-        pose, vertices = (x[row] for x in frozen["truth"])
-        # The true z of a wild frame is not known; its mesh is.
-        z = jax.lax.stop_gradient(prediction.z)
-        known = LabelledViews(maps, pose, vertices, z)
-        loss, terms = self.supervise(frozen, prediction, known, ORACLE)
-        if views is not None:
-            replay, _ = self.supervise(frozen, on_views, views, REPLAY)
-            loss = loss + frozen["weights"]["replay"] * replay
-        return loss, (terms, stats)
 
     def supervise(self, frozen, prediction, views: LabelledViews, weights):
         return regress_objective(

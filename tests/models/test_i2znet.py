@@ -17,7 +17,7 @@ from flax import nnx
 from i2z_jax.checkpoint import build
 from i2z_jax.config import HourglassConfig, I2ZConfig, I2ZVariant, VGGConfig
 from i2z_jax.errors import InputError
-from i2z_jax.models.features import StreamMaps
+from i2z_jax.models.features import StreamMaps, Unified, convolve
 from i2z_jax.models.i2znet import I2ZNet, ShapeEncoder
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
 from i2z_jax.models.vgg import VGG
@@ -198,6 +198,47 @@ def test_features_against_float64(net, maps):
             parts.append(x / np.sqrt((x**2).mean()) * scale + bias)
         np.testing.assert_allclose(u[0], np.concatenate(parts, -1), atol=2e-3)
         heat = np.maximum.reduce([heat[i::2, j::2] for i in (0, 1) for j in (0, 1)])
+
+
+def test_scale_and_bias_inside_the_convolution_are_those_outside(rng):
+    """Values and gradients, at the border too, where the bias meets the padding."""
+    conv = nnx.Conv(6, 4, (3, 3), rngs=nnx.Rngs(3))
+    conv.bias[...] = jnp.asarray(rng.normal(size=4), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(2, 5, 7, 6)), jnp.float32)
+    scale, bias = jnp.asarray(rng.normal(size=(2, 6)), jnp.float32)
+    up = jnp.asarray(rng.normal(size=(2, 5, 7, 4)), jnp.float32)
+    graph, state = nnx.split(conv)
+
+    def inside(state, scale, bias):
+        u = Unified(x, scale, bias)
+        return jnp.sum(up * convolve(nnx.merge(graph, state), u, dtype=jnp.float32))
+
+    def outside(state, scale, bias):
+        return jnp.sum(up * nnx.merge(graph, state)(Unified(x, scale, bias).whole()))
+
+    ours, theirs = (
+        jax.value_and_grad(f, (0, 1, 2))(state, scale, bias) for f in (inside, outside)
+    )
+    for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_no_gradient_as_large_as_the_maps_is_made(net, maps):
+    """Read from the program: the step's cost is its convolutions."""
+    graph, trained, rest = split_trained(net)
+
+    def loss(trained, maps):
+        return total(nnx.merge(graph, trained, rest).regress(maps))
+
+    program = jax.make_jaxpr(jax.grad(loss))(trained, maps)
+    levels = {(*x.shape[:3], x.shape[3] + maps.heatmaps.shape[3]) for x in maps.vgg}
+    made = [
+        e.outvars[0].aval.shape
+        for e in program.eqns
+        if e.primitive.name == "conv_general_dilated"
+    ]
+    assert len(made) > 3 * len(levels)
+    assert not levels & set(made)
 
 
 def test_pose_is_standardised_by_the_stored_statistics(net, maps):
