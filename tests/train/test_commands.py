@@ -16,16 +16,17 @@ from i2z_jax.checkpoint import ModelCard
 from i2z_jax.commands import train_dam
 from i2z_jax.config import DAMConfig
 from i2z_jax.data.pipeline import Views
+from i2z_jax.drawing import HEAD, MARGIN, TITLE
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.system import load_system
 from i2z_jax.train import labels
+from i2z_jax.train.pictures import SIDE
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.workdir import hold
 from tests import toy
 from tests.train import event_file
-from tests.train.test_pictures import LEFT, SIDE, TOP
 
 
 def logged(workdir):
@@ -77,7 +78,7 @@ def test_every_stage_shows_held_out_examples(toy_models):
         board = toy_models[name].parent / "tensorboard"
         ((step, tag), picture) = next(iter(event_file.pictures(board).items()))
         assert (step, tag) == (6, "held_out")
-        panels = picture[TOP : TOP + SIDE, LEFT:].reshape(SIDE, count, SIDE, 3)
+        panels = picture[TITLE + HEAD :][:SIDE, MARGIN:].reshape(SIDE, count, SIDE, 3)
         assert all(panels[:, k].std() > 10 for k in range(count))
         last = logged(toy_models[name].parent)[-1]
         curves = event_file.curves(board)
