@@ -74,7 +74,7 @@ STAGES = (
         "train regress",
         "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
         " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
-        " --cache 2048 --weights.texture 0 --workdir {out}/regress",
+        " --cache 1024 --weights.texture 0 --workdir {out}/regress",
         "regress/system",
     ),
     Stage(
@@ -98,14 +98,14 @@ STAGES = (
     Stage(
         "adapt",
         "adapt --video {out}/data --checkpoint {out}/regress/system --data {out}/data"
-        " --workdir {out}/adapt",
+        " --replay 256 --workdir {out}/adapt",
         "adapt/system",
     ),
     Stage(
         "oracle",
         # What the same steps reach with the truth that adaptation does without.
         "adapt --supervised --video {out}/data --checkpoint {out}/regress/system"
-        " --data {out}/data --workdir {out}/oracle",
+        " --data {out}/data --replay 256 --workdir {out}/oracle",
         "oracle/system",
     ),
     Stage(
@@ -144,8 +144,8 @@ ABLATION = (
         for variant, streams in (
             ("vgg-scratch", ""),
             # What learns from frozen maps can keep them.
-            ("vgg", "--vgg {out}/vgg/vgg --cache 2048"),
-            ("vgg+skip", "--vgg {out}/vgg/vgg --cache 2048"),
+            ("vgg", "--vgg {out}/vgg/vgg --cache 1024"),
+            ("vgg+skip", "--vgg {out}/vgg/vgg --cache 1024"),
         )
     ),
     Stage(
