@@ -2,8 +2,9 @@
 """`i2z demo`: what is run, what is not run again, and what the summary says."""
 
 import json
+import os
 import shlex
-import subprocess
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -28,17 +29,17 @@ def machine(monkeypatch):
     """Stands in for the processes: leaves what a command would, or fails."""
     ran, fail = [], set()
 
-    def run(command, **options):
-        words = command[3:]
+    def execute(command, **options):
+        words = shlex.split(command)
         ran.append(words[0])
         if words[0] in fail:
-            return SimpleNamespace(returncode=1)
+            return 1, 100
         rows = [{"mm": 3.0}, {"mm": 2.5}]
         with open(words[-1], "w") as file:
             json.dump({"rows": rows}, file)
-        return SimpleNamespace(returncode=0)
+        return 0, 100
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(demo, "execute", execute)
     # tests/report/test_demo_page.py has the page itself.
 
     def page(out, summary, steps):
@@ -100,6 +101,57 @@ def test_a_failed_stage_ends_the_demo_and_is_where_it_goes_on(machine, tmp_path)
     machine.fail.clear()
     demo.run(Config(tmp_path))
     assert machine.ran == ["one", "two", "two"]
+
+
+def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
+    together = threading.Barrier(2, timeout=60)
+    shares = {}
+
+    def execute(command, *, log, half):
+        together.wait()  # broken unless the other one is running
+        name, out = shlex.split(command)
+        shares[name] = (log, half)
+        if name == "two":
+            return 3, 40
+        (tmp_path / out).touch()
+        return 0, 60
+
+    monkeypatch.setattr(demo, "execute", execute)
+    pair = (Stage("first", "one a", "a", group="g"),
+            Stage("second", "two b", "b", group="g"))  # fmt: skip
+    monkeypatch.setattr(demo, "STAGES", pair)
+    log = tmp_path / "logs" / "second.log"
+    with pytest.raises(InputError, match=r"second\.log: stage 'second' did not finish"):
+        demo.run(Config(tmp_path))
+    assert shares == {"one": (None, 0), "two": (log, 1)}
+    diary = demo.Diary(tmp_path)
+    assert diary.is_done(pair[0], "one a")
+    assert not diary.is_done(pair[1], "two b")
+    # Side by side: the longer of the two, and the memory of both.
+    diary.stages["first"]["seconds"], diary.stages["second"]["seconds"] = 60.0, 90.0
+    totals = diary.totals(pair)
+    assert (totals["minutes_total"], totals["peak_memory_mib"]) == (1.5, 100)
+
+
+def test_a_process_beside_another_writes_to_its_file(tmp_path):
+    log = tmp_path / "logs" / "doctor.log"
+    cores = os.sched_getaffinity(0)
+    code, peak = demo.execute("doctor", log=log, half=1)
+    assert code == 0
+    assert peak > 10
+    assert "jax" in log.read_text()
+    assert os.sched_getaffinity(0) == cores
+    assert demo.execute("doctor --no-such-option", log=log)[0] != 0
+    assert "no-such-option" in log.read_text()
+
+
+def test_stages_of_a_group_do_not_read_what_another_leaves():
+    for group in demo.side_by_side((*STAGES, *ABLATION)):
+        for stage in group:
+            others = {s.leaves.split("/")[0] for s in group if s is not stage}
+            reads = {word.split("/")[1] for word in stage.command.split()
+                     if word.startswith("{out}/")}  # fmt: skip
+            assert not (reads - {stage.leaves.split("/")[0], "data"}) & others
 
 
 def test_what_is_there_but_was_not_finished_does_not_count(machine, tmp_path):

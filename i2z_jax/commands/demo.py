@@ -2,19 +2,23 @@
 """`i2z demo`: the whole system on a person who does not exist, stage by stage.
 
 Each stage is an `i2z` command in a process of its own (`demo_stages.py`), printed so
-that it can be run alone. OUT/demo.json remembers what is done, so an interrupted demo
-goes on with the stage it was in, and that stage from where it was.
+that it can be run alone. Stages that do not need each other run side by side: `tiny`
+networks keep one core busy, and not two. OUT/demo.json remembers what is done, so an
+interrupted demo goes on with the stages it was in, and those from where they were.
 """
 
 import json
 import os
-import resource
 import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from rich.table import Table
@@ -53,16 +57,30 @@ def run(config: Config) -> None:
     from i2z_jax.report.demo_page import Step, demo_page
 
     stages = STAGES + (ABLATION if config.ablation else ())
-    diary, steps = Diary(config.out), []
-    for number, stage in enumerate(stages, 1):
-        title = f"[{number}/{len(stages)}] {stage.name}"
-        command = stage.command.format(out=shlex.quote(str(config.out)))
-        if diary.is_done(stage, command):
-            console.err.print(f"{title}: done before")
-        else:
-            console.err.print(f"\n{title}\n$ i2z {command}", markup=False)
-            diary.perform(stage, command)
-        steps.append(Step(stage.name, f"i2z {command}", diary.seconds(stage)))
+    diary = Diary(config.out)
+    commands = {
+        stage: stage.command.format(out=shlex.quote(str(config.out)))
+        for stage in stages
+    }
+    for group in side_by_side(stages):
+        waiting = [s for s in group if not diary.is_done(s, commands[s])]
+        for stage in group:
+            title = f"[{stages.index(stage) + 1}/{len(stages)}] {stage.name}"
+            if stage not in waiting:
+                console.err.print(f"{title}: done before")
+                continue
+            if stage != waiting[0]:
+                title += f", beside it: see {diary.log(stage)}"
+            console.err.print(f"\n{title}\n$ i2z {commands[stage]}", markup=False)
+        with ThreadPoolExecutor(len(group)) as pool:
+            ends = [
+                pool.submit(diary.perform, s, commands[s], beside=s != waiting[0],
+                            share=len(waiting) > 1)
+                for s in waiting
+            ]  # fmt: skip
+        for end in ends:
+            end.result()
+    steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
     summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
     summary |= derived(summary) | diary.totals(stages)
     with write_aside(config.out / "summary.json", overwrite=True) as aside:
@@ -71,6 +89,11 @@ def run(config: Config) -> None:
     with write_aside(config.out / "report.html", overwrite=True) as aside:
         aside.write_text(page, encoding="utf-8")
     show(summary, config.out)
+
+
+def side_by_side(stages: tuple[Stage, ...]) -> list[list[Stage]]:
+    """The stages in their order, those of one group together."""
+    return [list(g) for _, g in groupby(stages, lambda s: s.group or s.name)]
 
 
 class Diary:
@@ -82,6 +105,7 @@ class Diary:
 
     def __init__(self, out: Path):
         self.out, self.path = out, out / "demo.json"
+        self._lock = Lock()
         if self.path.exists():
             self.stages = json.loads(self.path.read_text())
         elif out.is_dir() and any(out.iterdir()):
@@ -110,8 +134,18 @@ class Diary:
             )
         return record["done"] and (self.out / stage.leaves).exists()
 
-    def perform(self, stage: Stage, command: str) -> None:
+    def log(self, stage: Stage) -> Path:
+        """Where a stage that runs beside another one says what it has to say."""
+        return self.out / "logs" / f"{stage.name.replace(' ', '_')}.log"
+
+    def perform(
+        self, stage: Stage, command: str, *, beside: bool = False, share: bool = False
+    ) -> None:
         """Run a stage; the time of attempts that were cut short counts too.
+
+        Args:
+            beside: another one, which has the screen.
+            share: the cores are divided between the two.
 
         Raises:
             InputError: the command failed; it has said why.
@@ -120,23 +154,15 @@ class Diary:
         record |= self.stages.get(stage.name, {})
         self._write(stage, record | {"done": False})
         start = time.monotonic()
-        try:
-            code = subprocess.run(
-                [sys.executable, "-m", "i2z_jax", *shlex.split(command)],
-                env={**ENVIRONMENT, **os.environ},
-                check=False,
-            ).returncode
-        finally:
-            record["seconds"] += round(time.monotonic() - start, 1)
-            # Of the largest process so far, in KiB (macOS: bytes).
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-            unit = 2**20 if sys.platform == "darwin" else 2**10
-            record["peak_mib"] = max(record["peak_mib"], peak // unit)
-            self._write(stage, record | {"done": False})
+        log = self.log(stage) if beside else None
+        code, peak = execute(command, log=log, half=int(beside) if share else None)
+        record["seconds"] += round(time.monotonic() - start, 1)
+        record["peak_mib"] = max(record["peak_mib"], peak)
+        self._write(stage, record | {"done": False})
         if code != 0 or not (self.out / stage.leaves).exists():
             raise InputError(
                 f"stage {stage.name!r} did not finish (exit code {code})",
-                where=self.out,
+                where=log or self.out,
                 fix="the same command goes on from here",
             )
         self._write(stage, record | {"done": True})
@@ -146,19 +172,56 @@ class Diary:
         return self.stages[stage.name]["seconds"]
 
     def totals(self, stages: tuple[Stage, ...]) -> dict[str, Any]:
-        """Minutes by stage, and the memory of the largest process."""
-        records = {stage.name: self.stages[stage.name] for stage in stages}
-        seconds = {stage.name: self.seconds(stage) for stage in stages}
+        """Minutes by stage and in all, and memory: the most of those side by side."""
+        seconds, memory = 0.0, 0
+        for group in side_by_side(stages):
+            records = [self.stages[stage.name] for stage in group]
+            seconds += max(record["seconds"] for record in records)
+            memory = max(memory, sum(record["peak_mib"] for record in records))
         return {
-            "minutes": {name: round(s / 60, 2) for name, s in seconds.items()},
-            "minutes_total": round(sum(seconds.values()) / 60, 2),
-            "peak_memory_mib": max(r["peak_mib"] for r in records.values()),
+            "minutes": {s.name: round(self.seconds(s) / 60, 2) for s in stages},
+            "minutes_total": round(seconds / 60, 2),
+            "peak_memory_mib": memory,
         }
 
     def _write(self, stage: Stage, record: dict[str, Any]) -> None:
-        self.stages[stage.name] = record
-        with write_aside(self.path, overwrite=True) as aside:
-            aside.write_text(json.dumps(self.stages, indent=2) + "\n")
+        with self._lock:
+            self.stages[stage.name] = record
+            with write_aside(self.path, overwrite=True) as aside:
+                aside.write_text(json.dumps(self.stages, indent=2) + "\n")
+
+
+def execute(
+    command: str, *, log: Path | None = None, half: int | None = None
+) -> tuple[int, int]:
+    """An `i2z` command to its end.
+
+    Args:
+        log: file for what it prints, in place of the screen.
+        half: of this process's cores, 0 or 1, that it is given; None: all. Two that
+            both take all cores hinder each other more than they gain.
+
+    Returns:
+        its exit code, and the peak of its memory, MiB.
+    """
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    with nullcontext() if log is None else log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "i2z_jax", *shlex.split(command)],
+            env={**ENVIRONMENT, **os.environ},
+            stdout=file,
+            stderr=file,
+        )
+        if half is not None and hasattr(os, "sched_setaffinity"):  # Linux
+            cores = sorted(os.sched_getaffinity(0))
+            middle = len(cores) // 2
+            ours = (cores[:middle], cores[middle:])[half]
+            os.sched_setaffinity(process.pid, ours or cores)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, else KiB
+    return process.returncode, usage.ru_maxrss // unit
 
 
 def read(figure: Figure, out: Path) -> float:

@@ -26,12 +26,15 @@ class Stage(NamedTuple):
         command: the words after `i2z`; `{out}` is the demo's folder.
         leaves: what exists in that folder when it is done.
         figures: what the summary takes from it.
+        group: stages one after the other with the same one do not need each other,
+            and run side by side.
     """
 
     name: str
     command: str
     leaves: str
     figures: tuple[Figure, ...] = ()
+    group: str = ""
 
 
 STAGES = (
@@ -39,24 +42,33 @@ STAGES = (
         "capture",
         "synth capture --preset tiny --out {out}/capture",
         "capture/frame_list.txt",
+        group="render",
     ),
-    Stage("people", "synth landmarks --preset tiny --out {out}/people", "people"),
+    Stage(
+        "people",
+        "synth landmarks --preset tiny --out {out}/people",
+        "people",
+        group="render",
+    ),
     Stage(
         "build capture",
         "data build multiview_capture --source {out}/capture --out {out}/data"
         " --crop-size 128 --texture-size 128",
         "data/multiview_capture/dataset.json",
+        group="build",
     ),
     Stage(
         "build people",
         "data build ibug_300w --source {out}/people --out {out}/data",
         "data/ibug_300w/dataset.json",
+        group="build",
     ),
     Stage(
         "train hourglass",
         "train landmarks --preset tiny --data {out}/data --workdir {out}/landmarks",
         "landmarks/hourglass",
         (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
+        group="train",
     ),
     Stage(
         "train vgg",
@@ -64,17 +76,19 @@ STAGES = (
         "train landmarks --preset tiny --stream vgg --loop.steps 250"
         " --data {out}/data --workdir {out}/vgg",
         "vgg/vgg",
+        group="train",
     ),
     Stage(
         "train dam",
         "train dam --preset tiny --data {out}/data --workdir {out}/dam",
         "dam/dam",
+        group="train",
     ),
     Stage(
         "train regress",
         "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
         " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
-        " --cache 1024 --weights.texture 0 --workdir {out}/regress",
+        " --cache 1024 --weights.texture 0 --loop.steps 600 --workdir {out}/regress",
         "regress/system",
     ),
     Stage(
@@ -87,8 +101,14 @@ STAGES = (
             Figure("mean_face_vertex_mm", "capture.json", ("rows", 1, "vertex_mm")),
             Figure("capture_pose_px_of_256", "capture.json", ("rows", 0, "pose_px")),
         ),
+        group="look",
     ),
-    Stage("video", "synth video --preset tiny --out {out}/wild.mp4", "wild.mp4"),
+    Stage(
+        "video",
+        "synth video --preset tiny --out {out}/wild.mp4",
+        "wild.mp4",
+        group="look",
+    ),
     Stage(
         "build video",
         "data build monocular_video --source {out}/wild.mp4 --out {out}/data"
@@ -98,14 +118,15 @@ STAGES = (
     Stage(
         "adapt",
         "adapt --video {out}/data --checkpoint {out}/regress/system --data {out}/data"
-        " --replay 256 --workdir {out}/adapt",
+        " --replay 256 --loop.steps 120 --loop.evaluate-every 40 --workdir {out}/adapt",
         "adapt/system",
     ),
     Stage(
         "oracle",
         # What the same steps reach with the truth that adaptation does without.
         "adapt --supervised --video {out}/data --checkpoint {out}/regress/system"
-        " --data {out}/data --replay 256 --workdir {out}/oracle",
+        " --data {out}/data --replay 256 --loop.steps 120 --loop.evaluate-every 40"
+        " --workdir {out}/oracle",
         "oracle/system",
     ),
     Stage(
@@ -122,12 +143,14 @@ STAGES = (
             Figure("pose_px_before", "video.json", ("rows", 0, "pose_px")),
             Figure("pose_px_after", "video.json", ("rows", 1, "pose_px")),
         ),
+        group="show",
     ),
     Stage(
         "track",
         "track {out}/wild.mp4 --checkpoint {out}/adapt/system --out {out}/tracked"
         " --overwrite",
         "tracked/report.html",
+        group="show",
     ),
 )
 
