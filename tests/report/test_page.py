@@ -76,13 +76,13 @@ def test_nothing_is_fetched(html):
 
 
 def browse(path: Path, folder: Path, *options: str) -> subprocess.CompletedProcess:
-    """Open a page in headless Chromium, offline, for two seconds."""
+    """Open a page in headless Chromium, offline, for ten seconds of its clock."""
     return subprocess.run(
         [
             CHROMIUM, "--headless=new", "--no-sandbox", "--use-angle=swiftshader",
             "--enable-unsafe-swiftshader", "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={folder}", "--hide-scrollbars", "--window-size=900,2400",
-            "--virtual-time-budget=2000", "--enable-logging=stderr", *options,
+            "--virtual-time-budget=10000", "--enable-logging=stderr", *options,
             path.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
