@@ -18,7 +18,6 @@ import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import (
     bring_near,
-    near_anchor,
     project_weak,
     view_direction,
     view_from_head,
@@ -135,8 +134,7 @@ def observe(
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
-    anchor = near_anchor(pose, vertices)
-    seen = bring_near(pose, vertices, nearness, anchor)
+    seen = bring_near(pose, vertices, nearness)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
     decoded = dam.decode_texture(z, view_direction(pose))
     return Observation(
@@ -224,8 +222,7 @@ def projected_landmarks(
     image_size: int,
 ) -> Float[Array, "b l 2"]:
     """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    anchor = near_anchor(pose, vertices)
-    points = bring_near(pose, landmark_points(vertices, mesh), nearness, anchor)
+    points = bring_near(pose, landmark_points(vertices, mesh), nearness)
     return (project_weak(pose, points)[..., :2] + 1) * (image_size / 2)
 
 
