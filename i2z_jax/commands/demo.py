@@ -73,11 +73,10 @@ def run(config: Config) -> None:
                 title += f", beside it: see {diary.log(stage)}"
             console.err.print(f"\n{title}\n$ i2z {commands[stage]}", markup=False)
         with ThreadPoolExecutor(len(group)) as pool:
-            ends = [
-                pool.submit(diary.perform, s, commands[s], beside=s != waiting[0],
-                            share=len(waiting) > 1)
-                for s in waiting
-            ]  # fmt: skip
+            ends = []
+            for stage in waiting:
+                half = int(stage != waiting[0]) if len(waiting) > 1 else None
+                ends += [pool.submit(diary.perform, stage, commands[stage], half)]
         for end in ends:
             end.result()
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
@@ -138,14 +137,12 @@ class Diary:
         """Where a stage that runs beside another one says what it has to say."""
         return self.out / "logs" / f"{stage.name.replace(' ', '_')}.log"
 
-    def perform(
-        self, stage: Stage, command: str, *, beside: bool = False, share: bool = False
-    ) -> None:
+    def perform(self, stage: Stage, command: str, half: int | None) -> None:
         """Run a stage; the time of attempts that were cut short counts too.
 
         Args:
-            beside: another one, which has the screen.
-            share: the cores are divided between the two.
+            half: of the cores that it has, where others run beside it; the first one
+                has the screen, too, and those of the second a log.
 
         Raises:
             InputError: the command failed; it has said why.
@@ -154,8 +151,8 @@ class Diary:
         record |= self.stages.get(stage.name, {})
         self._write(stage, record | {"done": False})
         start = time.monotonic()
-        log = self.log(stage) if beside else None
-        code, peak = execute(command, log=log, half=int(beside) if share else None)
+        log = self.log(stage) if half == 1 else None
+        code, peak = execute(command, log=log, half=half)
         record["seconds"] += round(time.monotonic() - start, 1)
         record["peak_mib"] = max(record["peak_mib"], peak)
         self._write(stage, record | {"done": False})

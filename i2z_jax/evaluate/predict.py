@@ -92,7 +92,7 @@ def _on_host(batch: Rows, result: Rows) -> tuple[Rows, Rows]:
     return jax.tree.map(fetch, batch), jax.tree.map(fetch, result)
 
 
-def stacked(parts: list[Any]) -> Any:
+def stacked(parts: list[Rows]) -> Rows:
     """Batches of results as one."""
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 

@@ -242,7 +242,7 @@ def _measure(
 ) -> Rows:
     """Per predictor: meshes, textures and errors of each frame."""
     image = unit_range(batch["image"])
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, dict[str, Array]] = {}
     detected = None
     for name, model in models.items():
         output = model.net(image)

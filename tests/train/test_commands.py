@@ -5,6 +5,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +86,16 @@ def test_every_stage_shows_held_out_examples(toy_models):
         for figure, value in last.items():
             if figure != "step":
                 assert curves[6, figure] == pytest.approx(value)
+    views = Views(toy_models["data"], "test", fields=("texture",))
+    board = toy_models["dam"].parent / "tensorboard"
+    seen = event_file.pictures(board)[6, "held_out"][TITLE + HEAD :][:SIDE, MARGIN:]
+    size = (toy.TEXTURE, toy.TEXTURE)
+    small = cv2.resize(seen[::-1, :SIDE], size, interpolation=cv2.INTER_AREA)
+    # Zoomed and shrunk again, so lone bright texels are not what they were.
+    off, upside_down = (
+        np.abs(np.int32(x) - views[0]["texture"]).mean() for x in (small, small[::-1])
+    )
+    assert off < 2 < upside_down
 
 
 def test_the_result_is_the_last_network_or_the_best(toy_models, tmp_path, capsys):
