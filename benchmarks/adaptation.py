@@ -80,7 +80,7 @@ def main(options: Options) -> None:
                 with write_aside(results, overwrite=True) as aside:
                     aside.write_text(json.dumps(rows, indent=1) + "\n")
                 console.out.print(row)
-    console.out.print(table(rows))
+    console.show_table(table(rows))
 
 
 def measure(options: Options, video: Path, seed: int, variants: list[str]):

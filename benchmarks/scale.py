@@ -14,7 +14,7 @@ import jax
 from rich.table import Table
 
 from i2z_jax.collectives import bytes_by_kind, collectives
-from i2z_jax.console import out
+from i2z_jax.console import out, show_table
 from i2z_jax.presets import PRESETS
 from i2z_jax.sharding import create_mesh
 from launch.export_check import abstract_step
@@ -128,7 +128,7 @@ def report(stage: str, *, preset: str, rows: int, devices: int, fsdp: int) -> No
             f"sent in a step on {devices} devices: {', '.join(parts) or 'nothing'}"
         )
     for table in tables(counted, stage, rows=rows, batch=32 * rows):
-        out.print(table)
+        show_table(table)
     for name, machine in MACHINES.items():
         sentence = limit(machine, counted, rows=rows, devices=256)
         out.print(f"{name}: {sentence} ({machine.source})")

@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 
-from i2z_jax.console import out
+from i2z_jax.console import out, show_table
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.presets import PRESETS, Preset
@@ -123,7 +123,7 @@ def run(names: Sequence[str], options: Options) -> list[Any]:
             if options.json is not None:
                 with write_aside(options.json, overwrite=True) as aside:
                     aside.write_text(json.dumps(record, indent=1) + "\n")
-        out.print(table(f"{name}: {SUITE[name].summary}", rows))
+        show_table(table(f"{name}: {SUITE[name].summary}", rows))
         found += rows
         jax.clear_caches()
     return found

@@ -13,12 +13,21 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 
 Item = TypeVar("Item")
 
 # Results go to stdout; progress and remarks to stderr, so that pipes stay clean.
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show_table(table: Table) -> None:
+    """Print a table of results as wide as it is, whatever the screen's width: a figure
+    that was cut off is worse than a broken line."""
+    roomy = out.options.update(width=1000)
+    width = out.measure(table, options=roomy).maximum
+    Console(file=out.file, width=width, highlight=False).print(table)
 
 
 def bar() -> Progress:

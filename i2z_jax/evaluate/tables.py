@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from i2z_jax import __version__, console
@@ -61,10 +60,7 @@ def show(report: Report, columns: Sequence[Column]) -> None:
         table.add_column(column.heading, justify=justify, no_wrap=True)
     for row in report.rows:
         table.add_row(*(cell(row.get(c.name), c.decimals) for c in columns))
-    # As wide as it is: a figure that was cut off is worse than a broken line.
-    roomy = console.out.options.update(width=1000)
-    width = console.out.measure(table, options=roomy).maximum
-    Console(file=console.out.file, width=width, highlight=False).print(table)
+    console.show_table(table)
     for note in report.notes:
         console.out.print(note)
 
