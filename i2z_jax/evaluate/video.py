@@ -29,16 +29,18 @@ from i2z_jax.evaluate.metrics import (
     pose_distance,
     rotation_angle,
 )
-from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model
+from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model, stacked
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import Watch, frame_facts
-from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.camera import bring_near, project_weak
+from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.objectives import perspective
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, Bool, Float, NDArray
+from i2z_jax.types import Array, ArrayLike, Bool, Float, NDArray
 
 TRUTH = "ground truth"
 
@@ -86,6 +88,16 @@ class VideoScores(NamedTuple):
     counted: Bool[NDArray, "e"]
 
 
+class Marks(NamedTuple):
+    """Landmarks of some frames."""
+
+    # The mesh's, mm, head space.
+    points: Float[ArrayLike, "e 68 3"]
+    # Where the hourglass sees them, px of the crop, and how surely.
+    detected: Float[ArrayLike, "e 68 2"]
+    confidence: Float[ArrayLike, "e 68"]
+
+
 def evaluate_video(
     systems: Mapping[str, System],
     directory: str | Path,
@@ -122,6 +134,7 @@ def evaluate_video(
     watches = {name: Watch(facts) for name in names}
     vertex_error = {name: np.zeros(first.topology.vertex_count) for name in systems}
     measured: dict[str, dict[str, list]] = {name: {} for name in names}
+    marks: dict[str, list[Marks]] = {}
     batches = runner.rows(
         source,
         partial(_measure, size=size, truth=facts.truth),
@@ -138,6 +151,8 @@ def evaluate_video(
                 values.pop("texture"),
                 values.pop("seen"),
             )
+            if "marks" in values:
+                marks.setdefault(name, []).append(values.pop("marks"))
             if name in vertex_error and facts.truth:
                 vertex_error[name] += weight @ values.pop("vertex_error")
             for metric, value in (values | temporal).items():
@@ -147,6 +162,11 @@ def evaluate_video(
         for name, metrics in measured.items()
     }
     poses = {name: values.pop("pose") for name, values in frames_of.items()}
+    nearness = {}
+    for name, parts in marks.items():
+        residual, k = landmark_residual(stacked(parts), poses[name], counted, size)
+        frames_of[name]["landmark_residual_px"] = residual
+        nearness[name] = {"nearness_per_m": 1000 * k}
     states = {name: frames_of[name].pop("z") for name in systems}
     if not facts.landmarks:
         for values in frames_of.values():
@@ -155,6 +175,7 @@ def evaluate_video(
         {
             "predictor": name,
             "frames": int(counted.sum()),
+            **nearness.get(name, {}),
             **_means(frames_of[name], counted),
         }
         for name in names
@@ -261,7 +282,8 @@ def _measure(
         )
         points = any_model.landmarks(vertices, pose, size)
         if points is not None and detected is not None:
-            values["landmark_residual_px"] = _residual(points, detected, size)
+            heads = any_model.landmark_points(vertices)
+            values["marks"] = Marks(heads, detected.points, detected.confidence)
         if points is not None and truth and name != TRUTH:
             error = landmark_error(points, batch["landmarks"])
             values["nme_percent"] = 100 * error
@@ -274,15 +296,40 @@ def _measure(
     return result
 
 
-def _residual(points: Array, detected: Any, size: int) -> Float[Array, "b"]:
-    """Confidence-weighted distance to the hourglass's landmarks, px of 256; points of
-    the jaw's contour slide along it, as they do in adaptation."""
+def landmark_residual(
+    marks: Marks, pose: Float[NDArray, "e 6"], counted: Bool[NDArray, "e"], size: int
+) -> tuple[Float[NDArray, "e"], float]:
+    """Confidence-weighted distance of the mesh's landmarks to the hourglass's, of each
+    frame, px of 256.
+
+    As in adaptation, points of the jaw's contour slide along it, and H is not blamed
+    for the perspective of a near camera, which it does not have: how near it is is
+    fitted to the frames that count (`objectives/perspective.py`).
+
+    Returns:
+        the residuals, and the nearness, 1/mm.
+    """
     on_contour = np.zeros(landmarks68.COUNT, bool)
     on_contour[landmarks68.PARTS["jaw"]] = True
-    each = landmark_loss(points, detected.points, jnp.asarray(on_contour))
-    weight = detected.confidence
-    total = jnp.maximum(jnp.sum(weight, -1), 1e-6)
-    return jnp.sum(each * weight, -1) / total * (CROP / size)
+    trust = marks.confidence * ~on_contour * counted[:, None]
+    k = perspective.solve(
+        perspective.equations_of(
+            jnp.asarray(pose),
+            jnp.asarray(marks.points),
+            jnp.asarray(marks.detected),
+            jnp.asarray(trust),
+            image_size=size,
+        )
+    )
+    seen = project_weak(pose, bring_near(pose, marks.points, np.asarray(k)))[..., :2]
+    each = landmark_loss(
+        jnp.asarray(pixels_from_unit(seen, size)),
+        jnp.asarray(marks.detected),
+        jnp.asarray(on_contour),
+    )
+    total = np.maximum(marks.confidence.sum(-1), 1e-6)
+    mean = (np.asarray(each) * marks.confidence).sum(-1) / total
+    return mean * (CROP / size), float(k)
 
 
 def _means(
