@@ -32,7 +32,7 @@ from i2z_jax.evaluate.metrics import (
 from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model, stacked
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import Watch, frame_facts
-from i2z_jax.geometry.camera import bring_near, project_weak
+from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss
@@ -93,6 +93,8 @@ class Marks(NamedTuple):
 
     # The mesh's, mm, head space.
     points: Float[ArrayLike, "e 68 3"]
+    # Of the whole mesh, for `bring_near`.
+    anchor: Float[ArrayLike, "e 5"]
     # Where the hourglass sees them, px of the crop, and how surely.
     detected: Float[ArrayLike, "e 68 2"]
     confidence: Float[ArrayLike, "e 68"]
@@ -283,7 +285,8 @@ def _measure(
         points = any_model.landmarks(vertices, pose, size)
         if points is not None and detected is not None:
             heads = any_model.landmark_points(vertices)
-            values["marks"] = Marks(heads, detected.points, detected.confidence)
+            anchor = near_anchor(pose, vertices)
+            values["marks"] = Marks(heads, anchor, detected.points, detected.confidence)
         if points is not None and truth and name != TRUTH:
             error = landmark_error(points, batch["landmarks"])
             values["nme_percent"] = 100 * error
@@ -321,7 +324,8 @@ def landmark_residual(
             image_size=size,
         )
     )
-    seen = project_weak(pose, bring_near(pose, marks.points, np.asarray(k)))[..., :2]
+    near = bring_near(pose, marks.points, np.asarray(k), marks.anchor)
+    seen = project_weak(pose, near)[..., :2]
     each = landmark_loss(
         jnp.asarray(pixels_from_unit(seen, size)),
         jnp.asarray(marks.detected),

@@ -46,19 +46,80 @@ def bring_near(
     pose: Float[ArrayLike, "*b 6"],
     vertices: Float[ArrayLike, "*b n 3"],
     nearness: Float[ArrayLike, ""],
+    anchor: Float[ArrayLike, "*b 5"],
 ) -> Float[ArrayLike, "*b n 3"]:
     """Vertices whose weak projection is what a near camera sees of the given ones.
 
-    x and y of camera space are divided by 1 + nearness * depth; the depth stays.
+    x and y of camera space are divided by 1 + nearness * depth, and the anchor's motion
+    is taken back; the depth stays.
 
     Args:
         nearness: inverse distance of the camera, 1/mm; 0 changes nothing.
+        anchor: scale, tilt and shift of the whole mesh (`near_anchor`); all 0 for a
+            camera whose scale at the head's origin is the pose's.
     """
     xp = pose.__array_namespace__()
     view = view_from_head(pose)
     turned = vertices @ xp.matrix_transpose(view)
-    flat = turned[..., :2] / (1 + nearness * turned[..., 2:])
-    return xp.concatenate([flat, turned[..., 2:]], axis=-1) @ view
+    anchor = anchor[..., None, :]
+    scale, tilt, shift = anchor[..., :1], anchor[..., 1:3], anchor[..., 3:]
+    depth = turned[..., 2:]
+    flat = turned[..., :2] * (1 - nearness * scale) / (1 + nearness * depth)
+    flat = flat - nearness * (tilt * depth + shift)
+    return xp.concatenate([flat, depth], axis=-1) @ view
+
+
+def near_anchor(
+    pose: Float[ArrayLike, "*b 6"], vertices: Float[ArrayLike, "*b n 3"]
+) -> Float[ArrayLike, "*b 5"]:
+    """What lets H mean the same for a near camera as for a far one.
+
+    H is the weak camera that fits the mesh in the picture best (DESIGN section 5), so
+    of what perspective moves, the part that a weak camera can express is in H already:
+    `weak_motion` of the mesh, to first order in the nearness.
+    """
+    xp = pose.__array_namespace__()
+    turned = vertices @ xp.matrix_transpose(view_from_head(pose))
+    flat, depth = turned[..., :2], turned[..., 2:]
+    even = xp.ones_like(depth) / depth.shape[-2]
+    return xp.concatenate(weak_motion(-depth * flat, flat, depth, even), axis=-1)
+
+
+def weak_motion(
+    moved: Float[ArrayLike, "*b n 2"],
+    flat: Float[ArrayLike, "*b n 2"],
+    depth: Float[ArrayLike, "*b n 1"],
+    weight: Float[ArrayLike, "*b n 1"],
+) -> tuple[
+    Float[ArrayLike, "*b 1"], Float[ArrayLike, "*b 2"], Float[ArrayLike, "*b 2"]
+]:
+    """The part of a motion in the picture that a weak camera can make.
+
+    Args:
+        moved: displacement of points.
+        flat: where they are; with `depth`, camera axes.
+        weight: of each, with sum 1.
+
+    Returns:
+        scale, tilt and shift of the least-squares fit `scale flat + tilt depth + shift`
+        (a small turn out of the plane moves points by their depth).
+    """
+    xp = flat.__array_namespace__()
+
+    def mean(x):
+        return xp.sum(weight * x, axis=-2)
+
+    x, p, z = (y - mean(y)[..., None, :] for y in (moved, flat, depth))
+    spread = mean(z * z)
+    with_depth, of_depth = mean(z * x), mean(z * p)
+    both = mean(xp.sum(x * p, axis=-1, keepdims=True))
+    size = mean(xp.sum(p * p, axis=-1, keepdims=True))
+    tiny = 1e-12
+    top = both - xp.sum(of_depth * with_depth, axis=-1, keepdims=True) / (spread + tiny)
+    bottom = size - xp.sum(of_depth**2, axis=-1, keepdims=True) / (spread + tiny)
+    scale = top / (bottom + tiny)
+    tilt = (with_depth - scale * of_depth) / (spread + tiny)
+    return scale, tilt, mean(moved) - scale * mean(flat) - tilt * mean(depth)
 
 
 def view_direction(pose: Float[ArrayLike, "*b 6"]) -> Float[ArrayLike, "*b 3"]:

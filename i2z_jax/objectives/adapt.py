@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import (
     bring_near,
+    near_anchor,
     project_weak,
     view_direction,
     view_from_head,
@@ -134,7 +135,8 @@ def observe(
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
-    seen = bring_near(pose, vertices, nearness)
+    anchor = near_anchor(pose, vertices)
+    seen = bring_near(pose, vertices, nearness, anchor)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
     decoded = dam.decode_texture(z, view_direction(pose))
     return Observation(
@@ -222,7 +224,8 @@ def projected_landmarks(
     image_size: int,
 ) -> Float[Array, "b l 2"]:
     """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    points = bring_near(pose, landmark_points(vertices, mesh), nearness)
+    anchor = near_anchor(pose, vertices)
+    points = bring_near(pose, landmark_points(vertices, mesh), nearness, anchor)
     return (project_weak(pose, points)[..., :2] + 1) * (image_size / 2)
 
 

@@ -5,17 +5,19 @@ H is a weak-perspective camera (DESIGN section 5), true of a stage's far cameras
 phone at arm's length sees a nose 15 % larger than the ears: the landmarks are several
 pixels from where H puts them, and in adaptation a network would bend pose and face to
 explain it. One number a video does: its nearness k, the inverse of the distance of the
-camera, in `p = f (R G)_xy / (1 + k (R G)_z) + t`. It is the least-squares fit to what
-the landmarks leave over when each frame's scale and place, which are H's to explain,
-are taken out; averaged over the steps like the colours (`colour.py`). Where the
-detector was calibrated on lab views (`train/landmark_bias.py`), k counts from there.
+camera, in `p = f (R G)_xy / (1 + k (R G)_z) + t`, less what H, which is fitted to the
+whole mesh, has of it already (`camera.near_anchor`). It is the least-squares fit to
+what the landmarks leave over when each frame's scale, place and turn, which are H's to
+explain, are taken out; averaged over the steps like the colours (`colour.py`). Where
+the detector was calibrated on lab views (`train/landmark_bias.py`), k counts from
+there.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.camera import project_weak, weak_motion
 from i2z_jax.types import Array, Float
 
 # No camera is nearer than 25 cm, 1/mm.
@@ -58,7 +60,8 @@ def equations_of(
     # In px of a 256 px crop, whatever the crop's size.
     left = (detected * (2 / image_size) - 1 - seen[..., :2]) * 128
     slope = -flat * seen[..., 2:] * 128
-    left, slope = (_without_similarity(x, flat, trust) for x in (left, slope))
+    share = trust[..., None] / jnp.maximum(trust.sum(-1), 1e-6)[:, None, None]
+    left, slope = (_without_pose(x, flat, seen[..., 2:], share) for x in (left, slope))
     weight = trust[..., None] / jnp.maximum(trust.sum(), 1e-6)
     return NearnessEquations(
         jnp.sum(weight * slope * slope), jnp.sum(weight * slope * left)
@@ -80,16 +83,12 @@ def solve(equations: NearnessEquations) -> Float[Array, ""]:
     return jnp.clip(k, 0.0, NEAREST)
 
 
-def _without_similarity(
-    x: Float[Array, "b l 2"], flat: Float[Array, "b l 2"], trust: Float[Array, "b l"]
+def _without_pose(
+    x: Float[Array, "b l 2"],
+    flat: Float[Array, "b l 2"],
+    depth: Float[Array, "b l 1"],
+    weight: Float[Array, "b l 1"],
 ) -> Float[Array, "b l 2"]:
-    """What of a displacement is no shift and no scaling of its frame's points."""
-    weight = trust[..., None] / jnp.maximum(trust.sum(-1), 1e-6)[:, None, None]
-
-    def centred(y: Array) -> Array:
-        return y - jnp.sum(weight * y, -2, keepdims=True)
-
-    x, flat = centred(x), centred(flat)
-    top = jnp.sum(weight * x * flat, (-2, -1), keepdims=True)
-    bottom = jnp.sum(weight * flat * flat, (-2, -1), keepdims=True)
-    return x - flat * top / jnp.maximum(bottom, 1e-9)
+    """What of a displacement another H would not explain."""
+    scale, tilt, shift = (each[:, None] for each in weak_motion(x, flat, depth, weight))
+    return x - scale * flat - tilt * depth - shift

@@ -164,7 +164,9 @@ def test_a_near_camera_is_no_error_of_the_pose():
     poses = np.tile(np.float32([0.008, 0, 0, 0, 0.1, -0.2]), (5, 1))
     depth = -points[..., 2:]  # z points out of the face, at the camera
     seen = 0.008 * points[..., :2] * [1, -1] / (1 + depth / 500) + [0.1, -0.2]
-    marks = video.Marks(points, np.float32((seen + 1) * 64), np.ones((5, 68)))
+    # The pinhole's scale is the pose's at the head's origin.
+    anchor = np.zeros((5, 5), np.float32)
+    marks = video.Marks(points, anchor, np.float32((seen + 1) * 64), np.ones((5, 68)))
     every = np.ones(5, bool)
     residual, nearness = video.landmark_residual(marks, poses, every, 128)
     assert nearness == pytest.approx(1 / 500, rel=0.1)

@@ -7,10 +7,12 @@ import pytest
 
 from i2z_jax.geometry.camera import (
     bring_near,
+    near_anchor,
     project_calibrated,
     project_weak,
     view_from_head,
 )
+from i2z_jax.geometry.fit import fit_weak_pose
 from i2z_jax.objectives import perspective
 
 SIZE = 256
@@ -52,10 +54,29 @@ def fitted(points, pose, seen, trust=None):
 @pytest.mark.parametrize("distance_mm", [400.0, 560.0, 1200.0])
 def test_brought_near_and_seen_from_afar_is_the_pinhole_s_picture(rng, distance_mm):
     points, pose = head(rng)
-    near = bring_near(pose, points, np.asarray(1 / distance_mm))
+    origin = np.zeros((len(pose), 5))
+    near = bring_near(pose, points, np.asarray(1 / distance_mm), origin)
     ours = project_weak(pose, near)
     np.testing.assert_allclose(ours[..., :2], pinhole(points, pose, distance_mm))
     np.testing.assert_allclose(ours[..., 2], project_weak(pose, points)[..., 2])
+
+
+@pytest.mark.parametrize("distance_mm", [560.0, 1200.0])
+def test_the_pose_that_fits_a_near_picture_best_is_the_pose(rng, distance_mm):
+    """H is a label's: the best weak camera of a pinhole's picture of the whole head."""
+    points, pose = head(rng)
+    seen = pinhole(points, pose, distance_mm)
+    pose = np.stack([fit_weak_pose(x, y)[0] for x, y in zip(points, seen, strict=True)])
+    k = np.asarray(1 / distance_mm)
+    far = project_weak(pose, points)[..., :2]
+    near = project_weak(pose, bring_near(pose, points, k, near_anchor(pose, points)))[
+        ..., :2
+    ]
+    origin = project_weak(pose, bring_near(pose, points, k, np.zeros((12, 5))))[..., :2]
+    off = [np.linalg.norm(x - seen, axis=-1).mean() for x in (far, near, origin)]
+    # What is left is of second order. With the pose's scale taken for that at the
+    # head's origin it would be more than without any perspective.
+    assert off[1] < 0.2 * off[0] < 0.2 * off[2]
 
 
 @pytest.mark.parametrize("distance_mm", [560.0, 1200.0])
