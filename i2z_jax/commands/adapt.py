@@ -49,7 +49,10 @@ class Config:
     # of the feature cache (4 MB a frame for `paper` in bfloat16).
     pairs: int = 500
     # Lab views to replay.
-    replay: int = 512
+    replay: int = 256
+    # Views of the lab's expressions to draw into the video, with their labels, and to
+    # replay beside them; needs --data.
+    rehearse: int = 256
     # Learn the video's ground truth instead, which only synthetic videos have: the
     # oracle that adaptation is measured against, not a way to adapt.
     supervised: bool = False
@@ -83,6 +86,7 @@ def run(config: Config) -> None:
             share_held_out=config.held_out,
             most_pairs=config.pairs,
             replayed=config.replay,
+            rehearsed=config.rehearse,
             seed=config.run.seed,
             dtype=config.run.compute_dtype,
             mesh=mesh,

@@ -30,6 +30,7 @@ from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
 from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
+from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
 from i2z_jax.train.run import place
@@ -79,6 +80,7 @@ def prepare(
     share_held_out: float,
     most_pairs: int,
     replayed: int,
+    rehearsed: int = 0,
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
@@ -89,6 +91,7 @@ def prepare(
         share_held_out: of the video, for the guard.
         most_pairs: to learn from, spread over the video.
         replayed: lab views, drawn with `seed`.
+        rehearsed: views drawn into the video (`rehearsal.py`), replayed beside them.
         dtype: of the cached maps.
 
     Raises:
@@ -108,7 +111,21 @@ def prepare(
     # Texels finer than the crop's pixels have nothing to say.
     size = min(system.dam_card.config.texture_size, system.image_size)
     face = face_mesh(system.topology, lab.bias, texture_size=size, mesh=mesh)
-    return Material(frames, lab.replay, lab.watched, lab.lab, face)
+    replay = lab.replay
+    if replay is not None and rehearsed:
+        drawn = rehearse(
+            system,
+            frames.frames,
+            face,
+            np.union1d(frames.learn, frames.learn + 1),
+            np.asarray(replay.z),
+            count=rehearsed,
+            seed=seed,
+            mesh=mesh,
+        )
+        views, _ = label_views(system.net, drawn, dtype=dtype, mesh=mesh)
+        replay = jax.tree.map(lambda *x: jnp.concatenate(x), replay, views)
+    return Material(frames, replay, lab.watched, lab.lab, face)
 
 
 def check_system(system: System, where: str | Path) -> None:

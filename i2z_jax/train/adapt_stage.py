@@ -24,7 +24,7 @@ from i2z_jax.objectives.adapt import (
     AdaptWeights,
     Observation,
     adaptation_terms,
-    landmark_points,
+    nearness_equations,
     observe,
     unwrap_frames,
     weighted,
@@ -182,17 +182,11 @@ class _Program(NamedTuple):
         return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
 
     def near_equations(self, frozen, frames, prediction) -> NearnessEquations:
-        """No gradient passes: the fit must not be bent to explain a wrong face."""
-        z, pose = jax.lax.stop_gradient((prediction.z, prediction.pose))
-        vertices = nnx.merge(self.dam_graph, frozen["dam"]).decode_vertices(z)
-        face = frozen["face"]
-        # A jaw point slides along its contour, by more than perspective moves it.
-        fixed = face.landmark_weight * ~face.on_contour
-        return perspective.equations_of(
-            pose,
-            landmark_points(vertices, face),
-            frames.detected.points,
-            frames.detected.confidence * fixed[None],
+        return nearness_equations(
+            prediction,
+            nnx.merge(self.dam_graph, frozen["dam"]),
+            frames.detected,
+            frozen["face"],
             image_size=self.image_size,
         )
 

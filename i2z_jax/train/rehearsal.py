@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Expressions of the lab, drawn into the video: views with labels, in its light [ours].
+
+A deep appearance model is a renderer, and a video's light, colours and camera are
+fitted in closed form (`objectives/colour.py`, `perspective.py`). So the network can be
+shown what it is to learn with the answer beside it: a facial state of the capture,
+decoded, in the video's light, on a frame of the video where the head is. The labels are
+exact, whatever the detector thinks; the picture is as good as the fit by the network
+that is to be adapted. Drawn once, and replayed beside the lab's own views.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from i2z_jax import console
+from i2z_jax.data.batches import Example
+from i2z_jax.geometry.camera import (
+    bring_near,
+    near_anchor,
+    project_weak,
+    view_direction,
+)
+from i2z_jax.geometry.render import render
+from i2z_jax.geometry.topology import Topology
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZOutput
+from i2z_jax.objectives import colour, perspective
+from i2z_jax.objectives.adapt import (
+    FaceMesh,
+    Observation,
+    nearness_equations,
+    observe,
+    shrink_to,
+    texel_normals,
+)
+from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.sharding import replicated
+from i2z_jax.system import System
+from i2z_jax.train.frame_cache import FrameCache
+from i2z_jax.types import Array, Float, Int, NDArray
+
+# Frames that are looked at and drawn on, at most, spread over the video.
+FRAMES = 128
+# Of them at a time.
+CHUNK = 8
+# Poses are drawn about those seen, in standard deviations of the capture's: a head that
+# is a little elsewhere, and not so far that the seen one looks out from behind it.
+JITTER = 0.15
+# Pictures are drawn larger by this, and averaged.
+OVERSAMPLING = 2
+
+
+class Look(NamedTuple):
+    """What some frames of a video do to a face."""
+
+    # Where the network sees the head.
+    pose: Float[Array, "f 6"]
+    # Exposure of each.
+    gain: Float[Array, "f"]
+    # Of the whole video: `colour.solve`, and 1/mm.
+    colours: Float[Array, "3 u"]
+    nearness: Float[Array, ""]
+
+
+def rehearse(
+    system: System,
+    frames: FrameCache,
+    face: FaceMesh,
+    rows: Int[NDArray, "r"],
+    z: Float[NDArray, "k z"],
+    *,
+    count: int,
+    seed: int,
+    mesh: Mesh,
+) -> list[Example]:
+    """Draw a video's head with other expressions.
+
+    Args:
+        frames: with the landmarks detected in them.
+        rows: of `frames`: where to draw.
+        z: facial states to choose from.
+        count: of the views.
+        seed: of expressions, frames and jitter.
+
+    Returns:
+        `image` uint8, `pose`, `vertices` and `z`, for `lab_views.label_views`.
+    """
+    spread = np.linspace(0, len(rows) - 1, min(FRAMES, len(rows)))
+    rows = rows[spread.round().astype(int)]
+    painter = _Painter(*nnx.split((system.net, system.dam)), system.topology)
+    given = (jax.device_put(painter.state, replicated(mesh)), frames, face)
+    look = _look(painter, given, rows)
+
+    rng = np.random.default_rng(seed)
+    where, which = rng.choice(len(rows), count), rng.choice(len(z), count)
+    pose_std = np.asarray(system.net.pose_std[...])
+    jitter = JITTER * pose_std * rng.normal(size=(count, 6))
+    pose = (np.asarray(look.pose)[where] + jitter).astype(np.float32)
+    chosen = z[which].astype(np.float32)
+
+    draw, drawn = jax.jit(painter.draw), []
+    for start in console.progress(range(0, count, CHUNK), "rehearsal"):
+        # The last ones begin earlier, to end where the views do: one shape.
+        some = slice(max(0, min(start, count - CHUNK)), start + CHUNK)
+        at = where[some]
+        image, vertices = draw(given, look, rows[at], at, chosen[some], pose[some])
+        new = range(start - some.start, len(at))
+        drawn += [(np.asarray(image[k]), np.asarray(vertices[k])) for k in new]
+    return [
+        {"image": image, "pose": p, "vertices": vertices, "z": state}
+        for (image, vertices), p, state in zip(drawn, pose, chosen, strict=True)
+    ]
+
+
+def _look(painter: "_Painter", given: Any, rows: Int[NDArray, "r"]) -> Look:
+    """Nearness, colours and exposures, each given what came before."""
+    # Filled up with the first ones again, so that one shape is compiled.
+    chunks = np.resize(rows, -(-len(rows) // CHUNK) * CHUNK).reshape(-1, CHUNK)
+
+    def each(function, *known):
+        compiled = jax.jit(function)
+        return [compiled(given, chunk, *known) for chunk in chunks]
+
+    k = perspective.solve(_mean(each(painter.nearness)))
+    colours = colour.solve(_mean(each(painter.colours, k)))
+    pose, gain = zip(*each(painter.exposures, k, colours), strict=True)
+    count = len(rows)
+    return Look(
+        jnp.concatenate(pose)[:count], jnp.concatenate(gain)[:count], colours, k
+    )
+
+
+class _Painter(NamedTuple):
+    """Pure functions of what is given, (networks, frames, face), and rows."""
+
+    graph: nnx.GraphDef
+    state: Any
+    topology: Topology
+
+    def nearness(self, given, row):
+        """Normal equation of some frames."""
+        one, prediction, dam = self._predict(given, row)
+        size = one.image.shape[-2]
+        return nearness_equations(
+            prediction, dam, one.detected, given[2], image_size=size
+        )
+
+    def colours(self, given, row, nearness):
+        """Normal equations of some frames."""
+        return self._observe(given, row, nearness)[1].equations()
+
+    def exposures(self, given, row, nearness, colours):
+        """Pose and gain of each frame."""
+        prediction, seen = self._observe(given, row, nearness)
+        corrected = colour.correct(seen.decoded, seen.normals, colours)
+        gain = colour.frame_gain(corrected, seen.observed, seen.visible)
+        return prediction.pose, gain
+
+    def draw(self, given, look, row, at, z, pose):
+        """Pictures, and meshes; `row` of the frames, `at` of the look."""
+        (_, frames, face), dam = given, self._networks(given)[1]
+        vertices = dam.decode_vertices(z)
+        decoded = dam.decode_texture(z, view_direction(pose))
+        decoded = shrink_to(decoded, face.texel_map.triangle.shape[0])
+        normals = texel_normals(vertices, pose, face)
+        texture = colour.correct(decoded, normals, look.colours)
+        texture = texture * look.gain[at, None, None, None]
+        near = bring_near(pose, vertices, look.nearness, near_anchor(pose, vertices))
+        frame = unit_range(frames.image[row])
+        # One by one: a triangle is looked for in one picture at a time.
+        over = jax.vmap(self._over)(frame, project_weak(pose, near), texture)
+        return jnp.round(jnp.clip(over, 0, 1) * 255).astype(jnp.uint8), vertices
+
+    def _over(self, frame, points, texture):
+        """A face over a frame; its edge as soft as the oversampling."""
+        height, width = (OVERSAMPLING * side for side in frame.shape[:2])
+        scale = jnp.array([width / 2, height / 2, 1])
+        points = (points + jnp.array([1.0, 1.0, 0.0])[None]) * scale[None]
+        face, mask = render(points, texture, self.topology, height, width)
+        layers = jnp.concatenate([face, mask[..., None].astype(face.dtype)], -1)
+        shape = (height // OVERSAMPLING, OVERSAMPLING, width // OVERSAMPLING, -1, 4)
+        layers = layers.reshape(shape).mean((1, 3))
+        return layers[..., :3] + (1 - layers[..., 3:]) * frame
+
+    def _networks(self, given):
+        return nnx.merge(self.graph, given[0])
+
+    def _predict(self, given, row) -> tuple[FrameCache, I2ZOutput, DAM]:
+        net, dam = self._networks(given)
+        one = given[1].rows(row)
+        return one, net.regress(one.maps), dam
+
+    def _observe(self, given, row, nearness) -> tuple[I2ZOutput, Observation]:
+        one, prediction, dam = self._predict(given, row)
+        image = unit_range(one.image)
+        return prediction, observe(prediction, dam, image, given[2], nearness)
+
+
+def _mean(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *x: sum(x) / len(x), *trees)
