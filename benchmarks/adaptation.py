@@ -52,6 +52,8 @@ class Options:
     checkpoint: Path
     # The built capture that it was trained on.
     data: Path
+    # How far the videos' camera is, mm; those of `i2z synth video` are at 560.
+    distance_mm: float = 550.0
     # Where runs and results.json go; what is there is not done again.
     out: Path
     # Seeds of data order and replay.
@@ -94,9 +96,11 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
         system,
         built_video(config, system.image_size),
         options.data,
+        distance_mm=options.distance_mm,
         share_held_out=config.held_out,
         most_pairs=config.pairs,
         replayed=config.replay,
+        rehearsed=config.rehearse,
         seed=seed,
         dtype=run.compute_dtype,
         mesh=mesh,

@@ -153,7 +153,7 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     )
     lab = Lab(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
-    material = Material(Video(seen, rows, rows, None), views, None, lab, face)
+    material = Material(Video(seen, rows, rows, None), views, None, lab, face, 0.0)
     stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     return stage, {
         "pairs": {"row": integers(batch)},

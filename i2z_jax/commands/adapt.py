@@ -43,6 +43,9 @@ class Config:
     data: Path | None = None
     # Boxes for each frame instead of the face detector, as in `i2z data build`.
     boxes: Path | None = None
+    # How far the camera is from the face, mm: a phone at arm's length 550, a webcam
+    # 700, a capture stage 1000 and more. See docs/adaptation.md for what a guess costs.
+    distance_mm: float = 550.0
     # Share of the video that only the guard sees.
     held_out: float = 0.2
     # Pairs of frames to learn from at most, spread over the video: bounds the memory
@@ -74,6 +77,11 @@ def run(config: Config) -> None:
             "out of range", where="--held-out", expected="up to 0.5",
             got=config.held_out,
         )  # fmt: skip
+    if config.distance_mm < 150:
+        raise InputError(
+            "no face fits into the picture of so near a camera",
+            where="--distance-mm", expected="150 or more, mm", got=config.distance_mm,
+        )  # fmt: skip
     with hold(config.workdir):
         remember_config(config.workdir, config)
         system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
@@ -83,6 +91,7 @@ def run(config: Config) -> None:
             system,
             built_video(config, system.image_size),
             config.data,
+            distance_mm=config.distance_mm,
             share_held_out=config.held_out,
             most_pairs=config.pairs,
             replayed=config.replay,

@@ -22,6 +22,8 @@ class Config:
     checkpoints: tyro.conf.Positional[tuple[Path, ...]]
     # A built monocular_video.
     data: Path
+    # How far the camera is from the face, mm, as for `i2z adapt`.
+    distance_mm: float = 550.0
     # The same network fine-tuned on the video's ground truth: the best to hope for.
     oracle: Path | None = None
     # Take the means over the frames that `i2z adapt --held-out` kept out, with the same
@@ -61,7 +63,9 @@ def run(config: Config) -> None:
     if config.held_out:
         counted = guard.held_out(len(clip), config.held_out)
     systems = {name: load_system(path) for name, path in folders.items()}
-    scores = video.evaluate_video(systems, config.data, runner, counted=counted)
+    scores = video.evaluate_video(
+        systems, config.data, runner, distance_mm=config.distance_mm, counted=counted
+    )
     rows = scores.rows
     if config.oracle is not None:
         # The truth's own row, the last, has no error.
@@ -86,6 +90,7 @@ def run(config: Config) -> None:
             "oracle": str(config.oracle) if config.oracle else None,
             "data": str(config.data),
             "held_out": config.held_out,
+            "distance_mm": config.distance_mm,
         },
         rows,
         [

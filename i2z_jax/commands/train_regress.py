@@ -48,6 +48,10 @@ class Config:
     weights: RegressWeights = field(default_factory=RegressWeights)
 
 
+# Views that the spread of landmark coordinates is measured on.
+SHAPES = 512
+
+
 def defaults(arguments: list[str]) -> Config:
     """The preset's recipe (`train/recipes.py`), as the options' defaults."""
     return train_options.defaults(Config, "regress", arguments)
@@ -64,7 +68,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_split
-    from i2z_jax.models.i2znet import I2ZNet
+    from i2z_jax.models.i2znet import I2ZNet, shape_statistics
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.system import System, save_system
@@ -107,9 +111,6 @@ def run(config: Config) -> None:
         attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
         mean, std = labels.pose_statistics(train)
         net.pose_mean[...], net.pose_std[...] = place((mean, std), mesh)
-        if net.shape is not None:
-            expected = labels.mean_landmarks(dam, topology, mean, where=config.data)
-            net.shape.mean[...] = place(expected, mesh)
 
         def stream(source, **strength):
             augment = partial(augment_regression, size=i2z.image_size, **strength)
@@ -123,6 +124,16 @@ def run(config: Config) -> None:
                 net, examples, dtype=jnp.dtype(config.cache_dtype), mesh=mesh
             )
             learn = Stream(Rows(np.arange(config.cache)), config.run.batch_size)
+        if net.shape is not None:
+            some = kept
+            if some is None:
+                count = min(SHAPES, len(train))
+                examples = draw_views(train, count, size=i2z.image_size, seed=1)
+                some, _ = label_views(net, examples, dtype=dtype, mesh=mesh)
+            assert some.maps.heatmaps is not None  # as `net.shape` is not
+            seen = np.asarray(some.maps.heatmaps[:SHAPES], np.float32)
+            found = shape_statistics(jnp.asarray(seen))
+            net.shape.mean[...], net.shape.whiten[...] = place(found, mesh)
         has_test = has_split(config.data, "multiview_capture", "test", config="views")
         module = run_stage(
             regress_stage(

@@ -123,22 +123,14 @@ class FaceModel(NamedTuple):
     landmark_corners: Int[Array, "68 3"] | None
     landmark_weights: Float[Array, "68 3"] | None
 
-    def landmark_points(
-        self, vertices: Float[Array, "b n 3"]
-    ) -> Float[Array, "b 68 3"] | None:
-        """The mesh's landmarks in head space, mm; None without a map."""
-        if self.landmark_corners is None or self.landmark_weights is None:
-            return None
-        corners = vertices[:, self.landmark_corners]
-        return jnp.sum(corners * self.landmark_weights[None, ..., None], -2)
-
     def landmarks(
         self, vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], size: int
     ) -> Float[Array, "b 68 2"] | None:
         """The mesh's landmarks in px of a crop of `size`; None without a map."""
-        points = self.landmark_points(vertices)
-        if points is None:
+        if self.landmark_corners is None or self.landmark_weights is None:
             return None
+        corners = vertices[:, self.landmark_corners]
+        points = jnp.sum(corners * self.landmark_weights[None, ..., None], -2)
         return pixels_from_unit(project_weak(pose, points)[..., :2], size)
 
     def regional(self, per_vertex: Float[Array, "b n"]) -> dict[str, Float[Array, "b"]]:

@@ -29,18 +29,16 @@ from i2z_jax.evaluate.metrics import (
     pose_distance,
     rotation_angle,
 )
-from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model, stacked
+from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
-from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import soft_argmax
-from i2z_jax.objectives import perspective
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, ArrayLike, Bool, Float, NDArray
+from i2z_jax.types import Array, Bool, Float, NDArray
 
 TRUTH = "ground truth"
 
@@ -88,23 +86,12 @@ class VideoScores(NamedTuple):
     counted: Bool[NDArray, "e"]
 
 
-class Marks(NamedTuple):
-    """Landmarks of some frames."""
-
-    # The mesh's, mm, head space.
-    points: Float[ArrayLike, "e 68 3"]
-    # Of the whole mesh, for `bring_near`.
-    anchor: Float[ArrayLike, "e 5"]
-    # Where the hourglass sees them, px of the crop, and how surely.
-    detected: Float[ArrayLike, "e 68 2"]
-    confidence: Float[ArrayLike, "e 68"]
-
-
 def evaluate_video(
     systems: Mapping[str, System],
     directory: str | Path,
     runner: Runner,
     *,
+    distance_mm: float = np.inf,
     counted: Bool[NDArray, "e"] | None = None,
 ) -> VideoScores:
     """Errors, residuals and jitter of systems on a built monocular video.
@@ -114,6 +101,8 @@ def evaluate_video(
 
     Args:
         systems: by the name of their row.
+        distance_mm: of the video's camera from the head: what is seen in a frame is
+            looked up with its perspective, as in adaptation.
         counted: the frames that means are taken over; all by default.
 
     Raises:
@@ -136,10 +125,9 @@ def evaluate_video(
     watches = {name: Watch(facts) for name in names}
     vertex_error = {name: np.zeros(first.topology.vertex_count) for name in systems}
     measured: dict[str, dict[str, list]] = {name: {} for name in names}
-    marks: dict[str, list[Marks]] = {}
     batches = runner.rows(
         source,
-        partial(_measure, size=size, truth=facts.truth),
+        partial(_measure, size=size, truth=facts.truth, nearness=1 / distance_mm),
         models,
         what=Path(directory).name,
         change=partial(resized, size=size),
@@ -153,8 +141,6 @@ def evaluate_video(
                 values.pop("texture"),
                 values.pop("seen"),
             )
-            if "marks" in values:
-                marks.setdefault(name, []).append(values.pop("marks"))
             if name in vertex_error and facts.truth:
                 vertex_error[name] += weight @ values.pop("vertex_error")
             for metric, value in (values | temporal).items():
@@ -164,11 +150,6 @@ def evaluate_video(
         for name, metrics in measured.items()
     }
     poses = {name: values.pop("pose") for name, values in frames_of.items()}
-    nearness = {}
-    for name, parts in marks.items():
-        residual, k = landmark_residual(stacked(parts), poses[name], counted, size)
-        frames_of[name]["landmark_residual_px"] = residual
-        nearness[name] = {"nearness_per_m": 1000 * k}
     states = {name: frames_of[name].pop("z") for name in systems}
     if not facts.landmarks:
         for values in frames_of.values():
@@ -177,7 +158,6 @@ def evaluate_video(
         {
             "predictor": name,
             "frames": int(counted.sum()),
-            **nearness.get(name, {}),
             **_means(frames_of[name], counted),
         }
         for name in names
@@ -262,6 +242,7 @@ def _measure(
     *,
     size: int,
     truth: bool,
+    nearness: float,
 ) -> Rows:
     """Per predictor: meshes, textures and errors of each frame."""
     image = unit_range(batch["image"])
@@ -279,14 +260,15 @@ def _measure(
     for name, values in result.items():
         pose, vertices = values["pose"], values["vertices"]
         values["flat"] = project_weak(pose, vertices)[..., :2]
-        values["texture"], values["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
-            image, vertices, pose, any_model.texel_map, any_model.faces
+        near = bring_near(
+            pose, vertices, jnp.float32(nearness), near_anchor(pose, vertices)
         )
-        points = any_model.landmarks(vertices, pose, size)
+        values["texture"], values["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
+            image, near, pose, any_model.texel_map, any_model.faces
+        )
+        points = any_model.landmarks(near, pose, size)
         if points is not None and detected is not None:
-            heads = any_model.landmark_points(vertices)
-            anchor = near_anchor(pose, vertices)
-            values["marks"] = Marks(heads, anchor, detected.points, detected.confidence)
+            values["landmark_residual_px"] = _residual(points, detected, size)
         if points is not None and truth and name != TRUTH:
             error = landmark_error(points, batch["landmarks"])
             values["nme_percent"] = 100 * error
@@ -299,41 +281,15 @@ def _measure(
     return result
 
 
-def landmark_residual(
-    marks: Marks, pose: Float[NDArray, "e 6"], counted: Bool[NDArray, "e"], size: int
-) -> tuple[Float[NDArray, "e"], float]:
-    """Confidence-weighted distance of the mesh's landmarks to the hourglass's, of each
-    frame, px of 256.
-
-    As in adaptation, points of the jaw's contour slide along it, and H is not blamed
-    for the perspective of a near camera, which it does not have: how near it is is
-    fitted to the frames that count (`objectives/perspective.py`).
-
-    Returns:
-        the residuals, and the nearness, 1/mm.
-    """
+def _residual(points: Array, detected: Any, size: int) -> Float[Array, "b"]:
+    """Confidence-weighted distance to the hourglass's landmarks, px of 256; points of
+    the jaw's contour slide along it, as they do in adaptation."""
     on_contour = np.zeros(landmarks68.COUNT, bool)
     on_contour[landmarks68.PARTS["jaw"]] = True
-    trust = marks.confidence * ~on_contour * counted[:, None]
-    k = perspective.solve(
-        perspective.equations_of(
-            jnp.asarray(pose),
-            jnp.asarray(marks.points),
-            jnp.asarray(marks.detected),
-            jnp.asarray(trust),
-            image_size=size,
-        )
-    )
-    near = bring_near(pose, marks.points, np.asarray(k), marks.anchor)
-    seen = project_weak(pose, near)[..., :2]
-    each = landmark_loss(
-        jnp.asarray(pixels_from_unit(seen, size)),
-        jnp.asarray(marks.detected),
-        jnp.asarray(on_contour),
-    )
-    total = np.maximum(marks.confidence.sum(-1), 1e-6)
-    mean = (np.asarray(each) * marks.confidence).sum(-1) / total
-    return mean * (CROP / size), float(k)
+    each = landmark_loss(points, detected.points, jnp.asarray(on_contour))
+    weight = detected.confidence
+    total = jnp.maximum(jnp.sum(weight, -1), 1e-6)
+    return jnp.sum(each * weight, -1) / total * (CROP / size)
 
 
 def _means(

@@ -62,10 +62,6 @@ class LevelEncoder(nnx.Module):
         return self.to_z(x), self.to_pose(x)
 
 
-# From differences of landmark coordinates, in units of the face, to numbers about 1.
-SHAPE_GAIN = 10.0
-
-
 class ShapeEncoder(nnx.Module):
     """Landmark coordinates to p^z and p^h, beside those of the levels [ours].
 
@@ -73,26 +69,51 @@ class ShapeEncoder(nnx.Module):
     where in a map its peak is. A soft-argmax knows, which a small capture, of a few
     hundred moments, does not teach (docs/training.md has what it brings).
 
-    `mean` is what is expected: 68 points of the mean face in the mean pose, in crop
-    units. Coordinates are given relative to it, free of place and size, which follow
-    as three more numbers.
+    Coordinates are taken about their centre in units of their spread; centre and spread
+    follow as three more numbers. Nearly all of their variance is the head's pose, and
+    expressions are what is left: `mean` and `whiten`, of the training set, make all
+    directions equally large, without which thousands of steps learn an open jaw and
+    nothing else.
     """
 
     def __init__(self, landmarks: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
-        self.mean = Frozen(jnp.zeros((landmarks, 2)))
         inputs = 2 * landmarks + 3
+        self.mean = Frozen(jnp.zeros(inputs))
+        self.whiten = Frozen(jnp.eye(inputs))
         self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
 
     def __call__(
         self, heatmaps: Float[Array, "b h w l"]
     ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
-        points = soft_argmax(heatmaps, 2).points - 1
-        shape, centre, size = _normal_shape(points)
-        expected, *_ = _normal_shape(self.mean[...][None])
-        difference = (shape - expected) * SHAPE_GAIN
-        x = jnp.concatenate([difference.reshape(len(shape), -1), centre, size], -1)
+        x = (shape_of(heatmaps) - self.mean[...][None]) @ self.whiten[...]
         return self.to_z(x), self.to_pose(x)
+
+
+# Of the standard deviation of the widest direction.
+LEAST_SPREAD = 0.05
+
+
+def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
+    """What a `ShapeEncoder` reads: coordinates, their centre, log of their spread."""
+    points = soft_argmax(heatmaps.astype(jnp.float32), 2).points - 1
+    shape, centre, size = _normal_shape(points)
+    return jnp.concatenate([shape.reshape(len(shape), -1), centre, size], -1)
+
+
+def shape_statistics(
+    heatmaps: Float[Array, "b h w l"],
+) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+    """`mean` and `whiten` of a `ShapeEncoder`, of some training views.
+
+    Directions that hardly vary, the detector's noise, stay below the others.
+    """
+    x = shape_of(heatmaps)
+    mean = x.mean(0)
+    centred = x - mean[None]
+    variance, directions = jnp.linalg.eigh(centred.T @ centred / len(x))
+    scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + LEAST_SPREAD**2 * variance[-1])
+    return mean, directions * scale[None]
 
 
 def _normal_shape(

@@ -32,8 +32,7 @@ from i2z_jax.losses import landmark_loss, prior_loss, texture_consistency_loss
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
-from i2z_jax.objectives import colour, perspective
-from i2z_jax.objectives.perspective import NearnessEquations
+from i2z_jax.objectives import colour
 from i2z_jax.types import Array, Bool, Float, Int
 
 Metrics = dict[str, Array]
@@ -130,7 +129,9 @@ def observe(
         prediction: of the images.
         dam: the frozen decoder.
         image: crops, [0, 1].
-        nearness: of the video's camera, 1/mm (`perspective.py`).
+        nearness: of the video's camera, 1/mm. H has no perspective, and a network that
+            may not know of the camera's bends the face to explain it: from a phone at
+            arm's length a chin looks like that of an open mouth.
         unwrap_frames: of batches; in a program divided over devices, the same under
             `jax.shard_map` (see `geometry.raster.rasterize`).
     """
@@ -190,30 +191,6 @@ def adaptation_terms(
         ),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
-
-
-def nearness_equations(
-    prediction: I2ZOutput,
-    dam: DAM,
-    detected: Landmarks,
-    mesh: FaceMesh,
-    *,
-    image_size: int,
-) -> NearnessEquations:
-    """What frames say of the camera's nearness (`perspective.py`).
-
-    No gradient passes: the fit must not be bent to explain a wrong face.
-    """
-    z, pose = jax.lax.stop_gradient((prediction.z, prediction.pose))
-    # A jaw point slides along its contour, by more than perspective moves it.
-    fixed = mesh.landmark_weight * ~mesh.on_contour
-    return perspective.equations_of(
-        pose,
-        landmark_points(dam.decode_vertices(z), mesh),
-        detected.points,
-        detected.confidence * fixed[None],
-        image_size=image_size,
-    )
 
 
 def weighted(

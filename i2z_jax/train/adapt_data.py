@@ -23,16 +23,20 @@ from i2z_jax.data.landmarks68 import PARTS
 from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
 from i2z_jax.data.records import has_split
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.objectives.adapt import FaceMesh, Lab
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
 from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
-from i2z_jax.train.rehearsal import rehearse
-from i2z_jax.train.labels import check_topology, encode_frames
+from i2z_jax.train.labels import (
+    capture_nearness,
+    check_topology,
+    encode_frames,
+)
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
+from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import place
 from i2z_jax.types import Array, Float, Int, NDArray
 
@@ -70,6 +74,8 @@ class Material(NamedTuple):
     watched: LabelledViews | None
     lab: Lab
     face: FaceMesh
+    # Of the video's camera: 1 / distance, 1/mm.
+    nearness: float
 
 
 def prepare(
@@ -77,10 +83,11 @@ def prepare(
     video: str | Path,
     capture: str | Path | None,
     *,
+    distance_mm: float,
     share_held_out: float,
     most_pairs: int,
     replayed: int,
-    rehearsed: int = 0,
+    rehearsed: int,
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
@@ -88,6 +95,7 @@ def prepare(
     """Read a built video and, if there is one, a built capture.
 
     Args:
+        distance_mm: of the video's camera from the head.
         share_held_out: of the video, for the guard.
         most_pairs: to learn from, spread over the video.
         replayed: lab views, drawn with `seed`.
@@ -119,13 +127,14 @@ def prepare(
             face,
             np.union1d(frames.learn, frames.learn + 1),
             np.asarray(replay.z),
+            nearness=1 / distance_mm,
             count=rehearsed,
             seed=seed,
             mesh=mesh,
         )
         views, _ = label_views(system.net, drawn, dtype=dtype, mesh=mesh)
         replay = jax.tree.map(lambda *x: jnp.concatenate(x), replay, views)
-    return Material(frames, replay, lab.watched, lab.lab, face)
+    return Material(frames, replay, lab.watched, lab.lab, face, 1 / distance_mm)
 
 
 def check_system(system: System, where: str | Path) -> None:
@@ -228,7 +237,9 @@ def prepare_capture(
     check_topology(system.dam, examples[0]["vertices"], directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     replay, cache = label(examples)
-    projected, pose = _projected_landmarks(system.topology, examples, size)
+    projected, pose = _projected_landmarks(
+        system.topology, examples, capture_nearness(directory), size
+    )
     assert cache.detected is not None, "see check_system"
     points, confidence = map(np.asarray, cache.detected)
     bias = measure_bias(points, confidence, projected, pose, size)
@@ -287,8 +298,11 @@ def _has_test(directory: str | Path) -> bool:
     return has_split(directory, "multiview_capture", "test", config="views")
 
 
-def _projected_landmarks(topology: Topology, examples, size: int):
+def _projected_landmarks(topology: Topology, examples, nearness: float, size: int):
     pose = np.stack([example["pose"] for example in examples]).astype(np.float64)
     vertices = np.stack([example["vertices"] for example in examples])
-    points = landmark_points(topology, vertices.astype(np.float64))
+    vertices = vertices.astype(np.float64)
+    anchor = near_anchor(pose, vertices)
+    points = landmark_points(topology, vertices)
+    points = bring_near(pose, points, np.asarray(nearness), anchor)
     return (project_weak(pose, points)[..., :2] + 1) * size / 2, pose

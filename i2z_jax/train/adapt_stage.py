@@ -18,20 +18,17 @@ from jax.sharding import Mesh
 from i2z_jax.losses import reprojection_loss, vertex_loss
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.models.parameters import split_trained
-from i2z_jax.objectives import perspective
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
     Observation,
     adaptation_terms,
-    nearness_equations,
     observe,
     unwrap_frames,
     weighted,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.objectives.perspective import NearnessEquations
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.sharding import (
     local_rows,
@@ -85,6 +82,7 @@ def adapt_stage(
         "replay": material.replay,
         "face": material.face,
         "lab": material.lab,
+        "nearness": jnp.float32(material.nearness),
         # Arguments, not constants: all weights share one compiled step.
         "weights": {k: jnp.float32(v) for k, v in asdict(weights).items()},
     }
@@ -93,7 +91,7 @@ def adapt_stage(
     objective = program.oracle if supervised else program.objective
     stage = Stage(
         params,
-        VideoStatistics.empty(),
+        ColourEquations.empty(),
         frozen,
         objective,
         objective,
@@ -102,7 +100,7 @@ def adapt_stage(
     compiled = {
         # Of parameters that may be divided over the mesh.
         name: jax.jit(with_whole_kernels(getattr(program, name), mesh))
-        for name in ("nearness", "colours", "measure", "watch")
+        for name in ("colours", "measure", "watch")
     }
     compiled["true_errors"] = jax.jit(program.true_errors)
 
@@ -115,18 +113,6 @@ def adapt_stage(
     return stage, judge
 
 
-class VideoStatistics(NamedTuple):
-    """What is fitted to the whole video, so far."""
-
-    colours: ColourEquations
-    nearness: NearnessEquations
-
-    @classmethod
-    def empty(cls) -> "VideoStatistics":
-        """Before the first frame."""
-        return cls(ColourEquations.empty(), NearnessEquations.empty())
-
-
 class _Program(NamedTuple):
     """Pure functions of (params, frozen, ...): the step's, and the guard's."""
 
@@ -136,20 +122,15 @@ class _Program(NamedTuple):
     mesh: Mesh
 
     def objective(self, params, stats, frozen, batch, key):
-        """`train.step.Objective`; `stats` are the `VideoStatistics` so far."""
+        """`train.step.Objective`; `stats` are the video's colours so far."""
         del key
         frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
-        near = perspective.accumulate(
-            stats.nearness, self.near_equations(frozen, frames, prediction)
-        )
-        k = perspective.solve(near)
-        seen = self.observe(frozen, frames, prediction, k)
-        equations = accumulate(stats.colours, seen.equations())
+        seen = self.observe(frozen, frames, prediction)
+        equations = accumulate(stats, seen.equations())
         terms = self.compare(frozen, frames, prediction, seen, equations)
         loss = weighted(terms, frozen["weights"]) + replayed
-        terms |= {**replay_terms, "nearness_per_m": k * 1000}
-        return loss, (terms, VideoStatistics(equations, near))
+        return loss, ({**terms, **replay_terms}, equations)
 
     def oracle(self, params, stats, frozen, batch, key):
         """`objective` with the truth in place of the self-supervised terms."""
@@ -181,22 +162,13 @@ class _Program(NamedTuple):
     def regress(self, params, frozen, maps) -> I2ZOutput:
         return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
 
-    def near_equations(self, frozen, frames, prediction) -> NearnessEquations:
-        return nearness_equations(
-            prediction,
-            nnx.merge(self.dam_graph, frozen["dam"]),
-            frames.detected,
-            frozen["face"],
-            image_size=self.image_size,
-        )
-
-    def observe(self, frozen, frames, prediction, nearness) -> Observation:
+    def observe(self, frozen, frames, prediction) -> Observation:
         return observe(
             prediction,
             nnx.merge(self.dam_graph, frozen["dam"]),
             unit_range(frames.image),
             frozen["face"],
-            nearness,
+            frozen["nearness"],
             unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
         )
 
@@ -222,23 +194,17 @@ class _Program(NamedTuple):
             image_size=self.image_size,
         )
 
-    def nearness(self, params, frozen, row):
+    def colours(self, params, frozen, row):
         """Of some of the held-out pairs."""
         frames = frozen["frames"].rows(_pair_rows(row))
         prediction = self.regress(params, frozen, frames.maps)
-        return self.near_equations(frozen, frames, prediction)
+        return self.observe(frozen, frames, prediction).equations()
 
-    def colours(self, params, frozen, row, nearness):
-        """Of some of the held-out pairs."""
-        frames = frozen["frames"].rows(_pair_rows(row))
-        prediction = self.regress(params, frozen, frames.maps)
-        return self.observe(frozen, frames, prediction, nearness).equations()
-
-    def measure(self, params, frozen, row, nearness, equations):
+    def measure(self, params, frozen, row, equations):
         """Terms and what else the guard watches, of some of the held-out pairs."""
         frames = frozen["frames"].rows(_pair_rows(row))
         prediction = self.regress(params, frozen, frames.maps)
-        seen = self.observe(frozen, frames, prediction, nearness)
+        seen = self.observe(frozen, frames, prediction)
         terms = self.compare(frozen, frames, prediction, seen, equations)
         return {**terms, **_contrast(seen)}, prediction.z, prediction.pose
 
@@ -268,19 +234,15 @@ def _judge(
     frozen: PyTree,
     at_a_time: int,
 ) -> Figures:
-    """Over the held-out frames: nearness and colours of all of them, then the terms."""
+    """Over the held-out frames: the colours of all of them, then the terms."""
     video = material.video
     # Filled up with the first ones again, so that one shape is compiled.
     count = -(-len(video.judge) // at_a_time) * at_a_time
     chunks = np.resize(video.judge, count).reshape(-1, at_a_time)
     rows = [to_global(chunk[local_rows(mesh, at_a_time)], mesh) for chunk in chunks]
-    parts = [compiled["nearness"](params, frozen, row) for row in rows]
-    k = perspective.solve(_mean(parts))
-    parts = [compiled["colours"](params, frozen, row, k) for row in rows]
-    equations = _mean(parts)
-    found = [compiled["measure"](params, frozen, row, k, equations) for row in rows]
+    equations = _mean([compiled["colours"](params, frozen, row) for row in rows])
+    found = [compiled["measure"](params, frozen, row, equations) for row in rows]
     figures = _means([terms for terms, _, _ in found])
-    figures["nearness_per_m"] = float(k) * 1000
     z, pose = (jnp.concatenate([part[k] for part in found]) for k in (1, 2))
     figures["score"] = float(weighted({name: figures[name] for name in TERMS}, weights))
     figures["z_spread"] = float(z.std(0).mean())

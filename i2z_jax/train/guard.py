@@ -37,7 +37,6 @@ FIGURES = {
     "z_spread": "spread of z",
     "visible": "visible share of the texture",
     "texture_range": "contrast of the observed texture",
-    "nearness_per_m": "nearness of the camera, 1/m",
     "vertex_mm": "true vertex error, mm (not used)",
     "pose_px": "true pose error, px of 256 (not used)",
     "lab_vertex_mm": "vertex error on lab views, mm",

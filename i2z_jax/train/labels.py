@@ -14,8 +14,8 @@ from i2z_jax import console
 from i2z_jax.data.images import decode_texture
 from i2z_jax.data.records import description, folder, open_frames, open_split
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import project_weak
-from i2z_jax.geometry.topology import Topology, landmark_points, load, texel_map
+from i2z_jax.geometry.camera import camera_position
+from i2z_jax.geometry.topology import Topology, load, texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Float, NDArray
@@ -101,25 +101,21 @@ def pose_statistics(views) -> tuple[Float[NDArray, "6"], Float[NDArray, "6"]]:
     return poses.mean(0).astype(np.float32), std.astype(np.float32)
 
 
-def mean_landmarks(
-    dam: DAM, topology: Topology, pose: Float[NDArray, "6"], *, where: str | Path
-) -> Float[NDArray, "68 2"]:
-    """Landmarks of the model's mean face in a pose, crop units in [-1, 1].
-
-    Raises:
-        InputError: the mesh has no landmark map.
-    """
-    if topology.landmark_faces is None:
-        raise InputError(
-            "the mesh has no landmark map",
-            where=where,
-            fix="`i2z data landmark-map` makes one; then build the capture again",
-        )
-    vertices = np.asarray(dam.statistics.vert_mean[...], np.float64)
-    points = landmark_points(topology, vertices)
-    return np.asarray(
-        project_weak(pose.astype(np.float64), points)[..., :2], np.float32
-    )
+def capture_nearness(directory: str | Path) -> float:
+    """How near the capture's cameras are to the head: median of 1 / distance, 1/mm."""
+    source, *_ = sorted((folder(directory, "multiview_capture") / "sources").glob("*"))
+    cameras = json.loads((source / "cameras.json").read_text())
+    frames = open_frames(directory)
+    heads = [
+        np.asarray(frames[int(row)]["world_from_head"], np.float64)
+        for row in np.linspace(0, len(frames) - 1, min(16, len(frames)))
+    ]
+    distances = [
+        np.linalg.norm(camera_position(np.asarray(c["camera_from_world"]), head))
+        for c in cameras
+        for head in heads
+    ]
+    return float(np.median(1 / np.asarray(distances)))
 
 
 class CaptureSource(NamedTuple):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Expressions of the lab, drawn into the video: views with labels, in its light [ours].
 
-A deep appearance model is a renderer, and a video's light, colours and camera are
-fitted in closed form (`objectives/colour.py`, `perspective.py`). So the network can be
-shown what it is to learn with the answer beside it: a facial state of the capture,
-decoded, in the video's light, on a frame of the video where the head is. The labels are
-exact, whatever the detector thinks; the picture is as good as the fit by the network
-that is to be adapted. Drawn once, and replayed beside the lab's own views.
+A deep appearance model is a renderer, and a video's light and colours are fitted in
+closed form (`objectives/colour.py`). So the network can be shown what it is to learn
+with the answer beside it: a facial state of the capture, decoded, in the video's light,
+on a frame of the video where the head is. The labels are exact, whatever the detector
+thinks; the picture is as good as the fit by the network that is to be adapted. Drawn
+once, and replayed beside the lab's own views.
 """
 
 from typing import Any, NamedTuple
@@ -27,13 +27,11 @@ from i2z_jax.geometry.camera import (
 )
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
-from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZOutput
-from i2z_jax.objectives import colour, perspective
+from i2z_jax.objectives import colour
 from i2z_jax.objectives.adapt import (
     FaceMesh,
     Observation,
-    nearness_equations,
     observe,
     shrink_to,
     texel_normals,
@@ -62,9 +60,8 @@ class Look(NamedTuple):
     pose: Float[Array, "f 6"]
     # Exposure of each.
     gain: Float[Array, "f"]
-    # Of the whole video: `colour.solve`, and 1/mm.
+    # Of the whole video: `colour.solve`.
     colours: Float[Array, "3 u"]
-    nearness: Float[Array, ""]
 
 
 def rehearse(
@@ -74,6 +71,7 @@ def rehearse(
     rows: Int[NDArray, "r"],
     z: Float[NDArray, "k z"],
     *,
+    nearness: float,
     count: int,
     seed: int,
     mesh: Mesh,
@@ -84,6 +82,7 @@ def rehearse(
         frames: with the landmarks detected in them.
         rows: of `frames`: where to draw.
         z: facial states to choose from.
+        nearness: of the video's camera, 1/mm.
         count: of the views.
         seed: of expressions, frames and jitter.
 
@@ -92,7 +91,9 @@ def rehearse(
     """
     spread = np.linspace(0, len(rows) - 1, min(FRAMES, len(rows)))
     rows = rows[spread.round().astype(int)]
-    painter = _Painter(*nnx.split((system.net, system.dam)), system.topology)
+    painter = _Painter(
+        *nnx.split((system.net, system.dam)), system.topology, jnp.float32(nearness)
+    )
     given = (jax.device_put(painter.state, replicated(mesh)), frames, face)
     look = _look(painter, given, rows)
 
@@ -118,7 +119,7 @@ def rehearse(
 
 
 def _look(painter: "_Painter", given: Any, rows: Int[NDArray, "r"]) -> Look:
-    """Nearness, colours and exposures, each given what came before."""
+    """Colours, and exposures given these."""
     # Filled up with the first ones again, so that one shape is compiled.
     chunks = np.resize(rows, -(-len(rows) // CHUNK) * CHUNK).reshape(-1, CHUNK)
 
@@ -126,13 +127,12 @@ def _look(painter: "_Painter", given: Any, rows: Int[NDArray, "r"]) -> Look:
         compiled = jax.jit(function)
         return [compiled(given, chunk, *known) for chunk in chunks]
 
-    k = perspective.solve(_mean(each(painter.nearness)))
-    colours = colour.solve(_mean(each(painter.colours, k)))
-    pose, gain = zip(*each(painter.exposures, k, colours), strict=True)
-    count = len(rows)
-    return Look(
-        jnp.concatenate(pose)[:count], jnp.concatenate(gain)[:count], colours, k
+    equations = each(painter.colours)
+    colours = colour.solve(jax.tree.map(lambda *x: sum(x) / len(x), *equations))
+    pose, gain = map(
+        jnp.concatenate, zip(*each(painter.exposures, colours), strict=True)
     )
+    return Look(pose[: len(rows)], gain[: len(rows)], colours)
 
 
 class _Painter(NamedTuple):
@@ -141,22 +141,15 @@ class _Painter(NamedTuple):
     graph: nnx.GraphDef
     state: Any
     topology: Topology
+    nearness: Float[Array, ""]
 
-    def nearness(self, given, row):
-        """Normal equation of some frames."""
-        one, prediction, dam = self._predict(given, row)
-        size = one.image.shape[-2]
-        return nearness_equations(
-            prediction, dam, one.detected, given[2], image_size=size
-        )
-
-    def colours(self, given, row, nearness):
+    def colours(self, given, row):
         """Normal equations of some frames."""
-        return self._observe(given, row, nearness)[1].equations()
+        return self._observe(given, row)[1].equations()
 
-    def exposures(self, given, row, nearness, colours):
+    def exposures(self, given, row, colours):
         """Pose and gain of each frame."""
-        prediction, seen = self._observe(given, row, nearness)
+        prediction, seen = self._observe(given, row)
         corrected = colour.correct(seen.decoded, seen.normals, colours)
         gain = colour.frame_gain(corrected, seen.observed, seen.visible)
         return prediction.pose, gain
@@ -170,7 +163,7 @@ class _Painter(NamedTuple):
         normals = texel_normals(vertices, pose, face)
         texture = colour.correct(decoded, normals, look.colours)
         texture = texture * look.gain[at, None, None, None]
-        near = bring_near(pose, vertices, look.nearness, near_anchor(pose, vertices))
+        near = bring_near(pose, vertices, self.nearness, near_anchor(pose, vertices))
         frame = unit_range(frames.image[row])
         # One by one: a triangle is looked for in one picture at a time.
         over = jax.vmap(self._over)(frame, project_weak(pose, near), texture)
@@ -190,16 +183,8 @@ class _Painter(NamedTuple):
     def _networks(self, given):
         return nnx.merge(self.graph, given[0])
 
-    def _predict(self, given, row) -> tuple[FrameCache, I2ZOutput, DAM]:
+    def _observe(self, given, row) -> tuple[I2ZOutput, Observation]:
         net, dam = self._networks(given)
         one = given[1].rows(row)
-        return one, net.regress(one.maps), dam
-
-    def _observe(self, given, row, nearness) -> tuple[I2ZOutput, Observation]:
-        one, prediction, dam = self._predict(given, row)
-        image = unit_range(one.image)
-        return prediction, observe(prediction, dam, image, given[2], nearness)
-
-
-def _mean(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *x: sum(x) / len(x), *trees)
+        prediction, image = net.regress(one.maps), unit_range(one.image)
+        return prediction, observe(prediction, dam, image, given[2], self.nearness)

@@ -155,26 +155,3 @@ def test_ground_truth_of_another_mesh_is_refused(clip, runner):
         video.evaluate_video(
             {"a": system, "b": system._replace(topology=other)}, clip, runner
         )
-
-
-def test_a_near_camera_is_no_error_of_the_pose():
-    """Marks as a pinhole at 0.5 m sees them (NumPy), with a pose that is true."""
-    rng = np.random.default_rng(0)
-    points = rng.uniform(-60, 60, (5, 68, 3)).astype(np.float32)
-    poses = np.tile(np.float32([0.008, 0, 0, 0, 0.1, -0.2]), (5, 1))
-    depth = -points[..., 2:]  # z points out of the face, at the camera
-    seen = 0.008 * points[..., :2] * [1, -1] / (1 + depth / 500) + [0.1, -0.2]
-    # The pinhole's scale is the pose's at the head's origin.
-    anchor = np.zeros((5, 5), np.float32)
-    marks = video.Marks(points, anchor, np.float32((seen + 1) * 64), np.ones((5, 68)))
-    every = np.ones(5, bool)
-    residual, nearness = video.landmark_residual(marks, poses, every, 128)
-    assert nearness == pytest.approx(1 / 500, rel=0.1)
-    assert residual.max() < 1
-    # One frame is off; only the others count.
-    off = marks._replace(detected=marks.detected + np.float32([3, 0]) * (
-        np.arange(5) == 2
-    )[:, None, None])  # fmt: skip
-    residual, _ = video.landmark_residual(off, poses, np.arange(5) != 2, 128)
-    assert residual[2] == pytest.approx(6, abs=1.5)
-    assert np.delete(residual, 2).max() < 1

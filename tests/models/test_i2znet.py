@@ -18,7 +18,12 @@ from i2z_jax.checkpoint import build
 from i2z_jax.config import HourglassConfig, I2ZConfig, I2ZVariant, VGGConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps, Unified, convolve
-from i2z_jax.models.i2znet import I2ZNet, ShapeEncoder
+from i2z_jax.models.i2znet import (
+    I2ZNet,
+    ShapeEncoder,
+    shape_of,
+    shape_statistics,
+)
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
 from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
@@ -95,22 +100,47 @@ def test_trained_parts_of_each_variant(variant):
         assert len(levels) == (4 if "skip" in variant else 1)
 
 
+def bells(points):
+    """Maps of 64 cells with a bell at each of some points, crop units."""
+    cells = np.arange(64)[:, None] - ((points + 1) * 32 - 0.5).T[:, None]
+    x, y = np.exp(-0.5 * cells**2)
+    return jnp.asarray(y[:, None] * x[None], jnp.float32)
+
+
 def test_landmarks_are_read_free_of_place_and_size(rng):
-    """Of the expected face, wherever it is, only place and size are left."""
-    encoder = ShapeEncoder(68, 5, dtype=jnp.float32, rngs=Keys(0))
+    """Of one face, wherever it is, only place and size differ."""
     face = rng.uniform(-0.3, 0.3, (68, 2))
-    encoder.mean[...] = jnp.asarray(face, jnp.float32)
-    for scale, shift in ((1.0, (0.0, 0.0)), (1.5, (0.2, -0.1))):
-        points = face * scale + shift
-        # Bells of one cell, where a map of 64 cells has these points.
-        cells = np.arange(64)[:, None] - ((points + 1) * 32 - 0.5).T[:, None]
-        x, y = np.exp(-0.5 * cells**2)
-        maps = jnp.asarray(y[:, None] * x[None], jnp.float32)[None]
-        spread = np.sqrt(((points - points.mean(0)) ** 2).mean())
-        place = np.array([*points.mean(0), np.log(spread)])
-        for seen, layer in zip(encoder(maps), (encoder.to_z, encoder.to_pose)):  # noqa: B905
-            kernel = np.asarray(layer.kernel[...])
-            np.testing.assert_allclose(seen[0], place @ kernel[-3:], atol=0.02)
+    moves = ((1.0, (0.0, 0.0)), (1.5, (0.2, -0.1)))
+    seen = [np.asarray(shape_of(bells(face * s + t)[None])[0]) for s, t in moves]
+    np.testing.assert_allclose(seen[0][:-3], seen[1][:-3], atol=0.02)
+    for (scale, shift), x in zip(moves, seen, strict=True):
+        place = scale * face.mean(0) + shift
+        spread = scale * np.sqrt(((face - face.mean(0)) ** 2).mean())
+        np.testing.assert_allclose(x[-3:], [*place, np.log(spread)], atol=0.01)
+
+
+def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
+    """A head that turns, and a chin that falls by a tenth of that."""
+    face = rng.uniform(-0.3, 0.3, (68, 2))
+    turn, chin = rng.normal(size=(2, 68, 2)) * 0.04
+    both = rng.normal(size=(60, 2))
+    faces = [face + a * turn + 0.1 * b * chin for a, b in both]
+    maps = jnp.stack([bells(points) for points in faces])
+    encoder = ShapeEncoder(68, 139, dtype=jnp.float32, rngs=Keys(0))
+    encoder.mean[...], encoder.whiten[...] = shape_statistics(maps)
+    encoder.to_z.kernel[...] = jnp.eye(139)
+    seen = np.asarray(encoder(maps)[0])
+    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
+    raw = np.asarray(shape_of(maps))
+    was, now = (
+        np.linalg.svd(x - x.mean(0), compute_uv=False) / np.sqrt(60)
+        for x in (raw, seen)
+    )
+    assert was[0] > 6 * was[1]
+    np.testing.assert_allclose(now[0], 1, atol=0.01)
+    assert now[1] > 0.8
+    # What is not motion is not made large.
+    assert now[8] < 0.3
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

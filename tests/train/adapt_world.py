@@ -118,4 +118,5 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
         labelled,
         Lab(jnp.zeros(Z), jnp.ones(Z)),
         face_mesh(topology, LandmarkBias.none(68), texture_size=TEXTURE, mesh=mesh),
+        nearness=0.0,
     )

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nearness of a camera: fitted to points that a pinhole camera has seen."""
+"""What a near camera sees, against a pinhole camera."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,9 +12,6 @@ from i2z_jax.geometry.camera import (
     view_from_head,
 )
 from i2z_jax.geometry.fit import fit_weak_pose
-from i2z_jax.objectives import perspective
-
-SIZE = 256
 
 
 def head(rng, frames=12):
@@ -37,18 +33,6 @@ def pinhole(points, pose, distance_mm):
         pixels, _ = project_calibrated(intrinsics, np.eye(3, 4), turned, each)
         seen.append(pixels + h[4:])
     return np.stack(seen)
-
-
-def fitted(points, pose, seen, trust=None):
-    trust = np.ones(points.shape[:2]) if trust is None else trust
-    arrays = (pose, points, (seen + 1) * SIZE / 2, trust)
-    return float(
-        perspective.solve(
-            perspective.equations_of(
-                *(jnp.asarray(x, jnp.float32) for x in arrays), image_size=SIZE
-            )
-        )
-    )
 
 
 @pytest.mark.parametrize("distance_mm", [400.0, 560.0, 1200.0])
@@ -77,32 +61,3 @@ def test_the_pose_that_fits_a_near_picture_best_is_the_pose(rng, distance_mm):
     # What is left is of second order. With the pose's scale taken for that at the
     # head's origin it would be more than without any perspective.
     assert off[1] < 0.2 * off[0] < 0.2 * off[2]
-
-
-@pytest.mark.parametrize("distance_mm", [560.0, 1200.0])
-def test_the_distance_is_found_whatever_scale_and_place_the_poses_have(
-    rng, distance_mm
-):
-    points, pose = head(rng)
-    seen = pinhole(points, pose, distance_mm)
-    # The network's own f and t are off: they are not what tells near from far.
-    guess = pose * [1.1, 1, 1, 1, 1, 1] + [0, 0, 0, 0, 0.03, -0.02]
-    # First order in k: a few per cent short for a camera at arm's length.
-    assert fitted(points, guess, seen) == pytest.approx(1 / distance_mm, rel=0.15)
-
-
-def test_noise_and_untrusted_points_do_not_bring_it_near(rng):
-    points, pose = head(rng)
-    far = np.asarray(project_weak(pose, points)[..., :2])
-    assert fitted(points, pose, far) < 1e-6
-    seen, trust = pinhole(points, pose, 560.0), np.ones((len(pose), 68))
-    wrong = seen + rng.normal(size=seen.shape) * 0.004
-    wrong[:, :10], trust[:, :10] = 0.9, 0.0
-    assert fitted(points, pose, wrong, trust) == pytest.approx(1 / 560, rel=0.2)
-
-
-def test_it_stays_in_bounds_and_without_evidence_far(rng):
-    points, pose = head(rng)
-    nearest = fitted(points, pose, pinhole(points, pose, 200.0))
-    assert nearest == pytest.approx(perspective.NEAREST)
-    assert float(perspective.solve(perspective.NearnessEquations.empty())) == 0
