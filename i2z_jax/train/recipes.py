@@ -44,7 +44,7 @@ RECIPES: dict[str, dict[str, RunConfig]] = {
         "regress": RunConfig(
             batch_size=16,
             loop=LoopConfig(steps=700),
-            optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=30),
+            optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=30),
         ),
     },
 }
