@@ -161,4 +161,4 @@ def _material(system: System, options: Options, frames: int, dtype, mesh) -> Mat
     z = system.net_card.config.z_size
     rows = np.arange(frames - 1, dtype=np.int32)
     lab = Lab(jnp.zeros(z), jnp.ones(z))
-    return Material(Video(cache, rows, rows, None), views, None, lab, face)
+    return Material(Video(cache, rows, rows, None), views, None, lab, face, 1 / 550)
