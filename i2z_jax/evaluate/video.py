@@ -38,7 +38,7 @@ from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, Bool, Float, NDArray
+from i2z_jax.types import Array, ArrayLike, Bool, Float, NDArray
 
 TRUTH = "ground truth"
 
@@ -127,7 +127,9 @@ def evaluate_video(
     measured: dict[str, dict[str, list]] = {name: {} for name in names}
     batches = runner.rows(
         source,
-        partial(_measure, size=size, truth=facts.truth, nearness=1 / distance_mm),
+        partial(
+            _measure, size=size, truth=facts.truth, nearness=np.float32(1 / distance_mm)
+        ),
         models,
         what=Path(directory).name,
         change=partial(resized, size=size),
@@ -242,7 +244,7 @@ def _measure(
     *,
     size: int,
     truth: bool,
-    nearness: float,
+    nearness: Float[ArrayLike, ""],
 ) -> Rows:
     """Per predictor: meshes, textures and errors of each frame."""
     image = unit_range(batch["image"])
@@ -260,9 +262,7 @@ def _measure(
     for name, values in result.items():
         pose, vertices = values["pose"], values["vertices"]
         values["flat"] = project_weak(pose, vertices)[..., :2]
-        near = bring_near(
-            pose, vertices, jnp.float32(nearness), near_anchor(pose, vertices)
-        )
+        near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
         values["texture"], values["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
             image, near, pose, any_model.texel_map, any_model.faces
         )
