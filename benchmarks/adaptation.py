@@ -52,10 +52,10 @@ class Options:
     checkpoint: Path
     # The built capture that it was trained on.
     data: Path
-    # How far the videos' camera is, mm; those of `i2z synth video` are at 560.
-    distance_mm: float = 550.0
     # Where runs and results.json go; what is there is not done again.
     out: Path
+    # How far the videos' camera is, mm; those of `i2z synth video` are at 560.
+    distance_mm: float = 550.0
     # Seeds of data order and replay.
     seeds: tuple[int, ...] = (0,)
     # Also without each term, on the first seed.
