@@ -19,6 +19,7 @@ from rich.table import Table
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config, built_video
 from i2z_jax.files import write_aside
+from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.system import load_system
 from i2z_jax.train.adapt import adapt
@@ -55,7 +56,7 @@ class Options:
     # Where runs and results.json go; what is there is not done again.
     out: Path
     # How far the videos' camera is, mm; those of `i2z synth video` are at 560.
-    distance_mm: float = 550.0
+    distance_mm: float = ARM_LENGTH_MM
     # Seeds of data order and replay.
     seeds: tuple[int, ...] = (0,)
     # Also without each term, on the first seed.
@@ -96,7 +97,7 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
         system,
         built_video(config, system.image_size),
         options.data,
-        distance_mm=options.distance_mm,
+        nearness=nearness_of(options.distance_mm),
         share_held_out=config.held_out,
         most_pairs=config.pairs,
         replayed=config.replay,

@@ -11,6 +11,7 @@ import tyro
 from i2z_jax import console
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
+from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
@@ -45,7 +46,7 @@ class Config:
     boxes: Path | None = None
     # How far the camera is from the face, mm: a phone at arm's length 550, a webcam
     # 700, a capture stage 1000 and more. See docs/adaptation.md for what a guess costs.
-    distance_mm: float = 550.0
+    distance_mm: float = ARM_LENGTH_MM
     # Share of the video that only the guard sees.
     held_out: float = 0.2
     # Pairs of frames to learn from at most, spread over the video: bounds the memory
@@ -77,11 +78,7 @@ def run(config: Config) -> None:
             "out of range", where="--held-out", expected="up to 0.5",
             got=config.held_out,
         )  # fmt: skip
-    if config.distance_mm < 150:
-        raise InputError(
-            "no face fits into the picture of so near a camera",
-            where="--distance-mm", expected="150 or more, mm", got=config.distance_mm,
-        )  # fmt: skip
+    nearness = nearness_of(config.distance_mm)
     with hold(config.workdir):
         remember_config(config.workdir, config)
         system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
@@ -91,7 +88,7 @@ def run(config: Config) -> None:
             system,
             built_video(config, system.image_size),
             config.data,
-            distance_mm=config.distance_mm,
+            nearness=nearness,
             share_held_out=config.held_out,
             most_pairs=config.pairs,
             replayed=config.replay,

@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from i2z_jax.commands.evaluate_options import EvaluateOptions
+from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Config:
     # A built monocular_video.
     data: Path
     # How far the camera is from the face, mm, as for `i2z adapt`.
-    distance_mm: float = 550.0
+    distance_mm: float = ARM_LENGTH_MM
     # The same network fine-tuned on the video's ground truth: the best to hope for.
     oracle: Path | None = None
     # Take the means over the frames that `i2z adapt --held-out` kept out, with the same
@@ -47,6 +48,7 @@ def run(config: Config) -> None:
     from i2z_jax.system import load_system
     from i2z_jax.train import guard
 
+    nearness = nearness_of(config.distance_mm)
     runner = start(config.options)
     folders = {str(path): path for path in config.checkpoints}
     if config.oracle is not None:
@@ -64,7 +66,7 @@ def run(config: Config) -> None:
         counted = guard.held_out(len(clip), config.held_out)
     systems = {name: load_system(path) for name, path in folders.items()}
     scores = video.evaluate_video(
-        systems, config.data, runner, distance_mm=config.distance_mm, counted=counted
+        systems, config.data, runner, nearness=nearness, counted=counted
     )
     rows = scores.rows
     if config.oracle is not None:

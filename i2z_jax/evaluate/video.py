@@ -91,7 +91,7 @@ def evaluate_video(
     directory: str | Path,
     runner: Runner,
     *,
-    distance_mm: float = np.inf,
+    nearness: float = 0.0,
     counted: Bool[NDArray, "e"] | None = None,
 ) -> VideoScores:
     """Errors, residuals and jitter of systems on a built monocular video.
@@ -101,8 +101,8 @@ def evaluate_video(
 
     Args:
         systems: by the name of their row.
-        distance_mm: of the video's camera from the head: what is seen in a frame is
-            looked up with its perspective, as in adaptation.
+        nearness: of the video's camera, 1/mm: what is seen in a frame is looked up
+            with its perspective, as in adaptation.
         counted: the frames that means are taken over; all by default.
 
     Raises:
@@ -127,9 +127,7 @@ def evaluate_video(
     measured: dict[str, dict[str, list]] = {name: {} for name in names}
     batches = runner.rows(
         source,
-        partial(
-            _measure, size=size, truth=facts.truth, nearness=np.float32(1 / distance_mm)
-        ),
+        partial(_measure, size=size, truth=facts.truth, nearness=np.float32(nearness)),
         models,
         what=Path(directory).name,
         change=partial(resized, size=size),

@@ -15,6 +15,7 @@ r = 0 looks straight into the face. All functions take NumPy or JAX arrays and k
 their precision.
 """
 
+from i2z_jax.errors import InputError
 from i2z_jax.geometry.rotation import matrix_from_euler
 from i2z_jax.types import ArrayLike, Float
 
@@ -40,6 +41,28 @@ def project_weak(
     turned = vertices @ xp.matrix_transpose(view_from_head(pose))
     flat = pose[..., 0, None, None] * turned[..., :2] + pose[..., None, 4:6]
     return xp.concatenate([flat, turned[..., 2:]], axis=-1)
+
+
+# A phone at arm's length, mm.
+ARM_LENGTH_MM = 550.0
+# Nearer than this no face fits into a picture.
+NEAREST_MM = 150.0
+
+
+def nearness_of(distance_mm: float) -> float:
+    """The nearness of a camera, 1/mm, of its distance from the head.
+
+    Raises:
+        InputError: less than `NEAREST_MM`.
+    """
+    if not distance_mm >= NEAREST_MM:
+        raise InputError(
+            "no face fits into the picture of so near a camera",
+            where="--distance-mm",
+            expected=f"{NEAREST_MM:.0f} or more, mm",
+            got=distance_mm,
+        )
+    return 1 / distance_mm
 
 
 def bring_near(

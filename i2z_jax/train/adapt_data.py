@@ -83,7 +83,7 @@ def prepare(
     video: str | Path,
     capture: str | Path | None,
     *,
-    distance_mm: float,
+    nearness: float,
     share_held_out: float,
     most_pairs: int,
     replayed: int,
@@ -95,7 +95,7 @@ def prepare(
     """Read a built video and, if there is one, a built capture.
 
     Args:
-        distance_mm: of the video's camera from the head.
+        nearness: of the video's camera, 1/mm (`camera.nearness_of`).
         share_held_out: of the video, for the guard.
         most_pairs: to learn from, spread over the video.
         replayed: lab views, drawn with `seed`.
@@ -127,14 +127,14 @@ def prepare(
             face,
             np.union1d(frames.learn, frames.learn + 1),
             np.asarray(replay.z),
-            nearness=1 / distance_mm,
+            nearness=nearness,
             count=rehearsed,
             seed=seed,
             mesh=mesh,
         )
         views, _ = label_views(system.net, drawn, dtype=dtype, mesh=mesh)
         replay = jax.tree.map(lambda *x: jnp.concatenate(x), replay, views)
-    return Material(frames, replay, lab.watched, lab.lab, face, 1 / distance_mm)
+    return Material(frames, replay, lab.watched, lab.lab, face, nearness)
 
 
 def check_system(system: System, where: str | Path) -> None:

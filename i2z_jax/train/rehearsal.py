@@ -79,7 +79,7 @@ def rehearse(
     """Draw a video's head with other expressions.
 
     Args:
-        frames: with the landmarks detected in them.
+        frames: of the video, with their stream maps.
         rows: of `frames`: where to draw.
         z: facial states to choose from.
         nearness: of the video's camera, 1/mm.
@@ -165,7 +165,6 @@ class _Painter(NamedTuple):
         texture = texture * look.gain[at, None, None, None]
         near = bring_near(pose, vertices, self.nearness, near_anchor(pose, vertices))
         frame = unit_range(frames.image[row])
-        # One by one: a triangle is looked for in one picture at a time.
         over = jax.vmap(self._over)(frame, project_weak(pose, near), texture)
         return jnp.round(jnp.clip(over, 0, 1) * 255).astype(jnp.uint8), vertices
 
