@@ -27,6 +27,7 @@ def scale(
     rows: int = 128,
     devices: int = 8,
     fsdp: int = 1,
+    reached: float = 0.17,
 ) -> None:
     """A training step on paper, for 1 to 1024 devices.
 
@@ -36,10 +37,14 @@ def scale(
         rows: its examples on each device.
         devices: simulated ones it compiles the step for; 0: it counts without.
         fsdp: of these, how many share the large kernels.
+        reached: share of a machine's matrix rate that a step reaches; the default was
+            measured (docs/benchmarks.md).
     """
     from benchmarks import scale
 
-    scale.report(stage, preset=preset, rows=rows, devices=devices, fsdp=fsdp)
+    scale.report(
+        stage, preset=preset, rows=rows, devices=devices, fsdp=fsdp, reached=reached
+    )
 
 
 if __name__ == "__main__":

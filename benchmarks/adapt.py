@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, compiled, program, race, row
 from benchmarks.networks import random_batch, random_system
@@ -89,6 +90,8 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             rounds=options.rounds, rates=rates, items=2 * pairs,
         )  # fmt: skip
         yield alone
+        if options.profile:
+            profile.show(case, contenders | streams)
         yield from _clip(found, alone, options, pairs, rates)
 
 
@@ -106,7 +109,7 @@ def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:
         states[0], metrics = step(states[0], frozen, batch)
         return metrics
 
-    return Contender(call, seconds, cost)
+    return Contender(call, seconds, cost, step)
 
 
 def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]:

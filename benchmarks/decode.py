@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.forward import TOLERANCE, check_close
 from benchmarks.measure import Contender, Row, program, race
@@ -36,6 +37,8 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             "decode", options.case(size), contenders,
             rounds=options.rounds, rates=rates, items=size,
         )  # fmt: skip
+        if options.profile:
+            profile.show(options.case(size), contenders)
 
 
 def _peers(options: Options, networks, inputs, ours) -> dict[str, Contender]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, program, race
 from benchmarks.networks import random_batch, random_networks
@@ -48,6 +49,8 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
                 "forward", case, contenders,
                 rounds=options.rounds, rates=rates, items=size,
             )  # fmt: skip
+            if options.profile:
+                profile.show(case, contenders)
 
 
 def _peers(options: Options, networks, host, part: str, ours) -> dict[str, Contender]:

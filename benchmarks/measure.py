@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Timing that a busy machine cannot bend much, beside what the program has to do.
 
-Contenders take turns; medians and spread; the clock and the processor. Of a compiled
-program XLA counts floating-point operations and bytes; with the two rates measured on
-the same device in the same run (`device.py`) they give the time that no program with
+Contenders take turns; medians and spread; the clock and the processor. Floating-point
+operations of a program and the bytes of its compiled form, with the two rates measured
+on the same device in the same run (`device.py`), give the time that no program with
 these operations can beat, the floor.
 """
 
@@ -16,15 +16,17 @@ import jax
 import numpy as np
 
 from benchmarks.device import Rates
+from benchmarks.flops import flops
 
 
 class Cost(NamedTuple):
-    """What one run of a compiled program does, as XLA counts it.
+    """What one run of a program does.
 
     Attributes:
-        flops: multiplications and additions; those of a fused multiply-add are two.
-        bytes: read and written by its operations, each alone: what stays in a cache
-            or a register between two of them counts too.
+        flops: of its matrix products and convolutions as written (`flops.py`).
+        bytes: as XLA counts them, read and written by the compiled operations, each
+            alone: what stays in a cache or a register between two of them counts too,
+            what a library on a GPU reads and writes does not.
         memory: bytes of arguments, results and temporaries, what it needs at its peak.
     """
 
@@ -39,11 +41,13 @@ class Contender(NamedTuple):
     Attributes:
         compile_s: seconds of compiling, if that was done and timed before.
         cost: of one call, for a compiled program of JAX.
+        program: which that is, for `profile.show`.
     """
 
     call: Callable[[], Any]
     compile_s: float | None = None
     cost: Cost | None = None
+    program: jax.stages.Compiled | None = None
 
 
 @dataclass(frozen=True)
@@ -104,14 +108,15 @@ def compiled(function: Callable, *arguments: Any, **options: Any) -> tuple[Any, 
         + needs.output_size_in_bytes
         - needs.alias_size_in_bytes
     )
-    cost = Cost(counted.get("flops", 0.0), counted.get("bytes accessed", 0.0), memory)
+    work = flops(function, *arguments)
+    cost = Cost(work, counted.get("bytes accessed", 0.0), memory)
     return program, seconds, cost
 
 
 def program(function: Callable, *arguments: Any) -> Contender:
     """A pure function on ready arguments, compiled."""
     run, seconds, cost = compiled(function, *arguments)
-    return Contender(lambda: run(*arguments), seconds, cost)
+    return Contender(lambda: run(*arguments), seconds, cost, run)
 
 
 def race(
@@ -140,7 +145,7 @@ def race(
         for name in list(contenders)[:: 1 if turn % 2 else -1]:
             seconds[name].append(_seconds(contenders[name].call))
     rows = []
-    for name, (_, compile_s, cost) in contenders.items():
+    for name, (_, compile_s, cost, _) in contenders.items():
         clock, cpu = np.transpose(seconds[name])
         low, median, high = (float(q) for q in np.quantile(clock, (0.25, 0.5, 0.75)))
         rows.append(

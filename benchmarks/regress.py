@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, compiled, race
 from benchmarks.networks import random_batch, random_networks
@@ -19,8 +20,9 @@ from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 
 # Largest relative difference of loss and of each of its terms in the first two steps,
-# the second being after an update. bfloat16 rounds at 2^-8.
-TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2}
+# the second being after an update. bfloat16 rounds at 2^-8, and Adam's first update is
+# the sign of the gradient, whatever its size: what rounding turned counts in full.
+TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-1}
 # Of the gradient's norm: units near zero are on in one sum and off in another.
 GRADIENT = 20
 OPTIMIZER = OptimizerConfig(warmup_steps=0, decay="none")
@@ -56,7 +58,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             states[0], metrics = step(states[0], stage.frozen, batch)
             return metrics
 
-        contenders = {"i2z_jax": Contender(ours, seconds, cost)}
+        contenders = {"i2z_jax": Contender(ours, seconds, cost, step)}
         if options.peer:
             contenders |= _peers(options, networks, host, ours)
         yield from race(
@@ -67,6 +69,8 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             rates=rates,
             items=size,
         )
+        if options.profile:
+            profile.show(options.case(size), contenders)
 
 
 def _peers(options: Options, networks, host, ours) -> dict[str, Contender]:

@@ -3,12 +3,13 @@
 
 Counted: FLOPs and trained bytes of the lowered step, and the bytes of every collective
 of the step compiled for simulated devices (`i2z_jax/collectives.py`). Assumed: the
-rates below, a share of the matrix rate that convolutions reach, and that gradients are
-sent after the step has been computed, hidden behind nothing: the frozen streams, which
-are most of a step, have no backward pass to hide them behind.
+rates below, that each machine reaches the same share of its matrix rate, and that
+gradients are sent after the step has been computed, hidden behind nothing: the frozen
+streams, which are most of a step, have no backward pass to hide them behind.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import jax
 from rich.table import Table
@@ -19,8 +20,6 @@ from i2z_jax.presets import PRESETS
 from i2z_jax.sharding import create_mesh
 from launch.export_check import abstract_step
 
-# Share of the matrix rate that a step of convolutions reaches [assumed].
-REACHED = 0.45
 # Of one all-reduce over one kind of link, seconds [assumed].
 LATENCY = 30e-6
 # A program that is compiled to be read, not run.
@@ -32,7 +31,7 @@ class Machine:
     """Rates of one device, as its maker gives them, per second.
 
     Attributes:
-        flops: dense bfloat16 matrix operations.
+        flops: dense bfloat16 matrix operations, or what a step reaches of them.
         near: bytes one way to the devices of its node or slice.
         near_devices: how many these are.
         far: bytes one way beyond, its share of the host's or the pod's network.
@@ -99,10 +98,13 @@ def count(
     return Count(flops, step.trained, sent)
 
 
-def report(stage: str, *, preset: str, rows: int, devices: int, fsdp: int) -> None:
+def report(
+    stage: str, *, preset: str, rows: int, devices: int, fsdp: int, reached: float
+) -> None:
     """Count one stage and print what follows.
 
     Args:
+        reached: share of the matrix rates.
         rows: examples of one device; the strong scaling has 32 times as many in all.
         devices: simulated ones that the step is compiled for; 0 counts without.
     """
@@ -127,9 +129,13 @@ def report(stage: str, *, preset: str, rows: int, devices: int, fsdp: int) -> No
         out.print(
             f"sent in a step on {devices} devices: {', '.join(parts) or 'nothing'}"
         )
-    for table in tables(counted, stage, rows=rows, batch=32 * rows):
+    machines = {
+        name: replace(machine, flops=reached * machine.flops)
+        for name, machine in MACHINES.items()
+    }
+    for table in tables(machines, counted, stage, rows=rows, batch=32 * rows):
         show_table(table)
-    for name, machine in MACHINES.items():
+    for name, machine in machines.items():
         sentence = limit(machine, counted, rows=rows, devices=256)
         out.print(f"{name}: {sentence} ({machine.source})")
 
@@ -144,7 +150,7 @@ def seconds(machine: Machine, flops: float, reduced: float, devices: int) -> flo
     """
     near = min(devices, machine.near_devices)
     groups = -(-devices // near)
-    time = flops / (machine.flops * REACHED)
+    time = flops / machine.flops
     if near > 1:
         time += LATENCY + 2 * reduced * (near - 1) / near / machine.near
     if groups > 1:
@@ -154,13 +160,20 @@ def seconds(machine: Machine, flops: float, reduced: float, devices: int) -> flo
     return time
 
 
-def tables(counted: Count, stage: str, *, rows: int, batch: int) -> list[Table]:
+def tables(
+    machines: Mapping[str, Machine],
+    counted: Count,
+    stage: str,
+    *,
+    rows: int,
+    batch: int,
+) -> list[Table]:
     """Weak scaling (rows of a device fixed) and strong (global batch fixed)."""
     weak, strong = f"{rows} examples a device", f"{batch} examples in all"
     found = []
     for title, per_device in ((weak, lambda _: rows), (strong, lambda n: batch / n)):
         table = Table("examples/s", *map(str, DEVICES), title=f"{stage}: {title}")
-        for name, machine in MACHINES.items():
+        for name, machine in machines.items():
             alone = per_device(1) / _step(machine, counted, per_device, 1)
             cells = []
             for n in DEVICES:
@@ -181,7 +194,7 @@ def _step(machine: Machine, counted: Count, per_device, devices: int) -> float:
 def limit(machine: Machine, counted: Count, *, rows: int, devices: int) -> str:
     """The sentence that says what a step of so many devices waits for most."""
     flops = counted.flops_per_row * rows
-    compute = flops / (machine.flops * REACHED)
+    compute = flops / machine.flops
     whole = seconds(machine, flops, counted.trained, devices)
     group = min(devices, machine.near_devices)
     near = seconds(machine, flops, counted.trained, group)

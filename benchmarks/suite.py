@@ -63,6 +63,8 @@ class Options:
     rounds: int = 7
     # Race PyTorch too, where a subject has a peer.
     peer: bool = True
+    # Trace each compiled program too, and say where its time goes.
+    profile: bool = False
     # Loading processes of `pipeline`.
     workers: int = 2
     # Frames of `track`, and of the clip that `adapt` is worked out for.

@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 import cv2
 import numpy as np
 
+from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 # Detection works on a picture of at most this many pixels on its longer side.
@@ -59,7 +60,14 @@ def opencv_detector(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
 
 
 @functools.cache
-def _cascade() -> cv2.CascadeClassifier:
+def _cascade() -> "cv2.CascadeClassifier":
+    if not hasattr(cv2, "CascadeClassifier"):
+        raise InputError(
+            "this OpenCV has no face detector",
+            where=f"opencv {cv2.__version__}",
+            expected="a version below 5, which bundles its cascades",
+            fix="pip install 'opencv-python-headless<5', or give --boxes",
+        )
     return cv2.CascadeClassifier(
         cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
     )

@@ -50,6 +50,7 @@ class Raster(NamedTuple):
     """Depth at the pixel centre in the unit of the input, inf on background."""
 
 
+@jax.named_scope("rasterize")
 def rasterize(
     points: Float[Array, "n 3"],
     faces: Int[ArrayLike, "f 3"],

@@ -53,6 +53,7 @@ def unwrap(
     return unwrap_points(image, points, cosine, texel_map, faces, tolerance=pixel)
 
 
+@jax.named_scope("unwrap")
 def unwrap_points(
     image: Float[Array, "h w c"],
     points: Float[Array, "n 3"],

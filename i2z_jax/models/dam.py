@@ -265,10 +265,12 @@ class DAM(nnx.Module):
             self.statistics.normalize_texture(average_texture),
         )
 
+    @jax.named_scope("decoder")
     def decode_vertices(self, z: Float[Array, "b z"]) -> Float[Array, "b n 3"]:
         """Vertices in mm, head space."""
         return self.statistics.restore_vertices(self.decoder.vertices(z))
 
+    @jax.named_scope("decoder")
     def decode_texture(
         self,
         z: Float[Array, "b z"],
@@ -288,6 +290,7 @@ class DAM(nnx.Module):
             texture = self.colour(texture, camera)
         return self.statistics.restore_texture(texture)
 
+    @jax.named_scope("decoder")
     def texture_difference(
         self,
         z: Float[Array, "b z"],

@@ -203,16 +203,18 @@ class I2ZNet(nnx.Module):
 
     def streams(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
         """The streams' maps; they carry no gradient unless the VGG is trained."""
-        maps = StreamMaps(
-            vgg=tuple(self.vgg(image))[-self.levels :],
-            heatmaps=None if self.hourglass is None else self.hourglass(image)[-1],
-        )
+        with jax.named_scope("vgg"):
+            vgg = tuple(self.vgg(image))[-self.levels :]
+        with jax.named_scope("hourglass"):
+            heatmaps = None if self.hourglass is None else self.hourglass(image)[-1]
+        maps = StreamMaps(vgg, heatmaps)
         return maps if self.trains_vgg else jax.lax.stop_gradient(maps)
 
     def features(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The unified features u_l, finest level first."""
         return tuple(u.whole() for u in self.unify(maps))
 
+    @jax.named_scope("regressor")
     def regress(self, maps: StreamMaps) -> I2ZOutput:
         """z and H from the streams' maps: all that is trained, and nothing else."""
         levels = [
