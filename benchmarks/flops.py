@@ -18,7 +18,7 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 
 def flops(function: Callable, *arguments: Any) -> float:
-    """Of one call; the body of a `while` loop, whose turns nobody knows, counts once."""
+    """Of one call; a `while` loop counts once, for nobody knows its turns."""
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     # Gradients are written with all of the forward pass; what nobody reads is not run.
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
