@@ -27,7 +27,7 @@ from i2z_jax.track import run as tracking
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.timing import COMPILE, Stopwatch
 
-PICTURE = Path(__file__).parent.parent / "docs/pictures/synthetic_head.png"
+PICTURE = Path(__file__).parent.parent / "docs/pictures/synthetic_head.jpg"
 # Of the large face in it: left, top, right, bottom.
 FACE = (0, 40, 660, 840)
 WIDTH, HEIGHT = 1280, 720

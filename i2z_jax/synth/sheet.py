@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A contact sheet of the procedural head, to judge it by eye.
 
-    python -m i2z_jax.synth.sheet docs/pictures/synthetic_head.png
+    python -m i2z_jax.synth.sheet docs/pictures/synthetic_head.jpg
 
 From the top: neutral and expressions, identities, the stage's cameras, other lights.
 Two minutes of two idle cores.
@@ -144,9 +144,9 @@ def sheet(texture_size: int = 1024) -> UInt8[NDArray, "h w 3"]:
 
 def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
-        raise InputError("one path is needed", where="sheet", fix="give PICTURE.png")
+        raise InputError("one path is needed", where="sheet", fix="give PICTURE.jpg")
     with write_aside(Path(arguments[0]), overwrite=True) as aside:
-        Image.fromarray(sheet()).save(aside, format="PNG", optimize=True)
+        Image.fromarray(sheet()).save(aside, format="JPEG", quality=85)
 
 
 if __name__ == "__main__":
