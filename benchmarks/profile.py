@@ -28,6 +28,8 @@ INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ", re.MULTILINE)
 COMPUTATION = re.compile(r"^%?([\w.\-]+) \(.*\{$")
 CALLED = re.compile(r"calls=%?([\w.\-]+)")
 PATH = re.compile(r'op_name="([^"]*)"')
+# What they run is traced by itself.
+CONTROL = re.compile(r"(while|conditional|call)[.\d]*$")
 # `jit(f)/transpose(jvp(vgg))/conv` is of the scope `vgg`, on the way back; what else
 # stands in parentheses, or is an einsum, is jax's own.
 WRAPPED = re.compile(r"(?:jvp|transpose|vmap|remat|checkpoint|shard_map)\(")
@@ -75,7 +77,9 @@ def _seconds(trace: Any) -> dict[str, float]:
         for line in plane.lines:
             for event in line.events:
                 name = dict(event.stats).get("hlo_op")
-                if name is not None and not event.name.startswith("end: "):
+                if name is None or event.name.startswith("end: "):
+                    continue
+                if not CONTROL.match(str(name)):
                     total[str(name)] += event.duration_ns / 1e9
     return total
 

@@ -18,7 +18,7 @@ within a bound on the rounding error of the test. So every centre that the exact
 triangle covers is covered, and neighbours leave no gap; a centre on a shared edge
 goes to the nearer triangle, and at equal depth to the lower id.
 
-**Memory** beyond the output: a few frames of int32, and at most `8 * CHUNK *
+**Memory** beyond the output: a few frames of int32, and at most `16 * CHUNK *
 BLOCK**2` pixel tests at a time (about 20 MB), whatever the mesh; `screen_barycentric`
 holds the corners of every pixel's triangle (36 bytes per pixel).
 """
@@ -32,7 +32,8 @@ import jax.numpy as jnp
 from i2z_jax.types import Array, ArrayLike, Float, Int
 
 BLOCK = 4
-CHUNK = 4096
+# Most blocks of a small frame are in few turns; a GPU would rather have one.
+CHUNK = 2048
 # Four roundings of 2^-24 each on either product of an edge function, and a little.
 ROUNDING = 2.0**-21
 # Int32 order of a depth that nothing can lie behind.
@@ -181,7 +182,7 @@ def _nearest_triangle(points, faces, height, width, near):
         corners = corners.at[..., 2].set(-1 / corners[..., 2])
     offsets = jnp.arange(BLOCK)
     # Every turn passes over the frame once, so larger frames take more per turn.
-    chunk = min(max(CHUNK, height * width // 128), 8 * CHUNK)
+    chunk = min(max(CHUNK, height * width // 128), 16 * CHUNK)
 
     def draw_chunk(work: _Work) -> _Work:
         block = work.block + jnp.arange(chunk, dtype=jnp.uint32)
