@@ -65,7 +65,8 @@ STAGES = (
     ),
     Stage(
         "train hourglass",
-        "train landmarks --preset tiny --data {out}/data --workdir {out}/landmarks",
+        "train landmarks --preset tiny --data {out}/data --capture {out}/data"
+        " --workdir {out}/landmarks",
         "landmarks/hourglass",
         (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
         group="train",
@@ -74,7 +75,7 @@ STAGES = (
         "train vgg",
         # Its blocks are read, not its heatmaps: it need not paint them well.
         "train landmarks --preset tiny --stream vgg --loop.steps 250"
-        " --data {out}/data --workdir {out}/vgg",
+        " --data {out}/data --capture {out}/data --workdir {out}/vgg",
         "vgg/vgg",
         group="train",
     ),

@@ -30,6 +30,9 @@ class Config:
     stream: Literal["hourglass", "vgg"] = "hourglass"
     # Sizes: paper, or tiny for a CPU.
     preset: str = "paper"
+    # A built multiview_capture of the person who is to be tracked: half of all pictures
+    # are then views of it, labelled by its tracked mesh.
+    capture: Path | None = None
     # Width of the target bells, in heatmap cells.
     sigma: float = 1.0
     # Split to learn from.
@@ -51,8 +54,8 @@ def run(config: Config) -> None:
     from i2z_jax import checkpoint
     from i2z_jax.checkpoint import ModelCard
     from i2z_jax.data.augment import augment_landmarks
-    from i2z_jax.data.batches import Stream
-    from i2z_jax.data.pipeline import LandmarkPictures
+    from i2z_jax.data.batches import Source, Stream
+    from i2z_jax.data.pipeline import InTurn, LandmarkPictures, ViewLandmarks
     from i2z_jax.data.records import has_split
     from i2z_jax.models.hourglass import Hourglass
     from i2z_jax.models.painter import HeatmapPainter
@@ -75,16 +78,22 @@ def run(config: Config) -> None:
             landmarks = i2z.hourglass.landmarks
             return HeatmapPainter(i2z.vgg, landmarks, dtype=dtype, rngs=rngs)
 
-        def stream(split: str, **strength) -> Stream:
+        def stream(source: Source, **strength) -> Stream:
             augment = partial(augment_landmarks, size=i2z.image_size, **strength)
-            pictures = LandmarkPictures(config.data, split)
-            return Stream(pictures, config.run.batch_size, augment)
+            return Stream(source, config.run.batch_size, augment)
+
+        def pictures(split: str) -> Source:
+            return LandmarkPictures(config.data, split)
+
+        learn = pictures(config.split)
+        if config.capture is not None:
+            learn = InTurn(learn, ViewLandmarks(config.capture, "train"))
 
         has_test = has_split(config.data, "ibug_300w", config.test_split)
         module = run_stage(
             landmarks_stage(fresh_module(build, mesh), sigma=config.sigma),
-            stream(config.split),
-            stream(config.test_split, strength=None) if has_test else None,
+            stream(learn),
+            stream(pictures(config.test_split), strength=None) if has_test else None,
             workdir=config.workdir,
             config=config.run,
             mesh=mesh,
@@ -99,6 +108,7 @@ def run(config: Config) -> None:
             licence="that of the landmark pictures",
             extras={
                 "pictures": str(config.data),
+                "capture": config.capture and str(config.capture),
                 "task": "68 landmark heatmaps",
                 "image_size": i2z.image_size,
                 "steps": config.run.loop.steps,

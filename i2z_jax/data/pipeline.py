@@ -13,16 +13,21 @@ Text does not travel: every example carries `index`, its row in the dataset, and
 `source.record(index)` has the rest.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from i2z_jax.data.batches import Example
+from i2z_jax.data.batches import Example, Source
 from i2z_jax.data.images import decode, decode_texture
-from i2z_jax.data.records import open_frames, open_split
+from i2z_jax.data.records import folder, open_frames, open_split
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_calibrated
+from i2z_jax.geometry.crop import apply_affine
+from i2z_jax.geometry.topology import Topology, landmark_points
+from i2z_jax.geometry.topology import load as load_topology
 from i2z_jax.types import Bool, Int, NDArray
 
 # What a view can bring beside its small fields. "texture" is what this camera saw,
@@ -142,6 +147,61 @@ class LandmarkPictures:
     def record(self, index: int) -> dict[str, Any]:
         """The picture as stored, text included."""
         return self._records[index]
+
+
+class ViewLandmarks:
+    """Views of a capture as pictures with 68 landmarks: the mesh's, where each camera
+    sees them. Not by H, which knows no perspective: a pixel of 128 beside it.
+
+    Raises:
+        InputError: a source of the capture has no landmark map.
+    """
+
+    def __init__(self, directory: str | Path, split: str):
+        self._views, self._frames = Views(directory, split), open_frames(directory)
+        self._sources: dict[int, tuple[Topology, list[dict[str, Any]]]] = {}
+        for path in (folder(directory, "multiview_capture") / "sources").iterdir():
+            if not (path / "topology.npz").exists():
+                raise InputError("no topology.npz, so no landmark map", where=path)
+            topology = load_topology(path / "topology.npz")
+            landmark_points(topology, np.zeros((topology.vertex_count, 3)))
+            cameras = json.loads((path / "cameras.json").read_text())
+            self._sources[int(path.name)] = topology, cameras
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __getitem__(self, index: int) -> Example:
+        view, record = self._views[index], self._views.record(index)
+        topology, cameras = self._sources[int(record["source"])]
+        camera = cameras[int(record["camera"])]
+        seen, _ = project_calibrated(
+            np.asarray(camera["intrinsics"]),
+            np.asarray(camera["camera_from_world"]),
+            self._frames[int(record["frame_index"])]["world_from_head"],
+            landmark_points(topology, view["vertices"]),
+        )
+        marks = apply_affine(record["crop_from_image"], seen)
+        return {
+            "image": view["image"],
+            "landmarks": np.asarray(marks, np.float32),
+            "index": view["index"],
+        }
+
+
+class InTurn:
+    """Examples of several sources, each as often; a shorter one comes round again."""
+
+    def __init__(self, *sources: Source):
+        self._sources = sources
+
+    def __len__(self) -> int:
+        return len(self._sources) * max(map(len, self._sources))
+
+    def __getitem__(self, index: int) -> Example:
+        row, which = divmod(index, len(self._sources))
+        source = self._sources[which]
+        return source[row % len(source)]
 
 
 class VideoFrames:

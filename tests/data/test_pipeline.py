@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Built datasets as examples: joined by frame, paired in time, whole batches."""
 
+import json
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,9 +14,18 @@ import pytest
 from i2z_jax.data import images
 from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.batches import Stream, endless, one_pass
-from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views, pair_starts
-from i2z_jax.data.records import open_frames
+from i2z_jax.data.pipeline import (
+    FramePairs,
+    InTurn,
+    VideoFrames,
+    ViewLandmarks,
+    Views,
+    pair_starts,
+)
+from i2z_jax.data.records import folder, open_frames
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.topology import load, save
 from tests.data import tiny_datasets as tiny
 
 
@@ -63,6 +75,54 @@ def test_fields_not_asked_for_are_absent(capture):
 def test_tables_must_fit(capture):
     with pytest.raises(InputError, match=r"expected 6 rows, got 5"):
         Views(capture, "train", tables={"z": np.zeros((5, 4))})
+
+
+def test_landmarks_of_views_are_where_the_calibrated_cameras_see_them(toy_data):
+    """KRT, head transform and crop as 4x4 matrices; the labels' H says so roughly."""
+    source = folder(toy_data, "multiview_capture") / "sources" / "0"
+    cameras = json.loads((source / "cameras.json").read_text())
+    topology, views = load(source / "topology.npz"), Views(toy_data, "train")
+    marked, frames = ViewLandmarks(toy_data, "train"), open_frames(toy_data)
+    assert len(marked) == len(views) > 2
+    for index in (0, 1, len(views) - 1):
+        record, example = views.record(index), marked[index]
+        frame = frames[int(record["frame_index"])]
+        corners = frame["vertices"][topology.faces[topology.landmark_faces]]
+        head = np.einsum("lc,lcd->ld", topology.landmark_barycentric, corners)
+        point = np.c_[head, np.ones(68)].T
+        camera = cameras[int(record["camera"])]
+        for rigid in (frame["world_from_head"], camera["camera_from_world"]):
+            point = np.vstack([rigid, [0, 0, 0, 1]]) @ point
+        pixel = np.float64(camera["intrinsics"]) @ point[:3]
+        truth = (np.float64(record["crop_from_image"]) @ (pixel / pixel[2])).T
+        np.testing.assert_allclose(example["landmarks"], truth, atol=1e-2)
+        size = example["image"].shape[0]
+        pose, posed = views[index]["pose"], np.float32(head)
+        roughly = (project_weak(pose, posed)[:, :2] + 1) * (size / 2)
+        assert np.abs(example["landmarks"] - roughly).max() < 0.04 * size
+        np.testing.assert_array_equal(example["image"], views[index]["image"])
+
+
+def test_a_mesh_without_landmarks_labels_no_pictures(toy_data, tmp_path):
+    shutil.copytree(toy_data / "multiview_capture", tmp_path / "multiview_capture")
+    path = folder(tmp_path, "multiview_capture") / "sources" / "0" / "topology.npz"
+    bare = replace(load(path), landmark_faces=None, landmark_barycentric=None)
+    save(path, bare, overwrite=True)
+    with pytest.raises(InputError, match="no landmark map"):
+        ViewLandmarks(tmp_path, "train")
+    path.unlink()
+    with pytest.raises(InputError, match="no topology"):
+        ViewLandmarks(tmp_path, "train")
+
+
+def test_sources_in_turn_are_seen_equally_often():
+    one, other = (
+        [{"x": f"{name}{k}"} for k in range(n)] for name, n in (("a", 2), ("b", 5))
+    )
+    both = InTurn(one, other)
+    seen = [both[k]["x"] for k in range(len(both))]
+    assert seen[::2] == [f"a{k % 2}" for k in range(5)]
+    assert seen[1::2] == [f"b{k}" for k in range(5)]
 
 
 def test_regression_batches(capture):

@@ -133,6 +133,20 @@ def test_a_best_that_nothing_can_tell_is_refused(toy_models, tmp_path):
         toy.dam(toy_models["data"], tmp_path, run=run)
 
 
+def test_a_stream_learns_from_views_of_the_person_too(toy_models, tmp_path):
+    data = toy_models["data"]
+    folder = toy.landmarks(data, tmp_path / "run", capture=data)
+    assert checkpoint.read_card(folder).extras["capture"] == str(data)
+    assert checkpoint.read_card(toy_models["hourglass"]).extras["capture"] is None
+    ours, theirs = weights(folder), weights(toy_models["hourglass"])
+    assert any((ours[name] != theirs[name]).any() for name in ours)
+    # The same pictures of other people are held out.
+    held_out = [
+        set(logged(f)[-1]) for f in (folder.parent, toy_models["hourglass"].parent)
+    ]
+    assert held_out[0] == held_out[1] >= {"eval/nme"}
+
+
 def test_streams_and_decoder_are_not_trained(toy_models):
     trained = weights(toy_models["system"] / "i2znet")
     for stream in ("vgg", "hourglass"):
