@@ -48,8 +48,8 @@ class Config:
     weights: RegressWeights = field(default_factory=RegressWeights)
 
 
-# Views that the spread of landmark coordinates is measured on.
-SHAPES = 512
+# Views that the shape branch starts from.
+SHAPES = 1024
 
 
 def defaults(arguments: list[str]) -> Config:
@@ -68,7 +68,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_split
-    from i2z_jax.models.i2znet import I2ZNet, shape_statistics
+    from i2z_jax.models.i2znet import I2ZNet, shape_start
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.system import System, save_system
@@ -131,9 +131,16 @@ def run(config: Config) -> None:
                 examples = draw_views(train, count, size=i2z.image_size, seed=1)
                 some, _ = label_views(net, examples, dtype=dtype, mesh=mesh)
             assert some.maps.heatmaps is not None  # as `net.shape` is not
-            seen = np.asarray(some.maps.heatmaps[:SHAPES], np.float32)
-            found = shape_statistics(jnp.asarray(seen))
-            net.shape.mean[...], net.shape.whiten[...] = place(found, mesh)
+            # Any of them: they lie in the order of the capture.
+            order = np.random.default_rng(config.run.seed).permutation(len(some.pose))
+            rows = np.sort(order[:SHAPES])
+            seen, z_seen, pose_seen = (
+                np.asarray(x[rows], np.float32)
+                for x in (some.maps.heatmaps, some.z, some.pose)
+            )
+            target = np.concatenate([z_seen, (pose_seen - mean) / std], -1)
+            start = shape_start(jnp.asarray(seen), jnp.float32(target))
+            net.begin(place(start, mesh))
         has_test = has_split(config.data, "multiview_capture", "test", config="views")
         module = run_stage(
             regress_stage(

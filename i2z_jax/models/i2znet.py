@@ -73,25 +73,39 @@ class ShapeEncoder(nnx.Module):
     follow as three more numbers. Nearly all of their variance is the head's pose, and
     expressions are what is left: `mean` and `whiten`, of the training set, make all
     directions equally large, without which thousands of steps learn an open jaw and
-    nothing else.
+    nothing else. `line` is a linear answer from the same numbers, beside which the
+    regressors learn what is not linear.
     """
 
-    def __init__(self, landmarks: int, size: int, *, dtype: DTypeLike, rngs: nnx.Rngs):
+    def __init__(
+        self,
+        landmarks: int,
+        size: int,
+        target: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
         inputs = 2 * landmarks + 3
         self.mean = Frozen(jnp.zeros(inputs))
         self.whiten = Frozen(jnp.eye(inputs))
         self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
+        zeros = nnx.initializers.zeros_init()
+        self.line = nnx.Linear(inputs, target, kernel_init=zeros, rngs=rngs)
 
     def __call__(
         self, heatmaps: Float[Array, "b h w l"]
-    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
+    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Float[Array, "b t"]]:
+        """p^z, p^h, and the linear answer: z, and H standardised."""
         x = (shape_of(heatmaps) - self.mean[...][None]) @ self.whiten[...]
-        return self.to_z(x), self.to_pose(x)
+        return self.to_z(x), self.to_pose(x), self.line(x)
 
 
 # Of the standard deviation of the widest direction.
 LEAST_SPREAD = 0.05
+# Of a view, in the least squares of the linear answer; inputs have a variance of 1.
+RIDGE = 0.01
 
 
 def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
@@ -101,19 +115,53 @@ def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
     return jnp.concatenate([shape.reshape(len(shape), -1), centre, size], -1)
 
 
-def shape_statistics(
-    heatmaps: Float[Array, "b h w l"],
+class ShapeStart(NamedTuple):
+    """A `ShapeEncoder` before training: its statistics and its linear answer."""
+
+    mean: Float[Array, "d"]
+    whiten: Float[Array, "d d"]
+    kernel: Float[Array, "d t"]
+    bias: Float[Array, "t"]
+
+
+def shape_start(
+    heatmaps: Float[Array, "n h w l"], target: Float[Array, "n t"]
+) -> ShapeStart:
+    """Of some training views.
+
+    Args:
+        heatmaps: of the views.
+        target: z, and H standardised.
+    """
+    x = shape_of(heatmaps)
+    mean, whiten = whitening(x)
+    kernel, bias = ridge((x - mean[None]) @ whiten, target)
+    return ShapeStart(mean, whiten, kernel, bias)
+
+
+def whitening(
+    x: Float[Array, "n d"],
 ) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
-    """`mean` and `whiten` of a `ShapeEncoder`, of some training views.
+    """Mean, and what makes all directions of `x` about equally large.
 
     Directions that hardly vary, the detector's noise, stay below the others.
     """
-    x = shape_of(heatmaps)
     mean = x.mean(0)
     centred = x - mean[None]
     variance, directions = jnp.linalg.eigh(centred.T @ centred / len(x))
     scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + LEAST_SPREAD**2 * variance[-1])
     return mean, directions * scale[None]
+
+
+def ridge(
+    x: Float[Array, "n d"], y: Float[Array, "n t"]
+) -> tuple[Float[Array, "d t"], Float[Array, "t"]]:
+    """Kernel and bias of least squares, `y = x @ kernel + bias`, kernels kept small."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x[None], y - mean_y[None]
+    normal = x.T @ x + RIDGE * len(x) * jnp.eye(x.shape[1])
+    kernel = jnp.linalg.solve(normal, x.T @ y)
+    return kernel, mean_y - mean_x @ kernel
 
 
 def _normal_shape(
@@ -136,7 +184,7 @@ class Regressor(nnx.Module):
             [nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes, sizes[1:])]  # noqa: B905, RUF007
         )
 
-    def __call__(self, p: list[Float[Array, "b p"]]) -> Float[Array, "b d"]:
+    def __call__(self, p: list[Float[Array, "b _"]]) -> Float[Array, "b d"]:
         x = jnp.concatenate(p, axis=-1).astype(jnp.float32)
         for layer in self.layers:
             x = layer(nnx.relu(x))
@@ -187,7 +235,9 @@ class I2ZNet(nnx.Module):
         )
         shape_size = config.shape_size if landmarks else 0
         self.shape = (
-            ShapeEncoder(landmarks, shape_size, dtype=dtype, rngs=rngs)
+            ShapeEncoder(
+                landmarks, shape_size, config.z_size + 6, dtype=dtype, rngs=rngs
+            )
             if shape_size
             else None
         )
@@ -220,14 +270,32 @@ class I2ZNet(nnx.Module):
         levels = [
             encode(u) for encode, u in zip(self.encoders, self.unify(maps), strict=True)
         ]
+        line = None
         if self.shape is not None and maps.heatmaps is not None:
-            levels.append(self.shape(maps.heatmaps))
+            p_z, p_pose, line = self.shape(maps.heatmaps)
+            levels.append((p_z, p_pose))
+        z = self.z_regressor([p_z for p_z, _ in levels])
         pose = self.pose_regressor([p_pose for _, p_pose in levels])
-        return I2ZOutput(
-            z=self.z_regressor([p_z for p_z, _ in levels]),
-            pose=self.pose_mean[None] + self.pose_std[None] * pose,
-            heatmaps=maps.heatmaps,
-        )
+        if line is not None:
+            z, pose = z + line[:, :-6], pose + line[:, -6:]
+        pose = self.pose_mean[None] + self.pose_std[None] * pose
+        return I2ZOutput(z, pose, maps.heatmaps)
+
+    def begin(self, start: ShapeStart) -> None:
+        """Before training: what the shape branch knows without it.
+
+        A linear probe in closed form, then training of everything from there (Kumar et
+        al. 2022): the network is the probe until its regressors, whose last layers are
+        zero now, have found what it lacks.
+        """
+        assert self.shape is not None
+        assert self.shape.line.bias is not None
+        self.shape.mean[...], self.shape.whiten[...] = start.mean, start.whiten
+        line = self.shape.line
+        line.kernel[...], line.bias[...] = start.kernel, start.bias
+        for regressor in (self.z_regressor, self.pose_regressor):
+            last = regressor.layers[-1]
+            last.kernel[...] = 0 * last.kernel[...]
 
 
 def _check(config: I2ZConfig) -> None:

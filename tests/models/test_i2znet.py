@@ -19,10 +19,12 @@ from i2z_jax.config import HourglassConfig, I2ZConfig, I2ZVariant, VGGConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps, Unified, convolve
 from i2z_jax.models.i2znet import (
+    RIDGE,
     I2ZNet,
     ShapeEncoder,
+    ridge,
     shape_of,
-    shape_statistics,
+    shape_start,
 )
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
 from i2z_jax.models.vgg import VGG
@@ -126,8 +128,9 @@ def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
     both = rng.normal(size=(60, 2))
     faces = [face + a * turn + 0.1 * b * chin for a, b in both]
     maps = jnp.stack([bells(points) for points in faces])
-    encoder = ShapeEncoder(68, 139, dtype=jnp.float32, rngs=Keys(0))
-    encoder.mean[...], encoder.whiten[...] = shape_statistics(maps)
+    encoder = ShapeEncoder(68, 139, 2, dtype=jnp.float32, rngs=Keys(0))
+    start = shape_start(maps, jnp.asarray(both, jnp.float32))
+    encoder.mean[...], encoder.whiten[...] = start.mean, start.whiten
     encoder.to_z.kernel[...] = jnp.eye(139)
     seen = np.asarray(encoder(maps)[0])
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
@@ -141,6 +144,42 @@ def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
     assert now[1] > 0.8
     # What is not motion is not made large.
     assert now[8] < 0.3
+
+
+def test_ridge_against_least_squares_of_a_longer_system(rng):
+    """Each row of the penalty is one more equation, that a weight is zero."""
+    x, y = rng.normal(size=(50, 7)) + 3, rng.normal(size=(50, 2))
+    x[:, 1] = x[:, 0]  # what has no solution of its own
+    centred, wanted = x - x.mean(0), y - y.mean(0)
+    equations = np.concatenate([centred, np.sqrt(RIDGE * 50) * np.eye(7)])
+    answers = np.concatenate([wanted, np.zeros((7, 2))])
+    kernel = np.linalg.lstsq(equations, answers, rcond=None)[0]
+    found, bias = ridge(jnp.float32(x), jnp.float32(y))
+    np.testing.assert_allclose(found, kernel, atol=1e-4)
+    np.testing.assert_allclose(
+        x.mean(0) @ np.asarray(found) + bias, y.mean(0), atol=1e-4
+    )
+
+
+def test_a_network_begins_as_a_linear_probe(rng):
+    """Of landmarks; what the levels say counts for nothing yet, and can be learned."""
+    config = replace(SMALL, variant="vgg+skip+key", shape_size=8)
+    net = random_module("i2znet", config)
+    net.pose_mean[...] = jnp.arange(6.0)
+    net.pose_std[...] = jnp.full(6, 2.0)
+    maps = net.streams(image_of(config, rng))
+    heatmaps = jnp.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
+    target = rng.normal(size=(30, config.z_size + 6)).astype(np.float32)
+    start = shape_start(heatmaps, jnp.asarray(target))
+    net.begin(start)
+    mean, whiten, kernel, bias = map(np.asarray, start)
+    probe = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten @ kernel + bias
+    regressors = net.z_regressor, net.pose_regressor
+    last = [np.asarray(each.layers[-1].bias[...]) for each in regressors]
+    said = net.regress(maps)
+    np.testing.assert_allclose(said.z, probe[:, :-6] + last[0], rtol=1e-3, atol=1e-3)
+    pose = np.arange(6) + 2 * (probe[:, -6:] + last[1])
+    np.testing.assert_allclose(said.pose, pose, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
