@@ -289,9 +289,9 @@ class I2ZNet(nnx.Module):
         zero now, have found what it lacks.
         """
         assert self.shape is not None
-        assert self.shape.line.bias is not None
         self.shape.mean[...], self.shape.whiten[...] = start.mean, start.whiten
         line = self.shape.line
+        assert line.bias is not None
         line.kernel[...], line.bias[...] = start.kernel, start.bias
         for regressor in (self.z_regressor, self.pose_regressor):
             last = regressor.layers[-1]
