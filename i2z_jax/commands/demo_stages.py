@@ -74,7 +74,7 @@ STAGES = (
     Stage(
         "train vgg",
         # Its blocks are read, not its heatmaps: it need not paint them well.
-        "train landmarks --preset tiny --stream vgg --loop.steps 250"
+        "train landmarks --preset tiny --stream vgg --loop.steps 150"
         " --data {out}/data --capture {out}/data --workdir {out}/vgg",
         "vgg/vgg",
         group="train",
@@ -89,7 +89,7 @@ STAGES = (
         "train regress",
         "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
         " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
-        " --cache 1024 --weights.texture 0 --loop.steps 600 --workdir {out}/regress",
+        " --cache 1024 --weights.texture 0 --loop.steps 300 --workdir {out}/regress",
         "regress/system",
     ),
     Stage(
