@@ -132,10 +132,10 @@ def _learning(out: Path) -> list[Block]:
     return [
         Text(
             "Three networks are trained. One finds 68 landmarks, in pictures of other "
-            "people and in views of this one. The appearance model learns the person's meshes and textures. "
-            "I2ZNet then learns to read the model's state, and the pose of the head, "
-            "from one picture, with the landmark network's maps beside a network that "
-            "knows pictures in general."
+            "people and in views of this one. The appearance model learns the "
+            "person's meshes and textures. I2ZNet then learns to read the model's "
+            "state, and the pose of the head, from one picture, with the landmark "
+            "network's maps beside a network that knows pictures in general."
         ),
         pictures.stored(
             out / "pictures" / "seen_test.png",

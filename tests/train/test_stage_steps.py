@@ -119,9 +119,9 @@ def test_bfloat16_is_for_the_networks_alone(name):
             case "reduce_sum":
                 operands["sums"].append(equation.invars[0].aval.dtype)
     assert set(operands["convolutions"]) == {half}
-    # The full ones are cameras and colours, of the losses.
+    # The full ones are cameras and colours, of the losses, and the regressors' ends.
     dense = [kind == half for kind in operands["products"]]
-    assert sum(dense) >= 0.4 * len(dense)
+    assert sum(dense) >= len(dense) / 3
     # Of many elements the last ones are lost in bfloat16.
     assert half not in operands["sums"]
 
