@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks run [NAME ...]` on this machine; `... scale` on paper."""
 
+import sys
 from typing import Annotated
 
 import tyro
 
 from benchmarks import suite
+from i2z_jax.errors import InputError
 
 
 def run(
@@ -48,4 +50,7 @@ def scale(
 
 
 if __name__ == "__main__":
-    tyro.extras.subcommand_cli_from_dict({"run": run, "scale": scale})
+    try:
+        tyro.extras.subcommand_cli_from_dict({"run": run, "scale": scale})
+    except InputError as error:
+        sys.exit(f"benchmarks: {error}")

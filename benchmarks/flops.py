@@ -8,12 +8,12 @@ network is too little to matter, as in what is usually called model FLOPs.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import Jaxpr, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 
@@ -35,23 +35,11 @@ def _of_equation(equation: Any) -> float:
         return _product(equation)
     if name == "conv_general_dilated":
         return _convolution(equation)
-    parts = [_of_jaxpr(inner) for inner in _inner(equation.params.values())]
+    parts = [_of_jaxpr(inner) for inner in jaxprs_in_params(equation.params)]
     if name == "cond":
         return max(parts, default=0.0)
     turns = equation.params["length"] if name == "scan" else 1
     return turns * sum(parts)
-
-
-def _inner(values: Iterable[Any]) -> list[Jaxpr]:
-    found = []
-    for value in values:
-        if isinstance(value, ClosedJaxpr):
-            found.append(value.jaxpr)
-        elif isinstance(value, Jaxpr):
-            found.append(value)
-        elif isinstance(value, (tuple, list)):
-            found += _inner(value)
-    return found
 
 
 def _product(equation: Any) -> float:

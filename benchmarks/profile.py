@@ -24,7 +24,7 @@ CALLS = 5
 LONGEST = 15
 
 # `%name = type opcode(...), ..., metadata={op_name="path"}`, and what a fusion calls.
-INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ", re.MULTILINE)
+INSTRUCTION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = ")
 COMPUTATION = re.compile(r"^%?([\w.\-]+) \(.*\{$")
 CALLED = re.compile(r"calls=%?([\w.\-]+)")
 PATH = re.compile(r'op_name="([^"]*)"')

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step on paper: what 1 ... 1024 devices would make of it, without them.
 
-Counted: FLOPs and trained bytes of the lowered step, and the bytes of every collective
+Counted: FLOPs and trained bytes of the step, and the bytes of every collective
 of the step compiled for simulated devices (`i2z_jax/collectives.py`). Assumed: the
 rates below, that each machine reaches the same share of its matrix rate, and that
 gradients are sent after the step has been computed, hidden behind nothing: the frozen
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import jax
 from rich.table import Table
 
+from benchmarks.flops import flops
 from i2z_jax.collectives import bytes_by_kind, collectives
 from i2z_jax.console import out, show_table
 from i2z_jax.presets import PRESETS
@@ -81,7 +82,7 @@ class Count:
 def count(
     stage: str, preset: str, *, rows: int, devices: int, fsdp: int, compiled: bool
 ) -> Count:
-    """Read the step, lowered and, if asked, compiled for simulated devices.
+    """Read the step and, if asked, compile it for simulated devices.
 
     Args:
         rows: examples of one device.
@@ -89,13 +90,13 @@ def count(
     """
     mesh = create_mesh(fsdp=fsdp, devices=jax.devices()[:devices])
     step = abstract_step(stage, PRESETS[preset], mesh, batch=rows * devices)
-    lowered = step.jitted.lower(*step.arguments)
-    flops = lowered.cost_analysis()["flops"] / (rows * devices)
+    work = flops(step.jitted, *step.arguments) / (rows * devices)
     sent = None
     if compiled:
+        lowered = step.jitted.lower(*step.arguments)
         program = lowered.compile(compiler_options=CHEAP).as_text()
         sent = bytes_by_kind(collectives(program))
-    return Count(flops, step.trained, sent)
+    return Count(work, step.trained, sent)
 
 
 def report(

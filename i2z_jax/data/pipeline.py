@@ -13,7 +13,6 @@ Text does not travel: every example carries `index`, its row in the dataset, and
 `source.record(index)` has the rest.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,12 @@ import numpy as np
 
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.data.images import decode, decode_texture
-from i2z_jax.data.records import folder, open_frames, open_split
+from i2z_jax.data.records import (
+    capture_sources,
+    open_frames,
+    open_split,
+    read_cameras,
+)
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
@@ -160,13 +164,13 @@ class ViewLandmarks:
     def __init__(self, directory: str | Path, split: str):
         self._views, self._frames = Views(directory, split), open_frames(directory)
         self._sources: dict[int, tuple[Topology, list[dict[str, Any]]]] = {}
-        for path in (folder(directory, "multiview_capture") / "sources").iterdir():
+        for path in capture_sources(directory):
             if not (path / "topology.npz").exists():
                 raise InputError("no topology.npz, so no landmark map", where=path)
             topology = load_topology(path / "topology.npz")
+            # Now, and not in the middle of a run: has it a landmark map?
             landmark_points(topology, np.zeros((topology.vertex_count, 3)))
-            cameras = json.loads((path / "cameras.json").read_text())
-            self._sources[int(path.name)] = topology, cameras
+            self._sources[int(path.name)] = topology, read_cameras(path)
 
     def __len__(self) -> int:
         return len(self._views)

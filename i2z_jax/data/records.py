@@ -208,6 +208,16 @@ def open_frames(directory: str | Path) -> Any:
     return open_split(directory, "multiview_capture", "+".join(splits), config="frames")
 
 
+def capture_sources(directory: str | Path) -> list[Path]:
+    """Folders of what is true of a whole capture, one for each that was built from."""
+    return sorted((folder(directory, "multiview_capture") / "sources").iterdir())
+
+
+def read_cameras(source: Path) -> list[dict[str, Any]]:
+    """Of a folder of `capture_sources`: name and matrices, in KRT order."""
+    return json.loads((source / "cameras.json").read_text())
+
+
 def has_split(
     directory: str | Path, name: str, split: str, *, config: str = ""
 ) -> bool:

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from i2z_jax.types import Array, ArrayLike, Float, Int
 
 BLOCK = 4
-# Most blocks of a small frame are in few turns; a GPU would rather have one.
+# Blocks of a turn. A CPU pays for those that a small mesh does not fill.
 CHUNK = 2048
 # Four roundings of 2^-24 each on either product of an edge function, and a little.
 ROUNDING = 2.0**-21

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels that a dataset and a decoder make together: z of every frame, spread of H."""
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +11,13 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.images import decode_texture
-from i2z_jax.data.records import description, folder, open_frames, open_split
+from i2z_jax.data.records import (
+    capture_sources,
+    description,
+    open_frames,
+    open_split,
+    read_cameras,
+)
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import camera_position
 from i2z_jax.geometry.topology import Topology, load, texel_map
@@ -103,8 +108,7 @@ def pose_statistics(views) -> tuple[Float[NDArray, "6"], Float[NDArray, "6"]]:
 
 def capture_nearness(directory: str | Path) -> float:
     """How near the capture's cameras are to the head: median of 1 / distance, 1/mm."""
-    source, *_ = sorted((folder(directory, "multiview_capture") / "sources").glob("*"))
-    cameras = json.loads((source / "cameras.json").read_text())
+    cameras = read_cameras(capture_sources(directory)[0])
     frames = open_frames(directory)
     heads = [
         np.asarray(frames[int(row)]["world_from_head"], np.float64)
@@ -136,7 +140,7 @@ def capture_source(directory: str | Path) -> CaptureSource:
     Raises:
         InputError: the capture was built from several subjects, or without a topology.
     """
-    sources = sorted((folder(directory, "multiview_capture") / "sources").glob("*"))
+    sources = capture_sources(directory)
     if len(sources) != 1:
         raise InputError(
             "a deep appearance model is of one person",
@@ -151,7 +155,7 @@ def capture_source(directory: str | Path) -> CaptureSource:
             where=sources[0],
             fix="put the mesh's topology.npz in the capture's root and build again",
         )
-    cameras = json.loads((sources[0] / "cameras.json").read_text())
+    cameras = read_cameras(sources[0])
     size = description(directory, "multiview_capture")["options"]["texture_size"]
     with np.load(sources[0] / "stats.npz", allow_pickle=False) as stats:
         texture_mean = cv2.resize(

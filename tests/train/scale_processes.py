@@ -5,8 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
+from unittest.mock import patch
 
 from launch import local_cluster
 
@@ -14,30 +13,20 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = str(Path(__file__).with_name("scale_program.py"))
 # Programs that run a few steps: quick to compile matters more than quick to run.
 CHEAP = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+ENVIRONMENT = {"XLA_FLAGS": CHEAP, "PYTHONPATH": str(ROOT)}
 PATIENCE = 400
 
 
-@pytest.fixture(autouse=True, scope="module")
-def environment():
-    before = dict(os.environ)
-    os.environ |= {
-        "XLA_FLAGS": CHEAP,
-        "PYTHONPATH": str(ROOT),
-    }
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-
-
 def start(*arguments, processes, devices):
-    return local_cluster.start(
-        [PROGRAM, *map(str, arguments)],
-        processes=processes,
-        devices=devices,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with patch.dict(os.environ, ENVIRONMENT):
+        return local_cluster.start(
+            [PROGRAM, *map(str, arguments)],
+            processes=processes,
+            devices=devices,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def finish(cluster):
@@ -48,10 +37,11 @@ def finish(cluster):
 
 def alone(*arguments, devices):
     """A process that is no cluster."""
-    flags = f"{CHEAP} --xla_force_host_platform_device_count={devices}"
+    simulated = f"{CHEAP} --xla_force_host_platform_device_count={devices}"
+    environment = ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated}
     subprocess.run(
         [sys.executable, PROGRAM, *map(str, arguments)],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env={**os.environ, **environment},
         check=True,
         timeout=PATIENCE,
     )

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.collectives import bytes_by_kind, collectives
-from tests.train.scale_processes import alone, environment, finish, start
+from tests.train.scale_processes import alone, finish, start
 from tests.train.tiny_stages import LARGE
-
-__all__ = ["environment"]  # a fixture
 
 STAGES = ("landmarks", "dam", "regress")
 

@@ -9,9 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.train.scale_processes import alone, environment, finish, start
-
-__all__ = ["environment"]  # a fixture
+from tests.train.scale_processes import alone, finish, start
 
 
 @pytest.fixture(scope="module")
