@@ -15,7 +15,6 @@ from i2z_jax.report.morphs import Morphs
 from tests.data.captures import egg
 from tests.data.clips import write_clip
 from tests.evaluate import worlds
-from tests.report.test_page import CHROMIUM, browse
 from tests.track import worlds as faces
 from tests.track.test_smooth import STILL, track
 
@@ -142,13 +141,8 @@ def test_an_ablation_is_shown_with_the_published_figures(out, tmp_path):
     assert "Not comparable." in text
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium (apt-get install chromium)")
-def test_it_opens_and_the_head_is_drawn(out, tmp_path):
+def test_it_opens_and_the_head_is_drawn(out, visit):
     write_video(out, [BEFORE, AFTER, ORACLE])
-    path = tmp_path / "report.html"
-    path.write_text(demo_page(out, SUMMARY, STEPS), encoding="utf-8")
-    result = browse(path, tmp_path / "profile", "--dump-dom")
-    assert ":CONSOLE" not in result.stderr, result.stderr
-    drawn = re.search(r'<canvas[^>]* data-drawn="([0-9.]+)"', result.stdout)
-    assert drawn
-    assert float(drawn[1]) > 0.05
+    seen = visit(demo_page(out, SUMMARY, STEPS))
+    assert not seen.complaints
+    assert seen.drawn > 0.05
