@@ -4,10 +4,11 @@
 import os
 from pathlib import Path
 
+from tests.xla import CHEAP
+
 # Before jax starts: what a laptop has, and no pre-allocated accelerator memory.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Programs that run a few times: quick to compile matters more than quick to run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("XLA_FLAGS", CHEAP)
 # Two workers that each run XLA on all cores hinder each other, by up to five times.
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     _worker = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))

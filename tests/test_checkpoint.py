@@ -2,7 +2,6 @@
 """Model folders: same output after a round trip, on any devices, or one clear line."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +26,7 @@ from i2z_jax.checkpoint import (
     save_model,
 )
 from i2z_jax.errors import InputError
+from tests.xla import simulated
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -132,12 +132,8 @@ save_model(sys.argv[1], nnx.merge(graph, state), ModelCard("vgg", SMALL_VGG, "te
 
 def test_saved_on_eight_devices_loads_on_one(tmp_path):
     folder = tmp_path / "vgg"
-    environment = {
-        **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-    }
     command = [sys.executable, "-c", SAVE_SHARDED, str(folder)]
-    subprocess.run(command, env=environment, check=True, cwd=CHECKOUT)
+    subprocess.run(command, env=simulated(8), check=True, cwd=CHECKOUT)
     loaded = named_arrays(load(folder))
     for name, array in named_arrays(random_model("vgg", SMALL_VGG)).items():
         assert len(loaded[name].devices()) == 1

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement on devices and hosts. Each case is a process: jax starts once in it."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -14,17 +13,13 @@ import pytest
 
 from i2z_jax.errors import InputError
 from i2z_jax.sharding import create_mesh, local_rows, to_global
+from tests.xla import simulated
 
 
 def start(code: str, *arguments: str, devices: int = 1) -> subprocess.Popen:
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    }
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=environment,
+        env=simulated(devices),
         cwd=Path(__file__).parent.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -29,6 +29,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.models.dam_layers import Dense, DownBlock, UpBlock, activate
 from i2z_jax.models.dam_warp import WarpDecoder, warp
 from i2z_jax.models.parameters import Frozen
+from i2z_jax.models.resampling import mean_pool
 from i2z_jax.types import Array, Float, Int
 
 # Channels after each block of a 1024² or 512² texture.
@@ -113,8 +114,11 @@ class Statistics(nnx.Module):
         return jnp.where(x == 0, 0.0, normal)
 
     def restore_texture(self, x: Float[Array, "b t t 3"]) -> Float[Array, "b t t 3"]:
-        x = x.astype(jnp.float32)
-        return x * jnp.sqrt(self.tex_var[...]) + self.tex_mean[...][None]
+        """Of a texture that was halved too; a mean of texels is halved as they are."""
+        mean = self.tex_mean[...][None]
+        while mean.shape[1] > x.shape[1]:
+            mean = mean_pool(mean)
+        return x.astype(jnp.float32) * jnp.sqrt(self.tex_var[...]) + mean
 
 
 class Encoder(nnx.Module):
@@ -183,6 +187,12 @@ class Decoder(nnx.Module):
     ) -> Float[Array, "b t t 3"]:
         x = self._coarse_texture(z, view)
         return self.blocks[-1](x)
+
+    def halved_texture(
+        self, z: Float[Array, "b z"], view: Float[Array, "b 3"]
+    ) -> Float[Array, "b t2 t2 3"]:
+        """`mean_pool` of `unwarped_texture`."""
+        return self.blocks[-1].halved(self._coarse_texture(z, view))
 
     def texture_difference(
         self, one: tuple[Array, Array], other: tuple[Array, Array]
@@ -276,16 +286,27 @@ class DAM(nnx.Module):
         z: Float[Array, "b z"],
         view: Float[Array, "b 3"],
         camera: Int[Array, "b"] | None = None,
+        *,
+        size: int | None = None,
     ) -> Float[Array, "b t t 3"]:
         """Texture as seen from a direction, about [0, 1].
 
         Args:
             view: unit vector from the head to the camera, in head space.
             camera: row of the colour correction; None or -1 leaves colours alone.
+            size: side of the result, a power of two below the texture's; its texels
+                are means. The largest map of a decoder is then not made at all.
         """
-        texture = self.decoder.unwarped_texture(z, view)
+        full = self.statistics.tex_mean.shape[0]
+        size = full if size is None else size
+        if size < full and self.warp is None:
+            texture = self.decoder.halved_texture(z, view)
+        else:
+            texture = self.decoder.unwarped_texture(z, view)
         if self.warp is not None:
             texture = warp(texture.astype(jnp.float32), self.warp(z))
+        while texture.shape[1] > size:
+            texture = mean_pool(texture)
         if camera is not None:
             texture = self.colour(texture, camera)
         return self.statistics.restore_texture(texture)

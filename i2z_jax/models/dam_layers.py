@@ -12,16 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from i2z_jax.config import DAMVariant
+from i2z_jax.models.convolution import convolve
+from i2z_jax.models.resampling import mean_pool
 from i2z_jax.types import Array, Float
 
 # Slope of every LeakyReLU, and the gain that keeps the variance through one.
 SLOPE = 0.2
 LEAKY_GAIN = math.sqrt(2 / (1 + SLOPE**2))
-
-NHWC = ("NHWC", "HWIO", "NHWC")
 
 
 def activate(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
@@ -97,13 +96,8 @@ class Conv(WeightNorm):
 
     def linear(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Without the bias."""
-        return lax.conv_general_dilated(
-            x.astype(self.dtype),
-            self.normalized(),
-            (self.stride, self.stride),
-            ((1, 1), (1, 1)),
-            dimension_numbers=NHWC,
-        )
+        around = ((1, 1), (1, 1))
+        return convolve(x.astype(self.dtype), self.normalized(), self.stride, around)
 
 
 class Upsample(WeightNorm):
@@ -150,10 +144,21 @@ class Upsample(WeightNorm):
 
     def linear(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Without the biases."""
+        return deconvolve(x.astype(self.dtype), self._kernel())
+
+    def halved(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h w o"]:
+        """`mean_pool` of the result, which is never made."""
+        bias = self.bias[...][None, None, None]
+        if self.texel_bias is not None:
+            texels = self.texel_bias[...][None]
+            bias = bias + (mean_pool(texels) if texels.shape[1] > 1 else texels)
+        kernel = halved_deconvolution(self._kernel())
+        y = convolve(x.astype(self.dtype), kernel, 1, ((1, 1), (1, 1)))
+        return y + bias.astype(self.dtype)
+
+    def _kernel(self) -> Float[Array, "4 4 i o"]:
         kernel = self.normalized()
-        if self.repeats:
-            kernel = deconvolution_from_repeated(kernel)
-        return deconvolve(x.astype(self.dtype), kernel)
+        return deconvolution_from_repeated(kernel) if self.repeats else kernel
 
 
 class DownBlock(nnx.Module):
@@ -213,6 +218,14 @@ class UpBlock(nnx.Module):
         """After the first deconvolution; the rest of a final block is affine."""
         return _add_residual(self.first_residual, activate(self.first(x)))
 
+    def halved(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
+        """`mean_pool` of a final block's result."""
+        x = self.middle(x)
+        if self.second_residual is None:
+            return self.second.halved(x)
+        x = self.second(x)
+        return mean_pool(self.second_residual(x) + x)
+
     def linear_end(self, x: Float[Array, "b h2 w2 m"]) -> Float[Array, "b h4 w4 o"]:
         """What a final block does to a difference of two `middle`s."""
         x = self.second.linear(x)
@@ -238,7 +251,7 @@ def deconvolve(
     o = kernel.shape[-1]
     # Tap 2p + a of the dilated input falls on input p for outputs of phase a.
     taps = kernel.reshape(2, 2, 2, 2, i, o).transpose(0, 2, 4, 1, 3, 5)
-    y = _convolve_pairs(x, taps.reshape(2, 2, i, 4 * o))
+    y = convolve(x, taps.reshape(2, 2, i, 4 * o), 1, ((1, 1), (1, 1)))
     y = y.reshape(b, h + 1, w + 1, 2, 2, o)
     phases = [
         jnp.stack([y[:, r : r + h, c : c + w, r, c] for c in (0, 1)], axis=3)
@@ -247,40 +260,15 @@ def deconvolve(
     return jnp.stack(phases, axis=2).reshape(b, 2 * h, 2 * w, o)
 
 
-@jax.custom_vjp
-def _convolve_pairs(x: Array, kernel: Array) -> Array:
-    """2x2 convolution, zero padding 1. Its own rule for the kernel's gradient.
-
-    XLA makes that gradient a convolution with a kernel as large as the image, which
-    takes seconds at 512² on a CPU. It is one matrix product with all four taps.
-    """
-    padding = ((1, 1), (1, 1))
-    return lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=NHWC)
-
-
-def _convolve_pairs_forward(x: Array, kernel: Array):
-    return _convolve_pairs(x, kernel), (x, kernel)
-
-
-def _convolve_pairs_backward(saved: tuple[Array, Array], gradient: Array):
-    x, kernel = saved
-    rows, columns = gradient.shape[1:3]
-    back = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-    of_x = lax.conv_general_dilated(
-        gradient, back, (1, 1), "VALID", dimension_numbers=NHWC
-    )
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    taps = [padded[:, r : r + rows, c : c + columns] for r in (0, 1) for c in (0, 1)]
-    of_kernel = jnp.einsum(
-        "bhwi,bhwo->io",
-        jnp.concatenate(taps, -1),
-        gradient,
-        preferred_element_type=jnp.float32,
-    )
-    return of_x, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_convolve_pairs.defvjp(_convolve_pairs_forward, _convolve_pairs_backward)
+def halved_deconvolution(
+    kernel: Float[Array, "4 4 i o"],
+) -> Float[Array, "3 3 i o"]:
+    """The kernel of the convolution that is `mean_pool` of `deconvolve`."""
+    for axis in (0, 1):
+        # Both phases see the input in the middle, each of the others one of them.
+        first, second, third, fourth = jnp.moveaxis(kernel, axis, 0)
+        kernel = jnp.stack([first, second + third, fourth], axis) / 2
+    return kernel
 
 
 def deconvolution_from_repeated(

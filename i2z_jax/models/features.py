@@ -11,9 +11,9 @@ empty positions of a heatmap; not batch statistics, which would be the lab's; an
 mean is taken off, so that an empty position and the convolutions' zero padding mean
 the same. Everything before is frozen; the scale and bias per channel are trained.
 
-They are applied by the convolution that reads u_l (`convolve`): nothing trained is then
-computed of a map itself, so that the backward pass never makes a gradient as large as
-the maps, and u_l is not stored beside them.
+They are applied by the convolution that reads u_l (`convolve_unified`): nothing
+trained is then computed of a map itself, so that the backward pass never makes a
+gradient as large as the maps, and u_l is not stored beside them.
 """
 
 from typing import NamedTuple
@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from i2z_jax.models.convolution import convolve
 from i2z_jax.models.resampling import max_pool
 from i2z_jax.types import Array, Float
 
@@ -56,7 +57,7 @@ class Unified(NamedTuple):
         return x * self.scale[None, None, None] + self.bias[None, None, None]
 
 
-def convolve(
+def convolve_unified(
     conv: nnx.Conv, u: Unified, *, dtype: DTypeLike
 ) -> Float[Array, "b h w d"]:
     """`conv` of `u.whole()`: the scale goes into the kernel.
@@ -65,13 +66,7 @@ def convolve(
     meets the padding, it is another one.
     """
     kernel = conv.kernel[...] * u.scale[None, None, :, None]
-    y = jax.lax.conv_general_dilated(
-        u.x.astype(dtype),
-        kernel.astype(dtype),
-        window_strides=(1, 1),
-        padding="SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
+    y = convolve(u.x.astype(dtype), kernel.astype(dtype), 1, ((1, 1), (1, 1)))
     bias = jnp.broadcast_to(u.bias[None, None, None], (1, *u.x.shape[1:]))
     return y + conv(bias)
 

@@ -17,7 +17,13 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import I2ZConfig
 from i2z_jax.errors import InputError
-from i2z_jax.models.features import StreamMaps, Unified, UnifiedFeatures, convolve
+from i2z_jax.models.convolution import Conv
+from i2z_jax.models.features import (
+    StreamMaps,
+    Unified,
+    UnifiedFeatures,
+    convolve_unified,
+)
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import Frozen, freeze
@@ -49,14 +55,14 @@ class LevelEncoder(nnx.Module):
     ):
         half, few = channels // 4, channels // 16
         self.dtype = dtype
-        self.compress1 = nnx.Conv(channels, half, (3, 3), dtype=dtype, rngs=rngs)
-        self.compress2 = nnx.Conv(half, few, (3, 3), dtype=dtype, rngs=rngs)
+        self.compress1 = Conv(channels, half, (3, 3), dtype=dtype, rngs=rngs)
+        self.compress2 = Conv(half, few, (3, 3), dtype=dtype, rngs=rngs)
         flat = side * side * few
         self.to_z = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
 
     def __call__(self, u: Unified) -> tuple[Float[Array, "b p"], Float[Array, "b p"]]:
-        x = nnx.relu(convolve(self.compress1, u, dtype=self.dtype))
+        x = nnx.relu(convolve_unified(self.compress1, u, dtype=self.dtype))
         x = nnx.relu(self.compress2(x))
         x = x.reshape(len(x), -1)
         return self.to_z(x), self.to_pose(x)

@@ -24,7 +24,7 @@ from i2z_jax.geometry.camera import (
     view_from_head,
 )
 from i2z_jax.geometry.mesh import vertex_normals
-from i2z_jax.geometry.pyramid import halve, pyramid
+from i2z_jax.geometry.pyramid import pyramid
 from i2z_jax.geometry.raster import interpolate
 from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.geometry.unwrap import unwrap
@@ -140,10 +140,10 @@ def observe(
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
-    decoded = dam.decode_texture(z, view_direction(pose))
+    decoded = dam.decode_texture(z, view_direction(pose), size=observed.shape[-2])
     return Observation(
         landmarks=projected_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
-        decoded=shrink_to(decoded, observed.shape[-2]),
+        decoded=decoded,
         observed=observed,
         visible=visible,
         normals=jax.lax.stop_gradient(texel_normals(vertices, pose, mesh)),
@@ -256,13 +256,6 @@ def pyramid_difference(
         for (a, w), (b, _) in zip(ours, theirs, strict=True)
     ]
     return jnp.stack(means).mean()
-
-
-def shrink_to(texture: Float[Array, "b t t 3"], size: int) -> Float[Array, "b s s 3"]:
-    """Halve until the side is `size`."""
-    while texture.shape[-2] > size:
-        texture = halve(texture)
-    return texture
 
 
 def _mean(x: Array, weight: Array) -> Float[Array, ""]:

@@ -33,7 +33,6 @@ from i2z_jax.objectives.adapt import (
     FaceMesh,
     Observation,
     observe,
-    shrink_to,
     texel_normals,
 )
 from i2z_jax.objectives.landmarks import unit_range
@@ -158,8 +157,8 @@ class _Painter(NamedTuple):
         """Pictures, and meshes; `row` of the frames, `at` of the look."""
         (_, frames, face), dam = given, self._networks(given)[1]
         vertices = dam.decode_vertices(z)
-        decoded = dam.decode_texture(z, view_direction(pose))
-        decoded = shrink_to(decoded, face.texel_map.triangle.shape[0])
+        size = face.texel_map.triangle.shape[0]
+        decoded = dam.decode_texture(z, view_direction(pose), size=size)
         normals = texel_normals(vertices, pose, face)
         texture = colour.correct(decoded, normals, look.colours)
         texture = texture * look.gain[at, None, None, None]

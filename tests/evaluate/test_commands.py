@@ -2,7 +2,6 @@
 """The four commands from a checkpoint on disk to JSON and pictures, on any devices."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from tests.data import tiny_datasets
 from tests.data.captures import egg
 from tests.evaluate import worlds
 from tests.models.weights import random_module
+from tests.xla import simulated
 
 KINDS = ("capture", "landmarks", "video", "ablation")
 
@@ -90,10 +90,9 @@ def test_eight_devices_say_the_same_as_one(place, built, here, tmp_path):
         "    except SystemExit as end:\n"
         "        assert end.code == 0\n"
     )
-    flags = "--xla_force_host_platform_device_count=8"
     done = subprocess.run(
         [sys.executable, "-c", program, json.dumps(lines)],
-        env={**os.environ, "XLA_FLAGS": flags},
+        env=simulated(8),
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What callers of the deep appearance model may rely on."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -228,6 +230,23 @@ def test_paper_has_the_published_number_of_parameters():
     with torch.device("meta"):
         theirs = sum(p.numel() for p in TorchDAM(config, 4, 4).parameters())
     assert ours == theirs
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_smaller_texture_has_the_means_of_the_texels(variant, rng):
+    config = tiny(variant)
+    tensors = random_tensors(config, 3) | random_statistics(config, 3)
+    model = converted(config, tensors)
+    z = rng.normal(size=(3, config.z_size)).astype(np.float32)
+    view = rng.normal(size=(3, 3)).astype(np.float32)
+    camera = jnp.asarray([0, 1, -1])
+    side = config.texture_size
+    texture = np.float64(run(model, "decode_texture", z, view, camera))
+    for size in (side, side // 2, side // 4):
+        smaller = nnx.jit(partial(DAM.decode_texture, size=size))
+        ours = smaller(model, z, view, camera)
+        blocks = texture.reshape(3, size, side // size, size, side // size, 3)
+        np.testing.assert_allclose(ours, blocks.mean((2, 4)), atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -52,7 +52,7 @@ class OneExpression(DAM):
         weights = jnp.zeros((len(z), 3)).at[:, WIDEN].set(z[:, 0])
         return jax.vmap(HEAD.vertices)(weights)
 
-    def decode_texture(self, z, view, camera=None):
+    def decode_texture(self, z, view, camera=None, *, size=None):
         return jnp.broadcast_to(self.paint[None], (len(z), *self.paint.shape))
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 from launch import local_cluster
+from tests.xla import CHEAP, simulated
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = str(Path(__file__).with_name("scale_program.py"))
-# Programs that run a few steps: quick to compile matters more than quick to run.
-CHEAP = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 ENVIRONMENT = {"XLA_FLAGS": CHEAP, "PYTHONPATH": str(ROOT)}
 PATIENCE = 400
 
@@ -37,11 +36,9 @@ def finish(cluster):
 
 def alone(*arguments, devices):
     """A process that is no cluster."""
-    simulated = f"{CHEAP} --xla_force_host_platform_device_count={devices}"
-    environment = ENVIRONMENT | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": simulated}
     subprocess.run(
         [sys.executable, PROGRAM, *map(str, arguments)],
-        env={**os.environ, **environment},
+        env={**simulated(devices), "PYTHONPATH": str(ROOT)},
         check=True,
         timeout=PATIENCE,
     )

@@ -2,7 +2,6 @@
 """Adaptation as a run: what it moves, how it resumes, what it returns."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.run import RunConfig
 from tests.data.tiny_datasets import video
 from tests.train import adapt_world as world
+from tests.xla import simulated
 
 RUN = RunConfig(
     batch_size=2,
@@ -219,13 +219,7 @@ def on_devices():
     program = Path(__file__).with_name("adapt_devices.py")
     done = subprocess.run(
         [sys.executable, str(program)],
-        env={
-            **os.environ,
-            "PYTHONPATH": str(program.parents[2]),
-            "XLA_FLAGS": "--xla_force_host_platform_device_count=4"
-            " --xla_backend_optimization_level=0"
-            " --xla_llvm_disable_expensive_passes=true",
-        },
+        env={**simulated(4), "PYTHONPATH": str(program.parents[2])},
         capture_output=True,
         text=True,
         timeout=400,
