@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.extend.core import jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from i2z_jax.checkpoint import build
@@ -295,6 +296,15 @@ def test_scale_and_bias_inside_the_convolution_are_those_outside(rng):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
+def convolved(program):
+    """Shapes of the results of all convolutions."""
+    for equation in program.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield equation.outvars[0].aval.shape
+        for inner in jaxprs_in_params(equation.params):
+            yield from convolved(inner)
+
+
 def test_no_gradient_as_large_as_the_maps_is_made(net, maps):
     """Read from the program: the step's cost is its convolutions."""
     graph, trained, rest = split_trained(net)
@@ -303,14 +313,10 @@ def test_no_gradient_as_large_as_the_maps_is_made(net, maps):
         return total(nnx.merge(graph, trained, rest).regress(maps))
 
     program = jax.make_jaxpr(jax.grad(loss))(trained, maps).jaxpr
-    # The rule of a convolution writes down both gradients; what nobody reads is not run.
+    # A convolution's rule writes down both gradients; what nobody reads is not run.
     program, _ = dce_jaxpr(program, [True] * len(program.outvars))
     levels = {(*x.shape[:3], x.shape[3] + maps.heatmaps.shape[3]) for x in maps.vgg}
-    made = [
-        e.outvars[0].aval.shape
-        for e in program.eqns
-        if e.primitive.name == "conv_general_dilated"
-    ]
+    made = list(convolved(program))
     assert len(made) > 3 * len(levels)
     assert not levels & set(made)
 
