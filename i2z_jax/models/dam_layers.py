@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from i2z_jax.config import DAMVariant
-from i2z_jax.models.convolution import convolve
+from i2z_jax.models.convolution import NHWC, convolve
 from i2z_jax.models.resampling import mean_pool
 from i2z_jax.types import Array, Float
 
@@ -96,8 +97,13 @@ class Conv(WeightNorm):
 
     def linear(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """Without the bias."""
-        around = ((1, 1), (1, 1))
-        return convolve(x.astype(self.dtype), self.normalized(), self.stride, around)
+        return lax.conv_general_dilated(
+            x.astype(self.dtype),
+            self.normalized(),
+            (self.stride, self.stride),
+            ((1, 1), (1, 1)),
+            dimension_numbers=NHWC,
+        )
 
 
 class Upsample(WeightNorm):
@@ -153,7 +159,7 @@ class Upsample(WeightNorm):
             texels = self.texel_bias[...][None]
             bias = bias + (mean_pool(texels) if texels.shape[1] > 1 else texels)
         kernel = halved_deconvolution(self._kernel())
-        y = convolve(x.astype(self.dtype), kernel, 1, ((1, 1), (1, 1)))
+        y = convolve(x.astype(self.dtype), kernel)
         return y + bias.astype(self.dtype)
 
     def _kernel(self) -> Float[Array, "4 4 i o"]:
@@ -251,7 +257,7 @@ def deconvolve(
     o = kernel.shape[-1]
     # Tap 2p + a of the dilated input falls on input p for outputs of phase a.
     taps = kernel.reshape(2, 2, 2, 2, i, o).transpose(0, 2, 4, 1, 3, 5)
-    y = convolve(x, taps.reshape(2, 2, i, 4 * o), 1, ((1, 1), (1, 1)))
+    y = convolve(x, taps.reshape(2, 2, i, 4 * o))
     y = y.reshape(b, h + 1, w + 1, 2, 2, o)
     phases = [
         jnp.stack([y[:, r : r + h, c : c + w, r, c] for c in (0, 1)], axis=3)

@@ -66,7 +66,7 @@ def convolve_unified(
     meets the padding, it is another one.
     """
     kernel = conv.kernel[...] * u.scale[None, None, :, None]
-    y = convolve(u.x.astype(dtype), kernel.astype(dtype), 1, ((1, 1), (1, 1)))
+    y = convolve(u.x.astype(dtype), kernel.astype(dtype))
     bias = jnp.broadcast_to(u.bias[None, None, None], (1, *u.x.shape[1:]))
     return y + conv(bias)
 

@@ -28,7 +28,6 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import HourglassConfig
 from i2z_jax.models.batch_norm import BatchNorm
-from i2z_jax.models.convolution import Conv
 from i2z_jax.models.resampling import double, max_pool, mean_pool
 from i2z_jax.types import Array, Float
 
@@ -167,7 +166,7 @@ class Hourglass(nnx.Module):
     ):
         block, self.halve = DESIGNS[config.block]
         first, second = config.stem
-        self.conv1 = Conv(
+        self.conv1 = nnx.Conv(
             3, first, (7, 7), 2, padding=((3, 3), (3, 3)), dtype=dtype, rngs=rngs
         )
         self.bn1 = BatchNorm(first)
@@ -209,8 +208,8 @@ def _conv(
     rngs: nnx.Rngs,
     use_bias: bool = True,
     start: Callable[..., Array] = LECUN,
-) -> Conv:
-    return Conv(
+) -> nnx.Conv:
+    return nnx.Conv(
         channels_in,
         channels,
         (size, size),

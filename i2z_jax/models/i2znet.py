@@ -55,8 +55,8 @@ class LevelEncoder(nnx.Module):
     ):
         half, few = channels // 4, channels // 16
         self.dtype = dtype
-        self.compress1 = Conv(channels, half, (3, 3), dtype=dtype, rngs=rngs)
-        self.compress2 = Conv(half, few, (3, 3), dtype=dtype, rngs=rngs)
+        self.compress1 = Conv(channels, half, dtype=dtype, rngs=rngs)
+        self.compress2 = Conv(half, few, dtype=dtype, rngs=rngs)
         flat = side * side * few
         self.to_z = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)

@@ -12,7 +12,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.config import VGGConfig
-from i2z_jax.models.convolution import Conv
 from i2z_jax.models.vgg import VGG
 from i2z_jax.types import Array, Float
 
@@ -31,7 +30,7 @@ class HeatmapPainter(nnx.Module):
         self.vgg = VGG(config, dtype=dtype, rngs=rngs)
         self.heads = nnx.List(
             [
-                Conv(
+                nnx.Conv(
                     channels,
                     landmarks,
                     (1, 1),

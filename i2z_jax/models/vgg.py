@@ -18,7 +18,6 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import VGGConfig
 from i2z_jax.models.batch_norm import BatchNorm
-from i2z_jax.models.convolution import Conv
 from i2z_jax.models.resampling import max_pool
 from i2z_jax.types import Array, Float
 
@@ -51,7 +50,7 @@ class ConvUnit(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.conv = Conv(
+        self.conv = nnx.Conv(
             channels_in,
             channels,
             (3, 3),
