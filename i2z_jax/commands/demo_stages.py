@@ -119,7 +119,7 @@ STAGES = (
     Stage(
         "adapt",
         "adapt --video {out}/data --checkpoint {out}/regress/system --data {out}/data"
-        " --replay 128 --rehearse 256 --loop.steps 60 --loop.evaluate-every 20"
+        " --replay 128 --rehearse 256 --loop.steps 120 --loop.evaluate-every 40"
         " --workdir {out}/adapt",
         "adapt/system",
         group="adapt",
@@ -128,8 +128,8 @@ STAGES = (
         "oracle",
         # What the same steps reach with the truth that adaptation does without.
         "adapt --supervised --video {out}/data --checkpoint {out}/regress/system"
-        " --data {out}/data --replay 128 --rehearse 256 --loop.steps 60"
-        " --loop.evaluate-every 20 --workdir {out}/oracle",
+        " --data {out}/data --replay 128 --rehearse 256 --loop.steps 120"
+        " --loop.evaluate-every 40 --workdir {out}/oracle",
         "oracle/system",
         group="adapt",
     ),
