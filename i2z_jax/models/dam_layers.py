@@ -226,11 +226,9 @@ class UpBlock(nnx.Module):
 
     def halved(self, x: Float[Array, "b h w i"]) -> Float[Array, "b h2 w2 o"]:
         """`mean_pool` of a final block's result."""
-        x = self.middle(x)
         if self.second_residual is None:
-            return self.second.halved(x)
-        x = self.second(x)
-        return mean_pool(self.second_residual(x) + x)
+            return self.second.halved(self.middle(x))
+        return mean_pool(self(x))
 
     def linear_end(self, x: Float[Array, "b h2 w2 m"]) -> Float[Array, "b h4 w4 o"]:
         """What a final block does to a difference of two `middle`s."""
