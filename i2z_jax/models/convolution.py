@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convolutions with a gradient of their kernel that is fast on a CPU, too.
+"""Convolutions that are fast on a CPU, too, with their gradients.
 
-XLA writes that gradient as a convolution whose kernel is as large as the image, which
-its CPU backend does at a quarter of the speed of the convolution itself where there
-are many channels. It is one matrix product of the image with the shifted gradients,
-which runs at full speed (docs/benchmarks.md; with few channels the shifting costs more
-than it brings, which is why the streams do without). Accelerators recognise what XLA
-writes, and keep it.
+XLA's CPU backend convolves at the rate of a matrix product and no better, and writes
+the gradient of a kernel as a convolution whose kernel is as large as the image, which
+it does at a quarter of that rate. Where there are many channels a CPU therefore takes
+`winograd.py` for 3x3 in float32, and else one matrix product of the image with the
+shifted gradients (docs/benchmarks.md has both). Accelerators recognise what XLA writes,
+and keep it.
 """
 
 import jax
@@ -14,9 +14,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import lax
 
+from i2z_jax.models import winograd
+from i2z_jax.models.winograd import NHWC
 from i2z_jax.types import Array, Float
 
-NHWC = ("NHWC", "HWIO", "NHWC")
+# Products a pixel and tap, inputs times outputs, from which sums and shifts pay.
+MANY = 64 * 64
 
 
 @jax.custom_vjp
@@ -24,8 +27,21 @@ def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "n n i o"]
 ) -> Float[Array, "b h2 w2 o"]:
     """Stride 1, zero padding 1: a 3x3 kernel keeps the size, 2x2 makes one more."""
+    if _suits_winograd(kernel):
+        return lax.platform_dependent(
+            x, kernel, cpu=winograd.convolve, default=_as_written
+        )
+    return _as_written(x, kernel)
+
+
+def _as_written(x, kernel):
     around = ((1, 1), (1, 1))
     return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=NHWC)
+
+
+def _suits_winograd(kernel) -> bool:
+    size, _, inputs, outputs = kernel.shape
+    return size == 3 and kernel.dtype == jnp.float32 and inputs * outputs >= MANY
 
 
 class Conv(nnx.Conv):
@@ -47,16 +63,26 @@ def _forward(x, kernel):
 
 def _backward(saved, gradient):
     x, kernel = saved
-    (of_x,) = jax.vjp(lambda x: convolve.fun(x, kernel), x)[1](gradient)
+    size, _, inputs, outputs = kernel.shape
+    if size == 3:
+        of_x = convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    else:
+        (of_x,) = jax.vjp(lambda x: _as_written(x, kernel), x)[1](gradient)
 
     def as_xla_writes_it(x, gradient):
-        return jax.vjp(lambda kernel: convolve.fun(x, kernel), kernel)[1](gradient)[0]
+        of_kernel = jax.vjp(lambda kernel: _as_written(x, kernel), kernel)[1]
+        return of_kernel(gradient)[0]
 
     def as_product(x, gradient):
         return _kernel_gradient(x, gradient, kernel.shape)
 
+    on_cpu = as_xla_writes_it
+    if _suits_winograd(kernel):
+        on_cpu = winograd.kernel_gradient
+    elif size == 2 or inputs * outputs >= MANY:
+        on_cpu = as_product
     of_kernel = lax.platform_dependent(
-        x, gradient, cpu=as_product, default=as_xla_writes_it
+        x, gradient, cpu=on_cpu, default=as_xla_writes_it
     )
     return of_x, of_kernel.astype(kernel.dtype)
 

@@ -28,6 +28,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import HourglassConfig
 from i2z_jax.models.batch_norm import BatchNorm
+from i2z_jax.models.convolution import Conv
 from i2z_jax.models.resampling import double, max_pool, mean_pool
 from i2z_jax.types import Array, Float
 
@@ -209,12 +210,12 @@ def _conv(
     use_bias: bool = True,
     start: Callable[..., Array] = LECUN,
 ) -> nnx.Conv:
-    return nnx.Conv(
-        channels_in,
-        channels,
-        (size, size),
-        use_bias=use_bias,
-        kernel_init=start,
-        dtype=dtype,
-        rngs=rngs,
-    )
+    options = {
+        "use_bias": use_bias,
+        "kernel_init": start,
+        "dtype": dtype,
+        "rngs": rngs,
+    }
+    if size == 3:
+        return Conv(channels_in, channels, **options)
+    return nnx.Conv(channels_in, channels, (size, size), **options)

@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax.config import VGGConfig
 from i2z_jax.models.batch_norm import BatchNorm
+from i2z_jax.models.convolution import Conv
 from i2z_jax.models.resampling import max_pool
 from i2z_jax.types import Array, Float
 
@@ -50,10 +51,9 @@ class ConvUnit(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        self.conv = nnx.Conv(
+        self.conv = Conv(
             channels_in,
             channels,
-            (3, 3),
             kernel_init=nnx.initializers.he_normal(),
             dtype=dtype,
             rngs=rngs,
