@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`python -m benchmarks run [NAME ...]` on this machine; `... scale` on paper."""
 
+import os
 import sys
 from typing import Annotated
 
 import tyro
 
 from benchmarks import suite
+from i2z_jax import malloc
 from i2z_jax.errors import InputError
 
 
@@ -50,6 +52,7 @@ def scale(
 
 
 if __name__ == "__main__":
+    malloc.keep_freed(os.environ)
     try:
         tyro.extras.subcommand_cli_from_dict({"run": run, "scale": scale})
     except InputError as error:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
     {"drawing"},
-    {"compile_cache"},
+    {"compile_cache", "malloc"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from i2z_jax import __version__, cluster, compile_cache
+from i2z_jax import __version__, cluster, compile_cache, malloc
 from i2z_jax.errors import InputError
 
 
@@ -130,7 +130,9 @@ def _dispatch(arguments: list[str]) -> int:
 
     # Libraries log long stories on stderr beside the one line that we print.
     logging.getLogger("absl").setLevel(logging.WARNING if debug else logging.CRITICAL)
-    compile_cache.switch_on(os.environ)  # before the module brings in JAX
+    # Before the module brings in JAX.
+    compile_cache.switch_on(os.environ)
+    malloc.keep_freed(os.environ)
     module = importlib.import_module(command.module)
     options = arguments[len(name.split()) :]
     try:

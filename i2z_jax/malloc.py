@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that a program gives back stays with the process, for its next step.
+
+XLA allocates a step's buffers on a CPU with `malloc` and frees them after it. glibc
+returns what is large to the kernel at once, which clears every page of it anew in the
+next step: a third of a `paper` step's time (docs/benchmarks.md). Kept, the process is
+as large as at its peak until it ends. Accelerators have an allocator of their own.
+"""
+
+import ctypes
+from collections.abc import Mapping
+
+# <malloc.h>: parameters of mallopt.
+TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
+# By one of these the user has said how.
+CHOICES = ("MALLOC_", "GLIBC_TUNABLES")
+
+
+def keep_freed(environment: Mapping[str, str]) -> None:
+    """Before there are threads: those that exist have their own arenas already.
+
+    Nothing happens where the C library is not glibc.
+    """
+    if any(name.startswith(CHOICES) for name in environment):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
+    mallopt(MMAP_MAX, 0)  # all from the heap,
+    mallopt(ARENA_MAX, 1)  # the one that large buffers fit in,
+    mallopt(TRIM_THRESHOLD, -1)  # which never shrinks
