@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -131,6 +132,34 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
     diary.stages["first"]["seconds"], diary.stages["second"]["seconds"] = 60.0, 90.0
     totals = diary.totals(pair)
     assert (totals["minutes_total"], totals["peak_memory_mib"]) == (1.5, 100)
+    # A third one comes after the shorter.
+    diary.stages["third"] = {"seconds": 45.0, "peak_mib": 50}
+    totals = diary.totals((*pair, pair[0]._replace(name="third")))
+    assert (totals["minutes_total"], totals["peak_memory_mib"]) == (1.75, 110)
+
+
+def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypatch):
+    lock, running, seen = threading.Lock(), set(), []
+
+    def execute(command, *, log, half):
+        with lock:
+            assert half not in running  # no two on the same cores
+            running.add(half)
+            seen.append(half)
+        time.sleep(0.05)
+        with lock:
+            running.remove(half)
+        (tmp_path / command).touch()
+        return 0, 1
+
+    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_page, "demo_page", lambda *_: "")
+    names = ("a", "b", "c", "d", "e")
+    stages = tuple(Stage(name, name, name, group="g") for name in names)
+    monkeypatch.setattr(demo, "STAGES", stages)
+    demo.run(Config(tmp_path))
+    assert len(seen) == 5
+    assert set(seen) == {0, 1}
 
 
 def test_a_process_beside_another_writes_to_its_file(tmp_path):

@@ -2,7 +2,7 @@
 """`i2z demo`: the whole system on a person who does not exist, stage by stage.
 
 Each stage is an `i2z` command in a process of its own (`demo_stages.py`), printed so
-that it can be run alone. Stages that do not need each other run side by side: `tiny`
+that it can be run alone. Stages that do not need each other run two at a time: `tiny`
 networks keep one core busy, and not two. OUT/demo.json remembers what is done, so an
 interrupted demo goes on with the stages it was in, and those from where they were.
 """
@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 from typing import Any
 
@@ -74,11 +75,21 @@ def run(config: Config) -> None:
             if stage != waiting[0]:
                 title += f", beside it: see {diary.log(stage)}"
             console.err.print(f"\n{title}\n$ i2z {commands[stage]}", markup=False)
-        with ThreadPoolExecutor(len(group)) as pool:
-            ends = []
-            for stage in waiting:
-                half = int(stage != waiting[0]) if len(waiting) > 1 else None
-                ends += [pool.submit(diary.perform, stage, commands[stage], half)]
+        # Halves of the cores that are free; a stage by itself has both.
+        halves: SimpleQueue[int | None] = SimpleQueue()
+        for half in (0, 1) if len(waiting) > 1 else (None,):
+            halves.put(half)
+
+        def perform(stage: Stage, waiting=waiting, halves=halves) -> None:
+            half = halves.get()
+            log = None if stage == waiting[0] else diary.log(stage)
+            try:
+                diary.perform(stage, commands[stage], half=half, log=log)
+            finally:
+                halves.put(half)
+
+        with ThreadPoolExecutor(2) as pool:
+            ends = [pool.submit(perform, stage) for stage in waiting]
         for end in ends:
             end.result()
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
@@ -139,12 +150,14 @@ class Diary:
         """Where a stage that runs beside another one says what it has to say."""
         return self.out / "logs" / f"{stage.name.replace(' ', '_')}.log"
 
-    def perform(self, stage: Stage, command: str, half: int | None) -> None:
+    def perform(
+        self, stage: Stage, command: str, *, half: int | None, log: Path | None
+    ) -> None:
         """Run a stage; the time of attempts that were cut short counts too.
 
         Args:
-            half: of the cores that it has, where others run beside it; the first one
-                has the screen, too, and those of the second a log.
+            half: of the cores, 0 or 1, where another stage has the other; None: both.
+            log: for what it says, where another stage has the screen.
 
         Raises:
             InputError: the command failed; it has said why.
@@ -153,7 +166,6 @@ class Diary:
         record |= self.stages.get(stage.name, {})
         self._write(stage, record | {"done": False})
         start = time.monotonic()
-        log = self.log(stage) if half == 1 else None
         code, peak = execute(command, log=log, half=half)
         record["seconds"] += round(time.monotonic() - start, 1)
         record["peak_mib"] = max(record["peak_mib"], peak)
@@ -171,12 +183,16 @@ class Diary:
         return self.stages[stage.name]["seconds"]
 
     def totals(self, stages: tuple[Stage, ...]) -> dict[str, Any]:
-        """Minutes by stage and in all, and memory: the most of those side by side."""
+        """Minutes by stage and in all, and memory: the most that two can have had."""
         seconds, memory = 0.0, 0
         for group in side_by_side(stages):
             records = [self.stages[stage.name] for stage in group]
-            seconds += max(record["seconds"] for record in records)
-            memory = max(memory, sum(record["peak_mib"] for record in records))
+            # Two at a time, the next one when one ends.
+            ends = [0.0, 0.0]
+            for record in records:
+                ends[ends.index(min(ends))] += record["seconds"]
+            seconds += max(ends)
+            memory = max(memory, sum(sorted(r["peak_mib"] for r in records)[-2:]))
         return {
             "minutes": {s.name: round(self.seconds(s) / 60, 2) for s in stages},
             "minutes_total": round(seconds / 60, 2),

@@ -27,7 +27,7 @@ class Stage(NamedTuple):
         leaves: what exists in that folder when it is done.
         figures: what the summary takes from it.
         group: stages one after the other with the same one do not need each other,
-            and run side by side.
+            and run two at a time, the longest first.
     """
 
     name: str
@@ -51,6 +51,12 @@ STAGES = (
         group="render",
     ),
     Stage(
+        "video",
+        "synth video --preset tiny --out {out}/wild.mp4",
+        "wild.mp4",
+        group="render",
+    ),
+    Stage(
         "build capture",
         "data build multiview_capture --source {out}/capture --out {out}/data"
         " --crop-size 128 --texture-size 128",
@@ -64,11 +70,24 @@ STAGES = (
         group="build",
     ),
     Stage(
+        "build video",
+        "data build monocular_video --source {out}/wild.mp4 --out {out}/data"
+        " --crop-size 128",
+        "data/monocular_video/dataset.json",
+        group="build",
+    ),
+    Stage(
         "train hourglass",
         "train landmarks --preset tiny --data {out}/data --capture {out}/data"
         " --workdir {out}/landmarks",
         "landmarks/hourglass",
         (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
+        group="train",
+    ),
+    Stage(
+        "train dam",
+        "train dam --preset tiny --data {out}/data --workdir {out}/dam",
+        "dam/dam",
         group="train",
     ),
     Stage(
@@ -80,41 +99,11 @@ STAGES = (
         group="train",
     ),
     Stage(
-        "train dam",
-        "train dam --preset tiny --data {out}/data --workdir {out}/dam",
-        "dam/dam",
-        group="train",
-    ),
-    Stage(
         "train regress",
         "train regress --preset tiny --data {out}/data --dam {out}/dam/dam"
         " --vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
         " --cache 1024 --weights.texture 0 --loop.steps 300 --workdir {out}/regress",
         "regress/system",
-    ),
-    Stage(
-        "evaluate capture",
-        "evaluate capture {out}/regress/system --data {out}/data --split test"
-        " --json {out}/capture.json --pictures {out}/pictures",
-        "capture.json",
-        (
-            Figure("capture_vertex_mm", "capture.json", ("rows", 0, "vertex_mm")),
-            Figure("mean_face_vertex_mm", "capture.json", ("rows", 1, "vertex_mm")),
-            Figure("capture_pose_px_of_256", "capture.json", ("rows", 0, "pose_px")),
-        ),
-        group="look",
-    ),
-    Stage(
-        "video",
-        "synth video --preset tiny --out {out}/wild.mp4",
-        "wild.mp4",
-        group="look",
-    ),
-    Stage(
-        "build video",
-        "data build monocular_video --source {out}/wild.mp4 --out {out}/data"
-        " --crop-size 128",
-        "data/monocular_video/dataset.json",
     ),
     Stage(
         "adapt",
@@ -146,6 +135,18 @@ STAGES = (
             Figure("vertex_mm_oracle", "video.json", ("rows", 2, "vertex_mm")),
             Figure("pose_px_before", "video.json", ("rows", 0, "pose_px")),
             Figure("pose_px_after", "video.json", ("rows", 1, "pose_px")),
+        ),
+        group="show",
+    ),
+    Stage(
+        "evaluate capture",
+        "evaluate capture {out}/regress/system --data {out}/data --split test"
+        " --json {out}/capture.json --pictures {out}/pictures",
+        "capture.json",
+        (
+            Figure("capture_vertex_mm", "capture.json", ("rows", 0, "vertex_mm")),
+            Figure("mean_face_vertex_mm", "capture.json", ("rows", 1, "vertex_mm")),
+            Figure("capture_pose_px_of_256", "capture.json", ("rows", 0, "pose_px")),
         ),
         group="show",
     ),

@@ -65,7 +65,7 @@ def test_the_layer_is_flax_s(rng):
     [((64, 80), "cpu", 12), ((64, 80), "cuda", 3), ((8, 4), "cpu", 3)],
 )
 def test_only_a_cpu_writes_many_channels_its_own_way(channels, platform, convolutions):
-    """Six of 1x3 for the result, six for the image's gradient, a kernel's is a product."""
+    """Six of 1x3 for the result and for the image's gradient; else products."""
     inputs, outputs = channels
 
     def both(x, kernel):
