@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every `i2z` command that README and docs print is one that can be typed."""
+
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import tyro
+
+from i2z_jax import commands
+
+ROOT = Path(__file__).parent.parent
+# A line of a code block, with those it is continued on; or a line of text that begins
+# with a command.
+COMMAND = re.compile(r"^(?:i2z |    i2z |`i2z )[^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE)
+
+
+def documented() -> list[tuple[str, str]]:
+    found = []
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for match in COMMAND.findall(page.read_text()):
+            line = match.replace("\\\n", " ").strip().strip("`")
+            words = shlex.split(line, comments=True)[1:]
+            name = commands._command_name(words)
+            # Not those that are shortened, that stand for any command, or only name one.
+            if name and "..." not in words and "[" not in line and words != name.split():
+                found.append((page.name, shlex.join(words)))
+    return found
+
+
+def test_they_are_found():
+    assert len(documented()) > 25
+    assert {page for page, _ in documented()} >= {"README.md", "track.md", "scale.md"}
+
+
+@pytest.mark.parametrize(("page", "command"), documented())
+def test_it_is_a_command_with_options_it_has(page, command):
+    words = shlex.split(command)
+    name = commands._command_name(words)
+    module = importlib.import_module(commands.COMMANDS[name].module)
+    given = words[len(name.split()) :]
+    if given == ["--help"]:
+        return
+    defaults = getattr(module, "defaults", None)
+    tyro.cli(module.Config, args=given, default=defaults and defaults(given))
