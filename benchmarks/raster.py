@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.device import Rates
 from benchmarks.measure import Row, program, race
 from benchmarks.suite import Options
-from i2z_jax.geometry.raster import rasterize
+from i2z_jax.geometry.raster import depth_buffer, rasterize
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.objectives.adapt import unwrap_frames
@@ -23,13 +23,18 @@ BATCH = 8
 
 
 def rasterise(options: Options, rates: Rates) -> Iterator[Row]:
-    """A batch of crops, and one photo rendered."""
+    """A batch of crops, depth alone and all of it, and one photo rendered."""
     vertices, topology = _globe(76, 76)
     faces = jnp.asarray(topology.faces)
     crops = jnp.stack([_centred(vertices, 100, 256, 256)] * BATCH)
-    draw = jax.vmap(partial(rasterize, height=256, width=256), (0, None))
+    contenders = {
+        name: program(
+            jax.vmap(partial(each, height=256, width=256), (0, None)), crops, faces
+        )
+        for name, each in {"i2z_jax": rasterize, "depth alone": depth_buffer}.items()
+    }
     yield from race(
-        "rasterise", "256 x 256", {"i2z_jax": program(draw, crops, faces)},
+        "rasterise", "256 x 256", contenders,
         rounds=options.rounds, rates=rates, items=BATCH,
     )  # fmt: skip
 

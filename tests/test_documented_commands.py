@@ -14,7 +14,9 @@ from i2z_jax import commands
 ROOT = Path(__file__).parent.parent
 # A line of a code block, with those it is continued on; or a line of text that begins
 # with a command.
-COMMAND = re.compile(r"^(?:i2z |    i2z |`i2z )[^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE)
+COMMAND = re.compile(
+    r"^(?:i2z |    i2z |`i2z )[^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE
+)
 
 
 def documented() -> list[tuple[str, str]]:
@@ -24,8 +26,9 @@ def documented() -> list[tuple[str, str]]:
             line = match.replace("\\\n", " ").strip().strip("`")
             words = shlex.split(line, comments=True)[1:]
             name = commands._command_name(words)
-            # Not those that are shortened, that stand for any command, or only name one.
-            if name and "..." not in words and "[" not in line and words != name.split():
+            # Not those that are shortened, stand for any command, or only name one.
+            shortened = "..." in words or "[" in line
+            if name and not shortened and words != name.split():
                 found.append((page.name, shlex.join(words)))
     return found
 

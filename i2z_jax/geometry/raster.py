@@ -83,14 +83,10 @@ def rasterize(
         ValueError: faces x pixels is too large to be numbered (2^36; 25,000 triangles
             at 1334 x 2048).
     """
-    if len(faces) * -(-height // BLOCK) * -(-width // BLOCK) >= 2**32:
-        raise ValueError(
-            f"{len(faces)} triangles at {width} x {height} pixels are too many; "
-            "render in bands, or with fewer triangles"
-        )
     faces = jnp.asarray(faces)
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
-    triangle = _nearest_triangle(points, faces, height, width, near)
+    triangle = _draw(points, faces, height, width, near).triangle
+    triangle = jnp.where(triangle == len(faces), -1, triangle)
     barycentric = screen_barycentric(points, faces, triangle)
     corner_depth = corner_values(points[:, 2:], faces, triangle)[..., 0]
     if near is None:
@@ -98,6 +94,29 @@ def rasterize(
     else:
         depth = 1 / jnp.sum(barycentric / corner_depth, axis=-1)
     return Raster(triangle, barycentric, jnp.where(triangle < 0, jnp.inf, depth))
+
+
+@jax.named_scope("depth_buffer")
+def depth_buffer(
+    points: Float[Array, "n 3"],
+    faces: Int[ArrayLike, "f 3"],
+    height: int,
+    width: int,
+    *,
+    near: float | None = None,
+) -> Float[Array, "h w"]:
+    """`rasterize(...).depth` to rounding, for those who need no more: half its time.
+
+    Args and Raises as there; inf on background.
+    """
+    points = jax.lax.stop_gradient(points.astype(jnp.float32))
+    nearest = _draw(
+        points, jnp.asarray(faces), height, width, near, with_triangle=False
+    ).nearest
+    depth = _from_sortable(nearest)
+    if near is not None:
+        depth = -1 / depth
+    return jnp.where(nearest == FARTHEST, jnp.inf, depth)
 
 
 def screen_barycentric(
@@ -164,14 +183,26 @@ def corner_values(
 
 
 class _Work(NamedTuple):
-    """State of the loop: the next block and the frame so far, flattened."""
+    """State of the loop: the next block and the frame so far."""
 
     block: Int[Array, ""]
-    nearest: Int[Array, "hw"]
-    triangle: Int[Array, "hw"]
+    # Order of depth, FARTHEST on background.
+    nearest: Int[Array, "*hw"]
+    # The number of triangles on background; None if nobody asks.
+    triangle: Int[Array, "*hw"] | None
 
 
-def _nearest_triangle(points, faces, height, width, near):
+def _draw(points, faces, height, width, near, *, with_triangle=True) -> _Work:
+    """All triangles into an empty frame.
+
+    Raises:
+        ValueError: too many triangles and pixels.
+    """
+    if len(faces) * -(-height // BLOCK) * -(-width // BLOCK) >= 2**32:
+        raise ValueError(
+            f"{len(faces)} triangles at {width} x {height} pixels are too many; "
+            "render in bands, or with fewer triangles"
+        )
     corners = points[faces]
     first, last = _pixel_bounds(corners, height, width, near)
     blocks = jnp.maximum((last - first) // BLOCK + 1, 0).astype(jnp.uint32)
@@ -205,6 +236,8 @@ def _nearest_triangle(points, faces, height, width, near):
         pixel = jnp.where(inside, row * width + column, height * width).ravel()
         key, face = key.ravel(), jnp.tile(face, BLOCK**2)
         nearest = work.nearest.at[pixel].min(key, mode="drop")
+        if work.triangle is None:
+            return _Work(work.block + chunk, nearest, None)
         triangle = jnp.where(nearest < work.nearest, len(faces), work.triangle)
         ahead = key == nearest.at[pixel].get(mode="fill", fill_value=0)
         triangle = triangle.at[jnp.where(ahead, pixel, height * width)].min(
@@ -218,11 +251,10 @@ def _nearest_triangle(points, faces, height, width, near):
         _Work(
             jnp.uint32(0),
             jnp.full(height * width, FARTHEST, jnp.int32),
-            jnp.full(height * width, len(faces), jnp.int32),
+            jnp.full(height * width, len(faces), jnp.int32) if with_triangle else None,
         ),
     )
-    found = work.triangle.reshape(height, width)
-    return jnp.where(found == len(faces), -1, found)
+    return jax.tree.map(lambda x: x.reshape(height, width) if x.ndim else x, work)
 
 
 def _pixel_bounds(corners, height, width, near):
@@ -298,3 +330,9 @@ def _sortable(depth):
     """Int32 in the order of float32: integer minima are native everywhere."""
     bits = jax.lax.bitcast_convert_type(depth, jnp.int32)
     return jnp.where(bits < 0, bits ^ FARTHEST, bits)
+
+
+def _from_sortable(key):
+    """The float32 that `_sortable` made this of: it is its own inverse on the bits."""
+    bits = jnp.where(key < 0, key ^ FARTHEST, key)
+    return jax.lax.bitcast_convert_type(bits, jnp.float32)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import project_weak, view_direction
 from i2z_jax.geometry.mesh import face_normals
-from i2z_jax.geometry.raster import interpolate, rasterize
+from i2z_jax.geometry.raster import depth_buffer, interpolate
 from i2z_jax.geometry.sampling import sample_bilinear
 from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.types import Array, ArrayLike, Float, Int
@@ -102,7 +102,7 @@ def unwrap_points(
 def _visible(points, texels, faces, triangle, size, tolerance, near):
     """Inside the picture, and not behind the z-buffer of the nearest pixel."""
     height, width = size
-    depth = rasterize(points, faces, height, width, near=near).depth
+    depth = depth_buffer(points, faces, height, width, near=near)
     x, y = texels[..., 0], texels[..., 1]
     # All four pixels that bilinear sampling reads must exist.
     inside = (x >= 0.5) & (x <= width - 0.5) & (y >= 0.5) & (y <= height - 0.5)

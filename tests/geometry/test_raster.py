@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.geometry.raster import (
+    depth_buffer,
     interpolate,
     perspective_barycentric,
     rasterize,
@@ -16,7 +17,10 @@ from i2z_jax.geometry.raster import (
 )
 from tests.geometry.shapes import plane, sphere
 
-draw = jax.jit(rasterize, static_argnums=(2, 3), static_argnames=("near",))
+draw, draw_depth = (
+    jax.jit(each, static_argnums=(2, 3), static_argnames=("near",))
+    for each in (rasterize, depth_buffer)
+)
 
 
 def brute_force(points, faces, height, width, near=None):
@@ -72,6 +76,13 @@ def agree(points, faces, height, width, near=None):
         np.asarray(raster.depth)[same], depth[same], rtol=1e-4, atol=1e-3
     )
     assert np.isinf(np.asarray(raster.depth)[triangle < 0]).all()
+    alone = draw_depth(
+        jnp.asarray(points, jnp.float32), jnp.asarray(faces), height, width, near=near
+    )
+    np.testing.assert_allclose(
+        np.asarray(alone)[same], depth[same], rtol=1e-4, atol=1e-3
+    )
+    np.testing.assert_array_equal(np.isinf(alone), triangle < 0)
     return raster, found
 
 
