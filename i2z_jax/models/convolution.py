@@ -64,27 +64,29 @@ def _forward(x, kernel):
 def _backward(saved, gradient):
     x, kernel = saved
     size, _, inputs, outputs = kernel.shape
-    if size == 3:
-        of_x = convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-    else:
-        (of_x,) = jax.vjp(lambda x: _as_written(x, kernel), x)[1](gradient)
-
-    def as_xla_writes_it(x, gradient):
-        of_kernel = jax.vjp(lambda kernel: _as_written(x, kernel), kernel)[1]
-        return of_kernel(gradient)[0]
-
-    def as_product(x, gradient):
-        return _kernel_gradient(x, gradient, kernel.shape)
-
-    on_cpu = as_xla_writes_it
+    on_cpu = _gradients_as_written
     if _suits_winograd(kernel):
-        on_cpu = winograd.kernel_gradient
+        on_cpu = _gradients_by_winograd
     elif size == 2 or inputs * outputs >= MANY:
-        on_cpu = as_product
-    of_kernel = lax.platform_dependent(
-        x, gradient, cpu=on_cpu, default=as_xla_writes_it
+        on_cpu = _gradients_with_product
+    return lax.platform_dependent(
+        x, kernel, gradient, cpu=on_cpu, default=_gradients_as_written
     )
-    return of_x, of_kernel.astype(kernel.dtype)
+
+
+def _gradients_as_written(x, kernel, gradient):
+    return jax.vjp(_as_written, x, kernel)[1](gradient)
+
+
+def _gradients_by_winograd(x, kernel, gradient):
+    # The transpose of a convolution is one with the kernel turned about.
+    of_x = winograd.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    return of_x, winograd.kernel_gradient(x, gradient)
+
+
+def _gradients_with_product(x, kernel, gradient):
+    of_x, _ = _gradients_as_written(x, kernel, gradient)
+    return of_x, _kernel_gradient(x, gradient, kernel.shape).astype(kernel.dtype)
 
 
 convolve.defvjp(_forward, _backward)

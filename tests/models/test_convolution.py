@@ -21,7 +21,7 @@ CASES = {
     "2x2, more outputs": (2, 3, 5),
 }
 # No multiple of a tile's four rows, and one that is.
-HEIGHTS = (1, 8, 9, 10, 11)
+HEIGHTS = (1, 8, 11)
 
 
 def nchw(x) -> torch.Tensor:
