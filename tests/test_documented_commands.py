@@ -28,7 +28,8 @@ def documented() -> list[tuple[str, str]]:
             name = commands._command_name(words)
             # Not those that are shortened, stand for any command, or only name one.
             shortened = "..." in words or "[" in line
-            if name and not shortened and words != name.split():
+            named = match.startswith("`") and " -" not in line
+            if name and not shortened and not named:
                 found.append((page.name, shlex.join(words)))
     return found
 
