@@ -86,6 +86,7 @@ def rasterize(
     faces = jnp.asarray(faces)
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
     triangle = _draw(points, faces, height, width, near).triangle
+    assert triangle is not None
     triangle = jnp.where(triangle == len(faces), -1, triangle)
     barycentric = screen_barycentric(points, faces, triangle)
     corner_depth = corner_values(points[:, 2:], faces, triangle)[..., 0]
