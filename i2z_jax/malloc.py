@@ -4,16 +4,20 @@
 XLA allocates a step's buffers on a CPU with `malloc` and frees them after it. glibc
 returns what is large to the kernel at once, which clears every page of it anew in the
 next step: a third of a `paper` step's time (docs/benchmarks.md). Kept, the process is
-as large as at its peak until it ends. Accelerators have an allocator of their own.
+as large as at its peak until it ends. Accelerators have an allocator of their own, and
+many threads that make batches beside it: there nothing is changed.
 """
 
 import ctypes
 from collections.abc import Mapping
+from importlib.util import find_spec
 
 # <malloc.h>: parameters of mallopt.
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
 # By one of these the user has said how.
 CHOICES = ("MALLOC_", "GLIBC_TUNABLES")
+# What brings JAX an accelerator.
+PLUGINS = ("jax_plugins", "libtpu")
 
 
 def keep_freed(environment: Mapping[str, str]) -> None:
@@ -22,6 +26,9 @@ def keep_freed(environment: Mapping[str, str]) -> None:
     Nothing happens where the C library is not glibc.
     """
     if any(name.startswith(CHOICES) for name in environment):
+        return
+    on_cpu = environment.get("JAX_PLATFORMS") == "cpu"
+    if not on_cpu and any(find_spec(name) for name in PLUGINS):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

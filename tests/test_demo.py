@@ -9,20 +9,22 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import tyro
 
-from i2z_jax import commands
 from i2z_jax.commands import demo
 from i2z_jax.commands.demo import Config
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
 from i2z_jax.report import demo_page
+from tests.command_line import parse
 
 TWO = (
     Stage("first", "one --out {out}/a", "a"),
     Stage("second", "two {out}/a --json {out}/b.json", "b.json",
           (Figure("error_mm", "b.json", ("rows", 1, "mm")),)),
 )  # fmt: skip
+
+
+FIVE = tuple(Stage(name, name, name, group="g") for name in "abcde")
 
 
 @pytest.fixture
@@ -154,12 +156,25 @@ def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypat
 
     monkeypatch.setattr(demo, "execute", execute)
     monkeypatch.setattr(demo_page, "demo_page", lambda *_: "")
-    names = ("a", "b", "c", "d", "e")
-    stages = tuple(Stage(name, name, name, group="g") for name in names)
-    monkeypatch.setattr(demo, "STAGES", stages)
+    monkeypatch.setattr(demo, "STAGES", FIVE)
     demo.run(Config(tmp_path))
     assert len(seen) == 5
     assert set(seen) == {0, 1}
+
+
+def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
+    together, begun = threading.Barrier(2, timeout=60), []
+
+    def execute(command, *, log, half):
+        begun.append(command)
+        together.wait()  # both fail with the other three still waiting
+        return 130, 1
+
+    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo, "STAGES", FIVE)
+    with pytest.raises(InputError, match="did not finish"):
+        demo.run(Config(tmp_path))
+    assert sorted(begun) == ["a", "b"]
 
 
 def test_a_process_beside_another_writes_to_its_file(tmp_path):
@@ -209,13 +224,7 @@ def test_a_folder_of_something_else_or_of_other_commands_is_refused(
 
 @pytest.mark.parametrize("stage", [*STAGES, *ABLATION], ids=lambda s: s.name)
 def test_every_stage_is_a_command_with_options_it_has(stage):
-    words = shlex.split(stage.command.format(out="demo_out"))
-    name = commands._command_name(words)
-    assert name is not None
-    module = commands.importlib.import_module(commands.COMMANDS[name].module)
-    given = words[len(name.split()) :]
-    defaults = getattr(module, "defaults", None)
-    tyro.cli(module.Config, args=given, default=defaults and defaults(given))
+    parse(shlex.split(stage.command.format(out="demo_out")))
 
 
 def test_stages_have_names_of_their_own():

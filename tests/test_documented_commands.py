@@ -1,22 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every `i2z` command that README and docs print is one that can be typed."""
 
-import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
-import tyro
 
 from i2z_jax import commands
+from tests.command_line import parse
 
 ROOT = Path(__file__).parent.parent
 # A line of a code block, with those it is continued on; or a line of text that begins
 # with a command.
-COMMAND = re.compile(
-    r"^(?:i2z |    i2z |`i2z )[^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE
-)
+COMMAND = re.compile(r"^(?: {4})?i2z [^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE)
 
 
 def documented() -> list[tuple[str, str]]:
@@ -41,11 +38,4 @@ def test_they_are_found():
 
 @pytest.mark.parametrize(("page", "command"), documented())
 def test_it_is_a_command_with_options_it_has(page, command):
-    words = shlex.split(command)
-    name = commands._command_name(words)
-    module = importlib.import_module(commands.COMMANDS[name].module)
-    given = words[len(name.split()) :]
-    if given == ["--help"]:
-        return
-    defaults = getattr(module, "defaults", None)
-    tyro.cli(module.Config, args=given, default=defaults and defaults(given))
+    parse(shlex.split(command))

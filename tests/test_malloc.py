@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,19 @@ def test_a_step_gets_the_memory_of_the_one_before():
     assert cleared() < 3 * PAGES
     # What the user set is left alone, and glibc by itself clears all ten.
     assert cleared(MALLOC_MMAP_THRESHOLD_="131072") > 5 * PAGES
+
+
+@pytest.mark.parametrize(
+    ("environment", "plugin", "calls"),
+    [({}, False, 3), ({}, True, 0), ({"JAX_PLATFORMS": "cpu"}, True, 3)],
+)
+def test_only_on_cpus(environment, plugin, calls, monkeypatch):
+    said = []
+    libc = SimpleNamespace(mallopt=lambda *parameter: said.append(parameter))
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: libc)
+    monkeypatch.setattr(malloc, "find_spec", lambda name: plugin or None)
+    malloc.keep_freed(environment)
+    assert len(said) == calls
 
 
 def test_without_glibc_nothing_happens(monkeypatch):

@@ -85,13 +85,18 @@ def run(config: Config) -> None:
             log = None if stage == waiting[0] else diary.log(stage)
             try:
                 diary.perform(stage, commands[stage], half=half, log=log)
+            except BaseException:
+                # Nor begin what waits: Ctrl-C reaches only those that run.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
             finally:
                 halves.put(half)
 
         with ThreadPoolExecutor(2) as pool:
             ends = [pool.submit(perform, stage) for stage in waiting]
         for end in ends:
-            end.result()
+            if not end.cancelled():
+                end.result()
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
     summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
     summary |= derived(summary) | diary.totals(stages)

@@ -15,7 +15,7 @@ from flax import nnx
 from jax import lax
 
 from i2z_jax.models import winograd
-from i2z_jax.models.winograd import NHWC
+from i2z_jax.models.winograd import NHWC, product
 from i2z_jax.types import Array, Float
 
 # Products a pixel and tap, inputs times outputs, from which sums and shifts pay.
@@ -101,10 +101,10 @@ def _kernel_gradient(
     size, _, inputs, outputs = shape
     taps = [(r, c) for r in range(size) for c in range(size)]
     if outputs > inputs:
-        return _product(_shifted(x, taps, 1, gradient), gradient).reshape(shape)
+        return product(_shifted(x, taps, 1, gradient), gradient).reshape(shape)
     # Output p meets input p + tap - 1 by a tap: input q meets output q + 1 - tap.
-    product = _product(x, _shifted(gradient, taps[::-1], size - 2, x))
-    return product.reshape(inputs, size, size, outputs).transpose(1, 2, 0, 3)
+    found = product(x, _shifted(gradient, taps[::-1], size - 2, x))
+    return found.reshape(inputs, size, size, outputs).transpose(1, 2, 0, 3)
 
 
 def _shifted(x, taps, padding: int, like) -> Float[Array, "b h w k"]:
@@ -113,11 +113,3 @@ def _shifted(x, taps, padding: int, like) -> Float[Array, "b h w k"]:
     x = jnp.pad(x, ((0, 0), around, around, (0, 0)))
     height, width = like.shape[1:3]
     return jnp.concatenate([x[:, r : r + height, c : c + width] for r, c in taps], -1)
-
-
-def _product(a, b) -> Float[Array, "i o"]:
-    """Summed over images and pixels."""
-    a, b = (m.reshape(-1, m.shape[-1]) for m in (a, b))
-    return lax.dot_general(
-        a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
-    )

@@ -10,10 +10,9 @@ of the result need six of the image. These are the values of a polynomial's prod
 
 where `*` is what is left of the convolution, 1x3 along a row: 6 of them in place of
 the 12 that four rows and three taps are. What turns rows to points and back are a few
-sums, and whole rows of pixels and channels at a time, which is why it is rows and not
-columns or both (both save more, and lose it again in sums and memory). Values differ
-from the plain convolution's by about 5e-6 of the largest in float32; in bfloat16 the
-sums would lose too much.
+sums of whole rows of pixels and channels, which was faster than along columns or both
+(docs/benchmarks.md). Values differ from the plain convolution's by about 5e-6 of the
+largest in float32.
 
 Whether it pays is a matter of channels (`convolution.py`).
 """
@@ -119,10 +118,10 @@ def _row_kernel_gradient(
     """Of a 1x3 convolution, as one product; the one with fewer channels is shifted."""
     inputs, outputs = x.shape[-1], gradient.shape[-1]
     if outputs > inputs:
-        return _product(_shifted(x), gradient).reshape(3, inputs, outputs)
+        return product(_shifted(x), gradient).reshape(3, inputs, outputs)
     # Pixel p meets output p + 1 - tap.
-    product = _product(x, _shifted(gradient)).reshape(inputs, 3, outputs)
-    return product.transpose(1, 0, 2)[::-1]
+    found = product(x, _shifted(gradient)).reshape(inputs, 3, outputs)
+    return found.transpose(1, 0, 2)[::-1]
 
 
 def _shifted(x: Float[Array, "b t w c"]) -> Float[Array, "b t w c3"]:
@@ -132,7 +131,11 @@ def _shifted(x: Float[Array, "b t w c"]) -> Float[Array, "b t w c3"]:
     return jnp.concatenate([x[:, :, tap : tap + width] for tap in range(3)], -1)
 
 
-def _product(a: Array, b: Array) -> Float[Array, "i o"]:
-    """Summed over images, rows and pixels."""
+def product(
+    a: Float[Array, "b h w i"], b: Float[Array, "b h w o"]
+) -> Float[Array, "i o"]:
+    """Of channels with channels, summed over images, rows and pixels in float32."""
     a, b = (m.reshape(-1, m.shape[-1]) for m in (a, b))
-    return lax.dot_general(a, b, (((0,), (0,)), ((), ())))
+    return lax.dot_general(
+        a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+    )
