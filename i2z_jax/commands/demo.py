@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from rich.table import Table
@@ -80,14 +80,19 @@ def run(config: Config) -> None:
         for half in (0, 1) if len(waiting) > 1 else (None,):
             halves.put(half)
 
-        def perform(stage: Stage, waiting=waiting, halves=halves) -> None:
+        failed = Event()
+
+        def perform(
+            stage: Stage, waiting=waiting, halves=halves, failed=failed
+        ) -> None:
             half = halves.get()
             log = None if stage == waiting[0] else diary.log(stage)
             try:
-                diary.perform(stage, commands[stage], half=half, log=log)
+                # Ctrl-C ends those that run; the others are not to begin then.
+                if not failed.is_set():
+                    diary.perform(stage, commands[stage], half=half, log=log)
             except BaseException:
-                # Nor begin what waits: Ctrl-C reaches only those that run.
-                pool.shutdown(wait=False, cancel_futures=True)
+                failed.set()
                 raise
             finally:
                 halves.put(half)
@@ -95,8 +100,7 @@ def run(config: Config) -> None:
         with ThreadPoolExecutor(2) as pool:
             ends = [pool.submit(perform, stage) for stage in waiting]
         for end in ends:
-            if not end.cancelled():
-                end.result()
+            end.result()
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
     summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
     summary |= derived(summary) | diary.totals(stages)
