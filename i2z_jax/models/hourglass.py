@@ -191,9 +191,7 @@ class Hourglass(nnx.Module):
         """
         x = nnx.relu(self.bn1(self.conv1(image)))
         x = self.halve(self.conv2(x))
-        # From here on the sum that every block adds to is float32: rounded to bfloat16
-        # at each of its many additions, its error would grow with the stacks.
-        x = self.conv4(self.conv3(x)).astype(jnp.float32)
+        x = self.conv4(self.conv3(x))
         outputs = []
         for stack in self.stacks:
             heatmaps, x = stack(x)

@@ -7,6 +7,7 @@ face is drawn in the crop's frame, at a size of its own, and laid onto the pictu
 """
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -22,7 +23,7 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.system import System
 from i2z_jax.track.result import Status, Track, image_from_unit
 from i2z_jax.track.timing import COMPILE, Stopwatch
-from i2z_jax.types import Array, Bool, Float, NDArray, UInt8
+from i2z_jax.types import Array, Float, NDArray, UInt8
 
 # A panel is at most this high, px.
 PANEL_HEIGHT = 720
@@ -37,7 +38,9 @@ GRID = 40
 LINE_STRENGTH = 0.55
 
 BACKGROUND = 28
-LINE = np.array([245.0, 245.0, 245.0], np.float32)
+LINE = 245
+# What is left of the background where a face covers 0 to 255 of a pixel.
+UNCOVERED = np.round(BACKGROUND * np.linspace(1, 0, 256)).astype(np.uint8)
 SEEN = (64, 224, 255)
 POSED = (255, 96, 64)
 _LABELS = {
@@ -50,11 +53,15 @@ _LABELS = {
 
 
 class Window(NamedTuple):
-    """Faces drawn in square windows around their crops."""
+    """Faces drawn in square windows around their crops.
 
-    image: Float[Array, "b s s 3"]
-    mask: Bool[Array, "b s s"]
-    lines: Bool[Array, "b s s"]
+    Attributes:
+        face: colours, 0 where there is no face, and 255 where there is one.
+        lines: 255 on the grid.
+    """
+
+    face: UInt8[Array, "b s s 4"]
+    lines: UInt8[Array, "b s s"]
 
 
 class Overlay:
@@ -108,11 +115,9 @@ class Overlay:
     ) -> Iterator[UInt8[NDArray, "h2 w2 3"]]:
         rows = np.array([row for row, _ in items])
         window = [np.asarray(part) for part in self._draw(self.track[rows])]
-        with self.clock.stage("overlay", len(items)):
-            panels = [
-                self._panels(row, picture, *(part[i] for part in window))
-                for i, (row, picture) in enumerate(items)
-            ]
+        # OpenCV lets go of Python's lock.
+        with self.clock.stage("overlay", len(items)), ThreadPoolExecutor() as pool:
+            panels = list(pool.map(self._panels, *zip(*items, strict=True), *window))
         yield from panels
 
     def _draw(self, part: Track) -> Window:
@@ -136,32 +141,26 @@ class Overlay:
         self,
         row: int,
         picture: UInt8[NDArray, "h w 3"] | None,
-        image: Float[NDArray, "s s 3"],
-        mask: Bool[NDArray, "s s"],
-        lines: Bool[NDArray, "s s"],
+        face: UInt8[NDArray, "s s 4"],
+        lines: UInt8[NDArray, "s s"],
     ) -> UInt8[NDArray, "h2 w2 3"]:
         width, height = self.size
         one = self.track[np.array([row])]
-        if picture is None:
-            left = np.full((height, width, 3), BACKGROUND, np.uint8)
-        else:
-            left = np.asarray(
-                cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
-            )
-        right = np.full((height, width, 3), BACKGROUND, np.uint8)
-        status = Status(int(one.status[0]))
+        both = np.full((height, 2 * width, 3), BACKGROUND, np.uint8)
+        left, right = both[:, :width], both[:, width:]
+        if picture is not None:
+            left[:] = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
         if one.usable[0]:
-            to_panel = self._panel_from_window(one)
-            drawn = np.concatenate([image, mask[..., None], lines[..., None]], axis=-1)
-            laid = _warp(drawn.astype(np.float32), to_panel, self.size)
-            cover = laid[..., 3:4]
-            right = _blend(right, laid[..., :3] * 255, cover, premultiplied=True)
-            left = _blend(left, LINE, LINE_STRENGTH * laid[..., 4:5])
+            rows, columns, to_part = self._covered(self._panel_from_window(one))
+            if right[rows, columns].size:
+                _lay_face(face, to_part, right[rows, columns])
+                _lay_lines(lines, to_part, left[rows, columns])
             self._dots(left, one.landmarks[0], SEEN)
             if self.mesh_landmarks is not None:
                 self._dots(left, self.mesh_landmarks[row], POSED)
+        status = Status(int(one.status[0]))
         _write(left, f"{one.time_s[0]:.2f} s  {_LABELS[status]}")
-        return np.concatenate([left, right], axis=1)
+        return both
 
     def _panel_from_window(self, one: Track) -> Float[NDArray, "2 3"]:
         image_from_crop = image_from_unit(one.crop_from_image, one.crop_size)[0]
@@ -169,6 +168,23 @@ class Overlay:
         unit_from_window = np.array([[side, 0.0, -MARGIN], [0.0, side, -MARGIN]])
         placed = compose(image_from_crop, unit_from_window)
         return np.asarray(compose(self.panel_from_image, np.asarray(placed)))
+
+    def _covered(
+        self, panel_from_window: Float[NDArray, "2 3"]
+    ) -> tuple[slice, slice, Float[NDArray, "2 3"]]:
+        """Rows and columns of the panel that the window reaches, and its place in them.
+
+        Drawing costs what the face covers, not what the picture does.
+        """
+        side = float(self.window)
+        corners = np.array([[0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]])
+        reach = corners @ panel_from_window.T
+        low = np.clip(np.floor(reach.min(0)).astype(int) - 1, 0, self.size)
+        high = np.clip(np.ceil(reach.max(0)).astype(int) + 1, low, self.size)
+        columns, rows = (slice(a, b) for a, b in zip(low, high, strict=True))
+        to_part = panel_from_window.copy()
+        to_part[:, 2] -= low
+        return rows, columns, to_part
 
     def _dots(
         self,
@@ -211,7 +227,10 @@ def draw(
     cell = jnp.where(mask[..., None], jnp.floor(image[..., 3:] * GRID), -1)
     right = jnp.any(cell != jnp.roll(cell, -1, axis=2), axis=-1)
     below = jnp.any(cell != jnp.roll(cell, -1, axis=1), axis=-1)
-    return Window(image[..., :3], mask, mask & (right | below))
+    opaque = mask[..., None].astype(jnp.float32)
+    face = jnp.round(255 * jnp.concatenate([image[..., :3] * opaque, opaque], -1))
+    lines = jnp.where(mask & (right | below), 255, 0)
+    return Window(face.astype(jnp.uint8), lines.astype(jnp.uint8))
 
 
 def _window_side(track: Track, zoom: float) -> int:
@@ -224,41 +243,40 @@ def _window_side(track: Track, zoom: float) -> int:
     return int(np.clip(steps * WINDOW_STEP, WINDOW_STEP, LARGEST_WINDOW))
 
 
-def _warp(
-    image: Float[NDArray, "s s c"],
+def _lay_face(
+    face: UInt8[NDArray, "s s 4"],
     panel_from_window: Float[NDArray, "2 3"],
-    size: tuple[int, int],
-) -> Float[NDArray, "h w c"]:
-    """A window laid into an empty panel; pixel centres at +0.5."""
+    panel: UInt8[NDArray, "h w 3"],
+) -> None:
+    """A face onto an empty panel; its colours fade with its cover at the rim."""
+    laid = _warp(face, panel_from_window, panel)
+    around = cv2.LUT(laid[..., 3], UNCOVERED)
+    panel[:] = cv2.add(laid[..., :3], cv2.cvtColor(around, cv2.COLOR_GRAY2RGB))
+
+
+def _lay_lines(
+    lines: UInt8[NDArray, "s s"],
+    panel_from_window: Float[NDArray, "2 3"],
+    panel: UInt8[NDArray, "h w 3"],
+) -> None:
+    """A grid over a picture."""
+    weight = _warp(lines, panel_from_window, panel) * np.float32(LINE_STRENGTH / 255)
+    line = np.full_like(panel, LINE)
+    panel[:] = cv2.blendLinear(np.ascontiguousarray(panel), line, 1 - weight, weight)
+
+
+def _warp(
+    image: UInt8[NDArray, "s s *c"],
+    panel_from_window: Float[NDArray, "2 3"],
+    panel: UInt8[NDArray, "h w 3"],
+) -> UInt8[NDArray, "h w *c"]:
+    """A window as it lies in a panel; pixel centres at +0.5."""
     half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
+    back = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]])
     inverse = compose(np.asarray(invert(panel_from_window)), half)
-    inverse = compose(
-        np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]]), np.asarray(inverse)
-    )
-    # OpenCV warps four channels at a time.
-    parts = [
-        cv2.warpAffine(
-            np.ascontiguousarray(some),
-            np.asarray(inverse),
-            size,
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        )
-        for some in (image[..., :4], image[..., 4:])
-    ]
-    return np.concatenate(
-        [parts[0], parts[1].reshape(*parts[0].shape[:2], -1)], axis=-1
-    )
-
-
-def _blend(
-    below: UInt8[NDArray, "h w 3"],
-    above: Float[NDArray, "*s 3"],
-    cover: Float[NDArray, "h w 1"],
-    *,
-    premultiplied: bool = False,
-) -> UInt8[NDArray, "h w 3"]:
-    top = above if premultiplied else above * cover
-    return np.clip(below * (1 - cover) + top, 0, 255).astype(np.uint8)
+    inverse = np.asarray(compose(back, np.asarray(inverse)))
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(image, inverse, panel.shape[1::-1], flags=how))
 
 
 def _write(panel: UInt8[NDArray, "h w 3"], text: str) -> None:

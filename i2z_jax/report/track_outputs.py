@@ -158,7 +158,7 @@ def _write_overlay(
     with write_aside(out / "overlay.mp4", overwrite=True) as aside:
         before = sum(clock.seconds.values())
         with clock.stage("encode"):
-            count = write_video(aside, drawn())
+            count = write_video(aside, drawn(), preset="veryfast")
         # Encoding drives the stages before it: their time is not its own.
         inside = sum(clock.seconds.values()) - before - clock.seconds["encode"]
         clock.add("encode", -inside, count)
