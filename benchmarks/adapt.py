@@ -8,7 +8,6 @@ as the first of a pair, with as many lab views.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ from flax import nnx
 
 from benchmarks import profile
 from benchmarks.device import Rates
-from benchmarks.measure import Contender, Row, compiled, program, race, row
+from benchmarks.measure import Row, program, race, row, training
 from benchmarks.networks import random_batch, random_system
 from benchmarks.suite import Options
 from i2z_jax.data.landmarks68 import PARTS
@@ -32,7 +31,6 @@ from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.run import create_state
-from i2z_jax.train.step import train_step
 
 EPOCHS = 10
 CACHED, UNCACHED = "features cached", "streams in the step"
@@ -71,10 +69,17 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         seen = {"weights of net": weights}
         seen["images"] = jnp.concatenate([images, images[:pairs]])
         contenders = {
-            CACHED: _step(stage, stage.frozen, stage.objective, optimizer, batch, mesh),
-            UNCACHED: _step(
-                stage, stage.frozen | seen, uncached, optimizer, batch, mesh
-            ),
+            name: training(
+                objective,
+                create_state(stage, optimizer, mesh),
+                frozen,
+                batch,
+                optimizer,
+            )
+            for name, objective, frozen in (
+                (CACHED, stage.objective, stage.frozen),
+                (UNCACHED, uncached, stage.frozen | seen),
+            )
         }
         case = options.case(pairs)
         found = list(
@@ -93,23 +98,6 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         if options.profile:
             profile.show(case, contenders | streams)
         yield from _clip(found, alone, options, pairs, rates)
-
-
-def _step(stage, frozen, objective, optimizer, batch, mesh) -> Contender:
-    states = [create_state(stage, optimizer, mesh)]
-    step, seconds, cost = compiled(
-        partial(train_step, objective=objective, optimizer=optimizer, seed=0),
-        states[0],
-        frozen,
-        batch,
-        donate_argnums=0,
-    )
-
-    def call():
-        states[0], metrics = step(states[0], frozen, batch)
-        return metrics
-
-    return Contender(call, seconds, cost, step)
 
 
 def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]:

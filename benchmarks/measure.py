@@ -10,6 +10,7 @@ these operations can beat, the floor.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ import numpy as np
 
 from benchmarks.device import Rates
 from benchmarks.flops import flops
+from i2z_jax.train.compiled_step import CompiledStep
+from i2z_jax.train.state import TrainState
+from i2z_jax.train.step import Objective, train_step
 
 
 class Cost(NamedTuple):
@@ -93,14 +97,18 @@ class Row:
         return self.cpu_s if on_cpu and self.cpu_s else self.median_s
 
 
-def compiled(function: Callable, *arguments: Any, **options: Any) -> tuple[Any, ...]:
-    """`(program, seconds, Cost)` of `jax.jit(function, **options)` on these arguments.
+def compiled(function: Callable, *arguments: Any) -> tuple[Any, ...]:
+    """`(program, seconds, Cost)` of `jax.jit(function)` on these arguments.
 
     Tracing is part of the seconds: a person waits for it too.
     """
     start = time.perf_counter()
-    program = jax.jit(function, **options).lower(*arguments).compile()
+    program = jax.jit(function).lower(*arguments).compile()
     seconds = time.perf_counter() - start
+    return program, seconds, _cost(program, flops(function, *arguments))
+
+
+def _cost(program: jax.stages.Compiled, work: float) -> Cost:
     counted, needs = program.cost_analysis() or {}, program.memory_analysis()
     memory = (
         needs.argument_size_in_bytes
@@ -108,15 +116,26 @@ def compiled(function: Callable, *arguments: Any, **options: Any) -> tuple[Any, 
         + needs.output_size_in_bytes
         - needs.alias_size_in_bytes
     )
-    work = flops(function, *arguments)
-    cost = Cost(work, counted.get("bytes accessed", 0.0), memory)
-    return program, seconds, cost
+    return Cost(work, counted.get("bytes accessed", 0.0), memory)
 
 
 def program(function: Callable, *arguments: Any) -> Contender:
     """A pure function on ready arguments, compiled."""
     run, seconds, cost = compiled(function, *arguments)
     return Contender(lambda: run(*arguments), seconds, cost, run)
+
+
+def training(
+    objective: Objective, state: TrainState, frozen: Any, batch: Any, optimizer: Any
+) -> Contender:
+    """A training step as the loop takes it, compiled; the state, donated, moves on."""
+    step = partial(train_step, objective=objective, optimizer=optimizer, seed=0)
+    work = flops(step, state, frozen, batch)
+    start = time.perf_counter()
+    running = CompiledStep(step, state, frozen, batch)
+    seconds = time.perf_counter() - start
+    cost = _cost(running.program, work)
+    return Contender(partial(running, batch), seconds, cost, running.program)
 
 
 def race(

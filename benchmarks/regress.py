@@ -10,14 +10,13 @@ import jax.numpy as jnp
 
 from benchmarks import profile
 from benchmarks.device import Rates
-from benchmarks.measure import Contender, Row, compiled, race
+from benchmarks.measure import Contender, Row, race, training
 from benchmarks.networks import random_batch, random_networks
 from benchmarks.suite import Options
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import regress_stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.train.step import train_step
 
 # Largest relative difference of loss and of each of its terms before and after an
 # update. bfloat16 rounds at 2^-8, and Adam's first update is the sign of the gradient,
@@ -45,22 +44,11 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         batch = jax.device_put(host)
         # A copy, because the step is given its state.
         params = jax.tree.map(jnp.array, stage.params)
-        states = [TrainState.create(params, stage.stats, optimizer)]
-        step, seconds, cost = compiled(
-            partial(train_step, objective=stage.objective, optimizer=optimizer, seed=0),
-            states[0],
-            stage.frozen,
-            batch,
-            donate_argnums=0,
-        )
-
-        def ours(states=states, step=step, batch=batch) -> dict[str, Any]:
-            states[0], metrics = step(states[0], stage.frozen, batch)
-            return metrics
-
-        contenders = {"i2z_jax": Contender(ours, seconds, cost, step)}
+        state = TrainState.create(params, stage.stats, optimizer)
+        ours = training(stage.objective, state, stage.frozen, batch, optimizer)
+        contenders = {"i2z_jax": ours}
         if options.peer:
-            contenders |= _peers(options, networks, host, ours)
+            contenders |= _peers(options, networks, host, ours.call)
         yield from race(
             "regress",
             options.case(size),

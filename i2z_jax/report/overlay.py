@@ -96,6 +96,8 @@ class Overlay:
         )
         self.window = _window_side(track, zoom)
         self._program = None
+        # Taken apart once, as in `track/networks.py`.
+        self._parameters, self._tree = jax.tree.flatten(system.dam)
 
     def frames(
         self, pictures: Iterable[tuple[int, UInt8[NDArray, "h w 3"] | None]]
@@ -126,11 +128,12 @@ class Overlay:
             np.pad(np.nan_to_num(a).astype(np.float32), [(0, filler), (0, 0)])
             for a in (part.z, part.pose)
         )
-        arguments = (self.system.dam, jnp.asarray(z), jnp.asarray(pose))
+        arguments = (self._parameters, z, pose)
         if self._program is None:
             with self.clock.stage(COMPILE):
 
-                def program(dam, z, pose):
+                def program(parameters, z, pose):
+                    dam = jax.tree.unflatten(self._tree, parameters)
                     return draw(dam, self.system.topology, z, pose, self.window)
 
                 self._program = jax.jit(program).lower(*arguments).compile()

@@ -2,10 +2,12 @@
 """The system's networks, compiled once for one batch size; compile time is its own.
 
 Batches are filled up to that size, so that one program serves any number of frames.
-Parameters are arguments of the programs, not constants in them.
+Parameters are arguments of the programs, not constants in them, and taken out of their
+modules once: nnx does that in Python, which for one frame takes longer than a GPU does.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -120,12 +122,7 @@ class Networks:
             ]
             compiled = self._compiled(name, program, model, full, batch)
             with self.clock.stage(name, some):
-                parts.append(
-                    [
-                        np.asarray(x)[:some]
-                        for x in compiled(model, *map(jnp.asarray, full))
-                    ]
-                )
+                parts.append([np.asarray(x)[:some] for x in compiled(*full)])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def _compiled(
@@ -133,6 +130,11 @@ class Networks:
     ) -> Any:
         if (name, batch) not in self._programs:
             with self.clock.stage(COMPILE):
-                lowered = jax.jit(program).lower(model, *map(jnp.asarray, arrays))
-                self._programs[name, batch] = lowered.compile()
+                parameters, tree = jax.tree.flatten(model)
+
+                def flat(parameters, *arrays):
+                    return program(jax.tree.unflatten(tree, parameters), *arrays)
+
+                compiled = jax.jit(flat).lower(parameters, *arrays).compile()
+                self._programs[name, batch] = partial(compiled, parameters)
         return self._programs[name, batch]

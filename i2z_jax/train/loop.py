@@ -26,6 +26,7 @@ from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
 from i2z_jax.train import memory
+from i2z_jax.train.compiled_step import CompiledStep
 from i2z_jax.train.log import Clock, RunLog
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.state import TrainState
@@ -124,13 +125,15 @@ def run_loop(
             console.err.print(f"going on from step {start} of {workdir}")
         clock = Clock()
         log = stack.enter_context(closing(RunLog(workdir, start, batch_size, clock)))
-        compiled, score = None, None
+        running: CompiledStep | None = None
+        score = None
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
         for number in range(start, config.steps + 1):
             stop = number == config.steps or preemption.requested(number)
             due = stop or number % config.save_every == 0 or score is not None
             if due and number > saved:
                 with clock("step"):  # what is saved must be computed
+                    state = running.state if running is not None else state
                     jax.block_until_ready(state)
                 with clock("save"):
                     data = {"data": batches.get_state()}
@@ -140,25 +143,24 @@ def run_loop(
                 break
             with clock("data"):
                 batch = put(next(batches))
-            if compiled is None:
+            if running is None:
                 with clock("compile"):
-                    compiled = _compile(step, state, frozen, batch, log)
+                    running = _compiled(step, state, frozen, batch, log)
             with clock("step"), trace.step(number):
-                state, metrics = compiled(state, frozen, batch)
+                metrics = running(batch)
             done, score = number + 1, None
-            trace.wait(state)
+            trace.wait(metrics)
             if done % config.log_every == 0 or done == config.steps:
                 with clock("step"):  # waits for the devices
-                    values = {k: float(v) for k, v in metrics.items()}
-                    bad = int(state.skipped_in_a_row)
-                    values["skipped"] = int(state.skipped)
+                    values = {k: v.item() for k, v in metrics.items()}
+                bad = values.pop("skipped_in_a_row")
                 _refuse_endless_nonsense(bad, done, config)
                 with clock("log"):
                     log.step(done, values)
                 bar.update(task, remark=f"loss {values['loss']:.4g}")
             if evaluate is not None and _is_due(done, config):
                 with clock("step"):
-                    jax.block_until_ready(state)
+                    state = jax.block_until_ready(running.state)
                 with clock("evaluate"):
                     found = evaluate(state, done)
                     pictures = picture(state) if picture is not None else {}
@@ -205,15 +207,15 @@ def _is_due(done: int, config: LoopConfig) -> bool:
     return done == config.steps or (every > 0 and done % every == 0)
 
 
-def _compile(step, state: TrainState, frozen: PyTree, batch: PyTree, log: RunLog):
-    """Compile ahead: time and memory are known before the first step."""
+def _compiled(
+    step, state: TrainState, frozen: PyTree, batch: PyTree, log: RunLog
+) -> CompiledStep:
+    """Ahead: time and memory are known before the first step."""
     start = time.perf_counter()
-    shardings = jax.tree.map(lambda x: x.sharding, state)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(shardings, None))
-    compiled = jitted.lower(state, frozen, batch).compile()
-    needed = memory.needed(state, frozen, batch, compiled)
+    running = CompiledStep(step, state, frozen, batch)
+    needed = memory.needed(state, frozen, batch, running.program)
     log.compiled(time.perf_counter() - start, needed)
-    return compiled
+    return running
 
 
 def _refuse_endless_nonsense(bad: int, done: int, config: LoopConfig) -> None:

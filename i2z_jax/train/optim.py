@@ -4,8 +4,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-import jax
 import optax
+
+from i2z_jax.train.packing import are_kernels
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,11 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def build_optimizer(
     config: OptimizerConfig, steps: int
 ) -> optax.GradientTransformation:
-    """The transformation that `train_step` applies, for a run of `steps`."""
+    """The transformation that `train_step` applies to packed trees (`packing.py`).
+
+    Args:
+        steps: of the whole run, for the schedule.
+    """
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
@@ -65,10 +70,6 @@ def build_optimizer(
             b1=config.beta1,
             b2=config.beta2,
             weight_decay=config.weight_decay,
-            mask=_kernels,
+            mask=are_kernels,
         ),
     )
-
-
-def _kernels(params):
-    return jax.tree.map(lambda x: x.ndim > 1, params)

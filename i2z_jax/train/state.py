@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from i2z_jax.train.packing import Packed, pack, unpack
 from i2z_jax.types import Array
 
 PyTree = Any
@@ -28,7 +29,7 @@ class TrainState:
         params: the trained parameters, float32.
         stats: variables the forward pass updates (batch statistics of networks
             that are being trained; empty for most stages).
-        opt_state: the optimiser's moments.
+        opt_state: the optimiser's moments, of packed parameters (`packing.py`).
         skipped: steps whose loss or gradient was not finite, since the start.
         skipped_in_a_row: the same, since the last good step.
     """
@@ -47,20 +48,28 @@ class TrainState:
         """The state before the first step."""
         # Three arrays, not one thrice: a donated buffer can be given away only once.
         step, skipped, in_a_row = (jnp.zeros((), jnp.int32) for _ in range(3))
-        return cls(step, params, stats, optimizer.init(params), skipped, in_a_row)
+        moments = optimizer.init(pack(params))
+        return cls(step, params, stats, moments, skipped, in_a_row)
 
-    def advanced(self, new: "TrainState", finite: Array) -> "TrainState":
-        """`new` if the step was finite; else this state, one skipped step later."""
+    def advanced(
+        self, params: Packed, stats: PyTree, opt_state: PyTree, finite: Array
+    ) -> "TrainState":
+        """These if the step was finite, else our own; one step later, or one skipped.
+
+        Args:
+            params: packed.
+        """
+        old = pack(self.params), self.stats, self.opt_state
         kept = jax.tree.map(
             lambda ours, theirs: jnp.where(finite, theirs, ours),
-            (self.params, self.stats, self.opt_state),
-            (new.params, new.stats, new.opt_state),
+            old,
+            (params, stats, opt_state),
         )
         bad = 1 - finite.astype(jnp.int32)
         return replace(
             self,
             step=self.step + 1,
-            params=kept[0],
+            params=unpack(kept[0], self.params),
             stats=kept[1],
             opt_state=kept[2],
             skipped=self.skipped + bad,

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one training step of all four stages: gradient, guard, update, measurements."""
 
-from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from i2z_jax.train.packing import pack
 from i2z_jax.train.state import TrainState
 from i2z_jax.types import Array, Float
 
@@ -52,24 +52,26 @@ def train_step(
             other, and their gradients are averaged: activations of one part at a time.
 
     Returns:
-        The next state, and scalar float32 metrics, among them `loss`, `grad_norm`,
-        `update_norm` and `param_norm`.
+        The next state, and scalar metrics, among them `loss`, `grad_norm`,
+        `update_norm`, `param_norm`, and the state's counters of skipped steps.
     """
     key = jax.random.fold_in(jax.random.key(seed), state.step)
     grads, stats, metrics = _gradient(
         state, frozen, batch, key, objective, microbatches
     )
     with jax.named_scope("optimizer"):
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        params, gradient = pack(state.params), pack(grads)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, params)
+        params: Any = optax.apply_updates(params, updates)
         metrics |= {
-            "grad_norm": optax.tree.norm(grads),
+            "grad_norm": optax.tree.norm(gradient),
             "update_norm": optax.tree.norm(updates),
             "param_norm": optax.tree.norm(params),
         }
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
-        new = replace(state, params=params, stats=stats, opt_state=opt_state)
-        return state.advanced(new, finite), metrics
+        after = state.advanced(params, stats, opt_state, finite)
+        counters = ("skipped", "skipped_in_a_row")
+        return after, metrics | {name: getattr(after, name) for name in counters}
 
 
 def _gradient(

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small arrays end to end, for what is done to every number alike.
+
+An optimiser with its guard and norms is eight loops for each array of a tree. A network
+has hundreds of arrays, most of them small: to compile these loops takes longer than to
+compile the network with its gradient, and to launch them is most of what they cost on a
+GPU. Packed there are eight loops in all, and eight for each array that is large.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from i2z_jax.types import Array
+
+PyTree = Any
+# Vectors and lists of arrays by name.
+Packed = dict[str, Any]
+
+# Elements up to which an array is small. Those that a mesh divides are larger.
+SMALL = 2**16
+
+
+def pack(tree: PyTree) -> Packed:
+    """Arrays of one type as vectors `kernels` (of two and more axes) and `others`.
+
+    Those of more than `SMALL` elements stay as they are, in the list `large`.
+    """
+    leaves = jax.tree.leaves(tree)
+    vectors: dict[str, list[Array]] = {}
+    for leaf in leaves:
+        if leaf.size <= SMALL:
+            vectors.setdefault(_group(leaf), []).append(leaf.ravel())
+    joined = {name: jnp.concatenate(some) for name, some in vectors.items()}
+    return {**joined, "large": [leaf for leaf in leaves if leaf.size > SMALL]}
+
+
+def unpack(packed: Packed, like: PyTree) -> PyTree:
+    """The tree that `pack` was given, or another of the shapes of `like`."""
+    large = iter(packed["large"])
+    start = dict.fromkeys(packed, 0)
+
+    def cut(leaf: Array) -> Array:
+        if leaf.size > SMALL:
+            return next(large)
+        name = _group(leaf)
+        start[name] += leaf.size
+        vector = packed[name][start[name] - leaf.size : start[name]]
+        return vector.reshape(leaf.shape)
+
+    return jax.tree.map(cut, like)
+
+
+def are_kernels(packed: Packed) -> dict[str, bool | list[bool]]:
+    """Which of the arrays had two and more axes, as a mask of `packed`."""
+    large = [leaf.ndim > 1 for leaf in packed["large"]]
+    return {name: name == "kernels" for name in packed} | {"large": large}
+
+
+def _group(leaf: Array) -> str:
+    return "kernels" if leaf.ndim > 1 else "others"

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed trees: the same arrays, and the same optimiser as without."""
+
+import re
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from i2z_jax.train.optim import OptimizerConfig, build_optimizer, learning_rate
+from i2z_jax.train.packing import SMALL, are_kernels, pack, unpack
+from i2z_jax.train.state import TrainState
+from i2z_jax.train.step import train_step
+
+SHAPES = {
+    "a": {"bias": (5,), "kernel": (3, 3, 2, 5)},
+    "b": {"scale": (), "kernel": (7, 4)},
+    "large": {"kernel": (SMALL // 8 + 1, 8), "bias": (SMALL + 1,)},
+}
+
+
+@pytest.fixture
+def tree(rng):
+    return jax.tree.map(
+        lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32),
+        SHAPES,
+        is_leaf=lambda x: isinstance(x, tuple),
+    )
+
+
+def test_what_was_packed_is_found_again(tree):
+    packed = pack(tree)
+    assert packed["kernels"].shape == (90 + 28,)
+    assert packed["others"].shape == (5 + 1,)
+    assert [x.shape for x in packed["large"]] == [(SMALL + 1,), (SMALL // 8 + 1, 8)]
+    jax.tree.map(np.testing.assert_array_equal, unpack(packed, tree), tree)
+
+
+@pytest.mark.parametrize("names", [["a"], ["large"], []])
+def test_a_tree_may_have_one_kind_only(tree, names):
+    some = {name: tree[name] for name in names}
+    jax.tree.map(np.testing.assert_array_equal, unpack(pack(some), some), some)
+
+
+def test_the_mask_knows_kernels_of_both_sizes(tree):
+    mask = are_kernels(pack(tree))
+    assert mask == {"kernels": True, "others": False, "large": [False, True]}
+
+
+def quadratic(params, stats, frozen, batch, key):
+    error = jax.tree.map(lambda p, t: jnp.sum((p - t) ** 2), params, batch)
+    return sum(jax.tree.leaves(error)), ({}, stats)
+
+
+def test_steps_are_optax_own_array_by_array(tree):
+    """Clipping, moments, schedule, decay of kernels alone, norms: against optax as it
+    is used by everybody, on the tree itself."""
+    config = OptimizerConfig(
+        learning_rate=1e-2, warmup_steps=2, weight_decay=0.3, clip_norm=0.5
+    )
+    target = jax.tree.map(lambda x: x[::-1] + 1 if x.ndim else x + 1, tree)
+    state = TrainState.create(tree, {}, build_optimizer(config, 6))
+    step = jax.jit(
+        partial(
+            train_step,
+            objective=quadratic,
+            optimizer=build_optimizer(config, 6),
+            seed=0,
+        )
+    )
+    theirs = optax.chain(
+        optax.clip_by_global_norm(0.5),
+        optax.adamw(
+            learning_rate(config, 6),
+            weight_decay=0.3,
+            mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
+        ),
+    )
+    params, moments = tree, theirs.init(tree)
+    for _ in range(5):
+        state, metrics = step(state, {}, target)
+        grads = jax.tree.map(lambda p, t: 2 * (p - t), params, target)
+        updates, moments = theirs.update(grads, moments, params)
+        params = optax.apply_updates(params, updates)
+        close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+        jax.tree.map(close, state.params, params)
+        close(metrics["grad_norm"], optax.tree.norm(grads))
+        close(metrics["update_norm"], optax.tree.norm(updates))
+        close(metrics["param_norm"], optax.tree.norm(params))
+
+
+def test_loops_do_not_grow_with_the_number_of_arrays():
+    def loops(arrays: int) -> int:
+        params = {f"w{i}": jnp.ones((3, 4)) for i in range(arrays)}
+        optimizer = build_optimizer(OptimizerConfig(weight_decay=0.1), 10)
+        step = partial(train_step, objective=quadratic, optimizer=optimizer, seed=0)
+        state = TrainState.create(params, {}, optimizer)
+        text = jax.jit(step).lower(state, {}, params).compile().as_text()
+        return len(re.findall(r" fusion\(", text))
+
+    few, many = loops(10), loops(40)
+    # An array is cut from its vector, and has its gradient.
+    assert (many - few) / 30 < 4, (few, many)
