@@ -85,8 +85,12 @@ class Lab(NamedTuple):
 class Observation(NamedTuple):
     """Frames seen through a prediction of them; t, t + 1, t', t' + 1, ..."""
 
-    # The mesh's landmarks, px of the crop.
+    # The mesh's landmarks, px of the crop: as the pose puts them there, and as the mesh
+    # does. Each carries the gradient of one alone (see `landmark_distance`).
     landmarks: Float[Array, "b l 2"]
+    shape_landmarks: Float[Array, "b l 2"]
+    # The same in camera space, mm; no gradient.
+    landmarks_mm: Float[Array, "b l 3"]
     # What the decoder says the face looks like from there, in the capture's colours.
     decoded: Float[Array, "b t t 3"]
     # What the frame shows where the prediction puts the face, and where it does.
@@ -141,8 +145,17 @@ def observe(
     seen = bring_near(pose, vertices, nearness, anchor)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
     decoded = dam.decode_texture(z, view_direction(pose), size=observed.shape[-2])
+    marked = landmark_points(vertices, mesh)
+
+    def projected(vertices, pose):
+        return projected_landmarks(vertices, pose, mesh, nearness, image.shape[-2])
+
     return Observation(
-        landmarks=projected_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
+        landmarks=projected(jax.lax.stop_gradient(vertices), pose),
+        shape_landmarks=projected(vertices, jax.lax.stop_gradient(pose)),
+        landmarks_mm=jax.lax.stop_gradient(
+            jnp.einsum("bij,blj->bli", view_from_head(pose), marked)
+        ),
         decoded=decoded,
         observed=observed,
         visible=visible,
@@ -179,18 +192,65 @@ def adaptation_terms(
     )
     corrected = colour.correct(seen.decoded, seen.normals, coefficients)
     corrected = corrected * gain[:, None, None, None]
-    distance = landmark_loss(seen.landmarks, detected.points, mesh.on_contour)
-    trust = detected.confidence * mesh.landmark_weight[None]
     now, then = pairs(seen.observed)
     both = jnp.prod(pairs(seen.visible), 0)
     return {
-        "landmarks": _mean(distance, trust) * (256 / image_size),
+        "landmarks": landmark_distance(seen, detected, mesh) * (256 / image_size),
         "consistency": pyramid_difference(now, then, both, levels=levels),
         "appearance": pyramid_difference(
             corrected, seen.observed, seen.visible, levels=levels
         ),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
+
+
+def landmark_distance(
+    seen: Observation, detected: Landmarks, mesh: FaceMesh
+) -> Float[Array, ""]:
+    """FL: mean distance, px, each landmark as far as it is trusted.
+
+    Its gradient is two: the pose's, and the mesh's of what no pose can explain [ours].
+    H is the weak camera that fits the mesh in the picture best (DESIGN section 5). So
+    what a change of H does to the landmarks is for the pose to learn; a mesh that may
+    learn it too bends in place of the head that turns, and stays bent.
+    """
+    trust = detected.confidence * mesh.landmark_weight[None]
+    # Points of the contour slide: how far along it is not known.
+    fixed = trust * ~mesh.on_contour[None]
+    missing = jax.lax.stop_gradient(detected.points - seen.shape_landmarks)
+    turned = seen.shape_landmarks + camera_part(missing, seen.landmarks_mm, fixed)
+
+    def distance(points):
+        each = landmark_loss(points, detected.points, mesh.on_contour)
+        return _mean(each, trust)
+
+    of_mesh = distance(turned)
+    return distance(seen.landmarks) + of_mesh - jax.lax.stop_gradient(of_mesh)
+
+
+def camera_part(
+    moved: Float[Array, "b l 2"],
+    points: Float[Array, "b l 3"],
+    weight: Float[Array, "b l"],
+) -> Float[Array, "b l 2"]:
+    """The part of displacements in the picture that a small change of H makes.
+
+    Args:
+        moved: of points, in the picture.
+        points: in camera space, mm.
+        weight: of each in the least-squares fit.
+    """
+    x, y, depth = jnp.moveaxis(points / 100, -1, 0)  # about 1
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+    # Scale, roll, two turns out of the plane, shift.
+    across = jnp.stack([x, -y, depth, zero, one, zero], -1)
+    along = jnp.stack([y, x, zero, depth, zero, one], -1)
+    basis = jnp.stack([across, along], -2)
+    gram = jnp.einsum("blpi,bl,blpj->bij", basis, weight, basis)
+    moment = jnp.einsum("blpi,bl,blp->bi", basis, weight, moved)
+    gram = gram + 1e-4 * jnp.eye(6)[None]  # perhaps no landmark is trusted
+    change = jnp.linalg.solve(gram, moment[..., None])[..., 0]
+    return jnp.einsum("blpi,bi->blp", basis, change)
 
 
 def weighted(

@@ -12,28 +12,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from i2z_jax import sharding
 from i2z_jax.types import Array
 
 PyTree = Any
 # Vectors and lists of arrays by name.
 Packed = dict[str, Any]
 
-# Elements up to which an array is small. Those that a mesh divides are larger.
-SMALL = 2**16
+# An array is small if so many of it are no larger than one that a mesh may divide.
+MANY = 16
 
 
 def pack(tree: PyTree) -> Packed:
     """Arrays of one type as vectors `kernels` (of two and more axes) and `others`.
 
-    Those of more than `SMALL` elements stay as they are, in the list `large`.
+    Those that are not small stay as they are, in the list `large`.
     """
     leaves = jax.tree.leaves(tree)
     vectors: dict[str, list[Array]] = {}
     for leaf in leaves:
-        if leaf.size <= SMALL:
+        if _is_small(leaf):
             vectors.setdefault(_group(leaf), []).append(leaf.ravel())
     joined = {name: jnp.concatenate(some) for name, some in vectors.items()}
-    return {**joined, "large": [leaf for leaf in leaves if leaf.size > SMALL]}
+    return {**joined, "large": [leaf for leaf in leaves if not _is_small(leaf)]}
 
 
 def unpack(packed: Packed, like: PyTree) -> PyTree:
@@ -42,7 +43,7 @@ def unpack(packed: Packed, like: PyTree) -> PyTree:
     start = dict.fromkeys(packed, 0)
 
     def cut(leaf: Array) -> Array:
-        if leaf.size > SMALL:
+        if not _is_small(leaf):
             return next(large)
         name = _group(leaf)
         start[name] += leaf.size
@@ -56,6 +57,10 @@ def are_kernels(packed: Packed) -> dict[str, bool | list[bool]]:
     """Which of the arrays had two and more axes, as a mask of `packed`."""
     large = [leaf.ndim > 1 for leaf in packed["large"]]
     return {name: name == "kernels" for name in packed} | {"large": large}
+
+
+def _is_small(leaf: Array) -> bool:
+    return MANY * leaf.size <= sharding.LARGE
 
 
 def _group(leaf: Array) -> str:

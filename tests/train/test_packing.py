@@ -10,11 +10,13 @@ import numpy as np
 import optax
 import pytest
 
+from i2z_jax.sharding import LARGE
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer, learning_rate
-from i2z_jax.train.packing import SMALL, are_kernels, pack, unpack
+from i2z_jax.train.packing import MANY, are_kernels, pack, unpack
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 
+SMALL = LARGE // MANY
 SHAPES = {
     "a": {"bias": (5,), "kernel": (3, 3, 2, 5)},
     "b": {"scale": (), "kernel": (7, 4)},
