@@ -236,7 +236,7 @@ def test_many_devices_do_what_one_does(on_devices, where):
     for a, b in zip(ours["parameters"], one["parameters"], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
     for name, figure in one["figures"].items():
-        np.testing.assert_allclose(ours["figures"][name], figure, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(ours["figures"][name], figure, rtol=5e-3, atol=1e-6)
 
 
 def test_neither_frames_nor_frozen_weights_are_sent(on_devices):
