@@ -235,6 +235,8 @@ def camera_part(
 ) -> Float[Array, "b l 2"]:
     """The part of displacements in the picture that a small change of H makes.
 
+    `geometry.camera.weak_motion` and roll, by frames.
+
     Args:
         moved: of points, in the picture.
         points: in camera space, mm.

@@ -3,8 +3,8 @@
 
 An optimiser with its guard and norms is eight loops for each array of a tree. A network
 has hundreds of arrays, most of them small: to compile these loops takes longer than to
-compile the network with its gradient, and to launch them is most of what they cost on a
-GPU. Packed there are eight loops in all, and eight for each array that is large.
+compile the network with its gradient (docs/benchmarks.md). Packed there are eight loops
+in all, and eight for each array that is large.
 """
 
 from typing import Any
