@@ -3,7 +3,7 @@
 
 Batches are filled up to that size, so that one program serves any number of frames.
 Parameters are arguments of the programs, not constants in them, and taken out of their
-modules once: nnx does that in Python, which for one frame takes longer than a GPU does.
+modules once: nnx does that in Python, one after the other (docs/benchmarks.md).
 """
 
 from collections.abc import Callable
