@@ -111,10 +111,10 @@ def put(tree: PyTree, shardings: PyTree) -> PyTree:
     """
 
     def one(x: Any, sharding: Sharding) -> jax.Array:
-        if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(sharding, x.ndim):
-            return x
         if sharding.is_fully_addressable:
             return jax.device_put(x, sharding)
+        if isinstance(x, jax.Array) and x.sharding.is_equivalent_to(sharding, x.ndim):
+            return x
         host = np.asarray(x)
         return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
 

@@ -2,6 +2,8 @@
 """Reading order is import order: no file imports from a layer to its right."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,9 @@ def test_imports_point_left(path):
         if layer in NO_JAX:
             # jaxtyping is fine: it does not import jax.
             assert top not in {"jax", "flax", "optax"}, f"{layer} imports {name}"
+
+
+def test_training_does_not_load_pytorch():
+    """tensorboardX would, wherever it is installed."""
+    code = "import sys, i2z_jax.train.adapt; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -59,6 +59,7 @@ def defaults(arguments: list[str]) -> Config:
 
 def run(config: Config) -> None:
     """Labels, network, run, system."""
+    import jax
     import jax.numpy as jnp
     import numpy as np
 
@@ -76,7 +77,11 @@ def run(config: Config) -> None:
     from i2z_jax.train.lab_views import Rows, draw_views, label_views
     from i2z_jax.train.run import fresh_module, place, run_mesh, run_stage
     from i2z_jax.train.stages import regress_stage
-    from i2z_jax.train.streams import attach_streams, with_streams
+    from i2z_jax.train.streams import (
+        attach_streams,
+        with_streams,
+        without_streams,
+    )
     from i2z_jax.train.workdir import hold, remember_config
 
     dtype, cached = config.run.compute_dtype, config.cache > 0
@@ -105,9 +110,12 @@ def run(config: Config) -> None:
             z_size=dam_card.config.z_size,
         )
         i2z = with_streams(i2z, folders)
-        net = fresh_module(
-            lambda: I2ZNet(i2z, dtype=dtype, rngs=Keys(config.run.seed)), mesh
-        )
+
+        def build() -> I2ZNet:
+            net = I2ZNet(i2z, dtype=dtype, rngs=Keys(config.run.seed))
+            return without_streams(net, i2z)
+
+        net = fresh_module(build, mesh)
         attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
         mean, std = labels.pose_statistics(train)
         net.pose_mean[...], net.pose_std[...] = place((mean, std), mesh)
@@ -135,11 +143,11 @@ def run(config: Config) -> None:
             order = np.random.default_rng(config.run.seed).permutation(len(some.pose))
             rows = np.sort(order[:SHAPES])
             seen, z_seen, pose_seen = (
-                np.asarray(x[rows], np.float32)
+                np.asarray(x)[rows].astype(np.float32)
                 for x in (some.maps.heatmaps, some.z, some.pose)
             )
             target = np.concatenate([z_seen, (pose_seen - mean) / std], -1)
-            start = shape_start(jnp.asarray(seen), jnp.float32(target))
+            start = jax.jit(shape_start)(seen, target.astype(np.float32))
             net.begin(place(start, mesh))
         has_test = has_split(config.data, "multiview_capture", "test", config="views")
         module = run_stage(

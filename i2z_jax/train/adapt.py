@@ -99,8 +99,15 @@ def adapt(
     state = create_state(stage, optimizer, mesh)
     guard, best = Guard(workdir), workdir / "best"
 
+    def look_first(state) -> None:
+        if 0 not in guard.history:
+            figures = judge(state.params, frozen)
+            guard.record(0, figures, write=is_first_process())
+        if not np.isfinite(guard.before["score"]):
+            raise InputError("the network given predicts nothing finite on this video")
+
     def evaluate(state, done: int) -> Figures:
-        figures = judge(state.params, frozen, config.batch_size)
+        figures = judge(state.params, frozen)
         guard.record(done, figures, write=is_first_process())
         if guard.best == done:
             _save(best, done, state.params)
@@ -108,11 +115,6 @@ def adapt(
             raise _Collapse
         return figures
 
-    if 0 not in guard.history:
-        before = judge(state.params, frozen, config.batch_size)
-        guard.record(0, before, write=is_first_process())
-    if not np.isfinite(guard.before["score"]):
-        raise InputError("the network given predicts nothing finite on this video")
     abstract = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
         state.params,
@@ -139,6 +141,7 @@ def adapt(
                 config=config.loop,
                 # Each pair is two images, each view one.
                 batch_size=config.batch_size * (2 + (material.replay is not None)),
+                before=look_first,
                 evaluate=evaluate,
             )
         except _Collapse:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What adaptation computes: the loss of a step, and the figures the guard judges by.
 
-Both put the networks together inside the compiled program, gather cached frames by
-their rows, and differ in what is done with the terms of `objectives/adapt.py`.
+Both gather cached frames by their rows, and differ in what is done with the terms of
+`objectives/adapt.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,30 +16,29 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from i2z_jax.losses import reprojection_loss, vertex_loss
-from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
     Observation,
     adaptation_terms,
-    observe,
-    unwrap_frames,
     weighted,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
-from i2z_jax.sharding import (
-    local_rows,
-    on_each_device,
-    to_global,
-    with_whole_kernels,
-)
+from i2z_jax.sharding import with_whole_kernels
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.guard import Figures
 from i2z_jax.train.lab_views import LabelledViews
+from i2z_jax.train.look import (
+    Given,
+    Look,
+    Networks,
+    look_at,
+    on_all_devices,
+    whole_looks,
+)
 from i2z_jax.train.stages import Stage
 from i2z_jax.types import Array, Int
 
@@ -51,8 +50,8 @@ REPLAY = RegressWeights(texture=0.0)
 ORACLE = RegressWeights(texture=0.0, z=0.0)
 
 
-# (params, frozen, pairs at a time) -> figures of the held-out frames.
-Judge = Callable[[PyTree, PyTree, int], Figures]
+# (params, frozen) -> figures of the held-out frames.
+Judge = Callable[[PyTree, PyTree], Figures]
 
 
 def adapt_stage(
@@ -74,7 +73,7 @@ def adapt_stage(
     """
     graph, params, rest = split_trained(system.net)
     dam_graph, dam_state = nnx.split(system.dam)
-    program = _Program(graph, dam_graph, system.image_size, mesh)
+    program = _Program(Networks(graph, dam_graph, mesh), system.image_size)
     frozen: dict[str, PyTree] = {
         "net": rest,
         "dam": dam_state,
@@ -98,15 +97,16 @@ def adapt_stage(
         lambda p, _: nnx.merge(graph, p, rest),
     )
     compiled = {
+        "equations": on_all_devices(mesh, Observation.equations),
+        "measure": on_all_devices(mesh, program.measure),
         # Of parameters that may be divided over the mesh.
-        name: jax.jit(with_whole_kernels(getattr(program, name), mesh))
-        for name in ("colours", "measure", "watch")
+        "watch": jax.jit(with_whole_kernels(program.watch, mesh)),
+        "true_errors": jax.jit(program.true_errors),
     }
-    compiled["true_errors"] = jax.jit(program.true_errors)
 
-    def judge(params: PyTree, frozen: PyTree, at_a_time: int) -> Figures:
+    def judge(params: PyTree, frozen: PyTree) -> Figures:
         figures = _judge(
-            compiled, material, asdict(weights), mesh, params, frozen, at_a_time
+            compiled, program.networks, material, asdict(weights), params, frozen
         )
         return figures | {"score": figures["vertex_mm"]} if supervised else figures
 
@@ -116,19 +116,19 @@ def adapt_stage(
 class _Program(NamedTuple):
     """Pure functions of (params, frozen, ...): the step's, and the guard's."""
 
-    graph: nnx.GraphDef
-    dam_graph: nnx.GraphDef
+    networks: Networks
     image_size: int
-    mesh: Mesh
 
     def objective(self, params, stats, frozen, batch, key):
         """`train.step.Objective`; `stats` are the video's colours so far."""
         del key
         frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
-        seen = self.observe(frozen, frames, prediction)
+        seen = self.networks.observe(prediction, _given(frozen), frames)
         equations = accumulate(stats, seen.equations())
-        terms = self.compare(frozen, frames, prediction, seen, equations)
+        assert frames.detected is not None, "see adapt_data.check_system"
+        look = Look(prediction.z, prediction.pose, seen, frames.detected)
+        terms = self.compare(look, equations, frozen)
         loss = weighted(terms, frozen["weights"]) + replayed
         return loss, ({**terms, **replay_terms}, equations)
 
@@ -151,32 +151,20 @@ class _Program(NamedTuple):
         One pass for all images: each gradient is then summed over the devices once.
         """
         if "replay" not in batch:
-            return self.regress(params, frozen, frames.maps), 0.0, {}
+            return self.networks.regress(params, frozen["net"], frames.maps), 0.0, {}
         views = frozen["replay"].rows(batch["replay"]["row"])
-        both = self.regress(params, frozen, _with_views(frames.maps, views.maps))
+        maps = _with_views(frames.maps, views.maps)
+        both = self.networks.regress(params, frozen["net"], maps)
         prediction, on_views = _without_views(both)
         loss, terms = self.supervise(frozen, on_views, views, REPLAY)
         terms = {f"replay/{name}": value for name, value in terms.items()}
         return prediction, frozen["weights"]["replay"] * loss, terms
 
-    def regress(self, params, frozen, maps) -> I2ZOutput:
-        return nnx.merge(self.graph, params, frozen["net"]).regress(maps)
-
-    def observe(self, frozen, frames, prediction) -> Observation:
-        return observe(
-            prediction,
-            nnx.merge(self.dam_graph, frozen["dam"]),
-            unit_range(frames.image),
-            frozen["face"],
-            frozen["nearness"],
-            unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
-        )
-
-    def compare(self, frozen, frames, prediction, seen, equations):
+    def compare(self, look: Look, equations, frozen):
         return adaptation_terms(
-            seen,
-            prediction.z,
-            frames.detected,
+            look.seen,
+            look.z,
+            look.detected,
             equations,
             frozen["face"],
             frozen["lab"],
@@ -186,7 +174,7 @@ class _Program(NamedTuple):
     def supervise(self, frozen, prediction, views: LabelledViews, weights):
         return regress_objective(
             prediction,
-            nnx.merge(self.dam_graph, frozen["dam"]),
+            nnx.merge(self.networks.dam, frozen["dam"]),
             views.labels,
             weights=weights,
             pose_std=frozen["net"]["pose_std"][...],
@@ -194,30 +182,21 @@ class _Program(NamedTuple):
             image_size=self.image_size,
         )
 
-    def colours(self, params, frozen, row):
-        """Of some of the held-out pairs."""
-        frames = frozen["frames"].rows(_pair_rows(row))
-        prediction = self.regress(params, frozen, frames.maps)
-        return self.observe(frozen, frames, prediction).equations()
-
-    def measure(self, params, frozen, row, equations):
+    def measure(self, look: Look, equations, frozen):
         """Terms and what else the guard watches, of some of the held-out pairs."""
-        frames = frozen["frames"].rows(_pair_rows(row))
-        prediction = self.regress(params, frozen, frames.maps)
-        seen = self.observe(frozen, frames, prediction)
-        terms = self.compare(frozen, frames, prediction, seen, equations)
-        return {**terms, **_contrast(seen)}, prediction.z, prediction.pose
+        return {**self.compare(look, equations, frozen), **_contrast(look.seen)}
 
     def watch(self, params, frozen, watched: LabelledViews):
         """Errors on lab views."""
-        prediction = self.regress(params, frozen, watched.maps)
+        prediction = self.networks.regress(params, frozen["net"], watched.maps)
         return self.true_errors(
             frozen, prediction.z, prediction.pose, watched.pose, watched.vertices
         )
 
     def true_errors(self, frozen, z, pose, true_pose, true_vertices):
         """Where meshes are known: mm, and px of a 256 px crop."""
-        vertices = nnx.merge(self.dam_graph, frozen["dam"]).decode_vertices(z)
+        dam = nnx.merge(self.networks.dam, frozen["dam"])
+        vertices = dam.decode_vertices(z)
         pixels = reprojection_loss(pose, true_pose, true_vertices, image_size=256)
         return {
             "vertex_mm": vertex_loss(vertices, true_vertices).mean(),
@@ -227,34 +206,39 @@ class _Program(NamedTuple):
 
 def _judge(
     compiled: Mapping[str, Callable[..., Any]],
+    networks: Networks,
     material: Material,
     weights: dict[str, float],
-    mesh: Mesh,
     params: PyTree,
     frozen: PyTree,
-    at_a_time: int,
 ) -> Figures:
     """Over the held-out frames: the colours of all of them, then the terms."""
     video = material.video
-    # Filled up with the first ones again, so that one shape is compiled.
-    count = -(-len(video.judge) // at_a_time) * at_a_time
-    chunks = np.resize(video.judge, count).reshape(-1, at_a_time)
-    rows = [to_global(chunk[local_rows(mesh, at_a_time)], mesh) for chunk in chunks]
-    equations = _mean([compiled["colours"](params, frozen, row) for row in rows])
-    found = [compiled["measure"](params, frozen, row, equations) for row in rows]
-    figures = _means([terms for terms, _, _ in found])
-    z, pose = (jnp.concatenate([part[k] for part in found]) for k in (1, 2))
+    rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
+    rows = whole_looks(rows, networks.mesh)
+    looks = list(look_at(networks, params, _given(frozen), rows))
+    equations = _mean([compiled["equations"](look.seen) for look in looks])
+    of_terms = {name: frozen[name] for name in ("face", "lab")}
+    found = [compiled["measure"](look, equations, of_terms) for look in looks]
+    z, pose = (
+        jnp.concatenate([getattr(look, name) for look in looks])
+        for name in ("z", "pose")
+    )
+    figures = _means(found)
     figures["score"] = float(weighted({name: figures[name] for name in TERMS}, weights))
     figures["z_spread"] = float(z.std(0).mean())
     if video.truth is not None:
-        index = np.stack([chunks, chunks + 1], -1).reshape(-1)
-        truth = (x[index] for x in video.truth)
+        truth = (x[rows] for x in video.truth)
         figures |= _means([compiled["true_errors"](frozen, z, pose, *truth)])
     if material.watched is not None:
         errors = compiled["watch"](params, frozen, material.watched)
         figures["lab_vertex_mm"] = float(errors["vertex_mm"])
         figures["lab_pose_px"] = float(errors["pose_px"])
     return figures
+
+
+def _given(frozen: PyTree) -> Given:
+    return Given(*(frozen[name] for name in Given._fields))
 
 
 def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "b2"]:

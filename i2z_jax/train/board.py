@@ -2,15 +2,25 @@
 """Curves and pictures for TensorBoard."""
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyrefly: ignore
-
 from i2z_jax.types import NDArray, UInt8
+
+# tensorboardX would import PyTorch wherever it is installed: some seconds, for nothing
+# that is used here.
+_torch = sys.modules.setdefault("torch", None)  # pyrefly: ignore
+from tensorboardX import summary  # noqa: E402
+from tensorboardX.event_file_writer import EventsWriter  # noqa: E402
+from tensorboardX.proto.event_pb2 import (  # noqa: E402
+    Event,  # pyrefly: ignore
+    SessionLog,  # pyrefly: ignore
+)
+
+if _torch is None:
+    del sys.modules["torch"]
 
 # Seconds until what was written is on the disk, so that it can be looked at.
 FLUSH = 10.0

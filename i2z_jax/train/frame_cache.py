@@ -9,6 +9,7 @@ gathers its rows without asking the others; a `paper` frame takes 4 MB in bfloat
 8 MB in float32, a `tiny` one 0.4 MB and 0.8 MB.
 """
 
+from functools import cache, partial
 from typing import NamedTuple
 
 import cv2
@@ -64,9 +65,30 @@ def build_cache(
         mesh: every device of it gets the whole cache.
     """
     graph, state = nnx.split(net)
-    size = images.shape[-2]
+    look = _streams(graph, images.shape[-2], jnp.dtype(dtype), mesh)
     # Divided over the devices, and of one shape.
     batch_size = -(-batch_size // mesh.size) * mesh.size
+    state = jax.device_put(state, replicated(mesh))
+    batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+    one = jax.eval_shape(look, state, batch)
+    rows = max(len(images), batch_size)
+    kept = jax.jit(
+        lambda: jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), x.dtype), one),
+        out_shardings=replicated(mesh),
+    )()
+    for start in console.progress(range(0, rows, batch_size), "frozen streams"):
+        # The last batch begins earlier, to end where the images do.
+        start = min(start, rows - batch_size)
+        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        kept = _keep(kept, look(state, images[index]), np.int32(start))
+    if rows > len(images):
+        kept = jax.tree.map(lambda x: x[: len(images)], kept)
+    return FrameCache(jax.device_put(images, replicated(mesh)), *kept)
+
+
+@cache
+def _streams(graph: nnx.GraphDef, size: int, dtype: jnp.dtype, mesh: Mesh):
+    """One program for all caches of a network."""
 
     def look(state, image):
         maps = nnx.merge(graph, state).streams(unit_range(image))
@@ -74,37 +96,21 @@ def build_cache(
         detected = None if seen is None else soft_argmax(seen, size)
         return jax.tree.map(lambda x: x.astype(dtype), maps), detected
 
-    def look_and_keep(kept, state, image, start):
-        # In place: a second copy of a cache that fills the memory would not fit.
-        return jax.tree.map(
-            lambda rows, found: jax.lax.dynamic_update_slice_in_dim(
-                rows, found, start, axis=0
-            ),
-            kept,
-            look(state, image),
-        )
-
-    state = jax.device_put(state, replicated(mesh))
-    one = jax.eval_shape(look, state, images[:1])
-    rows = max(len(images), batch_size)
-    kept = jax.jit(
-        lambda: jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), x.dtype), one),
-        out_shardings=replicated(mesh),
-    )()
-    step = jax.jit(
-        look_and_keep,
-        donate_argnums=0,
-        in_shardings=(replicated(mesh),) * 2 + (batch_sharding(mesh), replicated(mesh)),
+    return jax.jit(
+        look,
+        in_shardings=(replicated(mesh), batch_sharding(mesh)),
         out_shardings=replicated(mesh),
     )
-    for start in console.progress(range(0, rows, batch_size), "frozen streams"):
-        # The last batch begins earlier, to end where the images do.
-        start = min(start, rows - batch_size)
-        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        kept = step(kept, state, images[index], np.int32(start))
-    if rows > len(images):
-        kept = jax.tree.map(lambda x: x[: len(images)], kept)
-    return FrameCache(jax.device_put(images, replicated(mesh)), *kept)
+
+
+# In place: a second copy of a cache that fills the memory would not fit.
+@partial(jax.jit, donate_argnums=0)
+def _keep(kept, found, start):
+    return jax.tree.map(
+        lambda rows, new: jax.lax.dynamic_update_slice_in_dim(rows, new, start, axis=0),
+        kept,
+        found,
+    )
 
 
 def pictures(

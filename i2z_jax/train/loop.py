@@ -14,6 +14,7 @@ step.
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def run_loop(
     workdir: Path,
     config: LoopConfig,
     batch_size: int,
+    before: Callable[[TrainState], None] | None = None,
     evaluate: Callable[[TrainState, int], Figures] | None = None,
     picture: Callable[[TrainState], dict[str, np.ndarray]] | None = None,
 ) -> TrainState:
@@ -98,6 +100,8 @@ def run_loop(
         put: host batch to device arrays, sharded as the step wants them.
         workdir: held by this process (`workdir.hold`).
         batch_size: global number of images in a batch, for images/s.
+        before: what looks at the state before the first step, in a thread: most of its
+            time it compiles, as the step does meanwhile.
         evaluate: state and step to figures, called between steps.
         picture: state to pictures (uint8 `h w 3`) by name, called after `evaluate`.
 
@@ -144,8 +148,11 @@ def run_loop(
             with clock("data"):
                 batch = put(next(batches))
             if running is None:
-                with clock("compile"):
+                with clock("compile"), ThreadPoolExecutor(1) as beside:
+                    looking = None if before is None else beside.submit(before, state)
                     running = _compiled(step, state, frozen, batch, log)
+                    if looking is not None:
+                        looking.result()
             with clock("step"), trace.step(number):
                 metrics = running(batch)
             done, score = number + 1, None

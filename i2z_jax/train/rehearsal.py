@@ -27,23 +27,26 @@ from i2z_jax.geometry.camera import (
 )
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
-from i2z_jax.models.i2znet import I2ZOutput
+from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
-from i2z_jax.objectives.adapt import (
-    FaceMesh,
-    Observation,
-    observe,
-    texel_normals,
-)
+from i2z_jax.objectives.adapt import FaceMesh, Observation, texel_normals
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.sharding import replicated
+from i2z_jax.sharding import parameter_shardings, put
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
+from i2z_jax.train.look import (
+    Given,
+    Networks,
+    look_at,
+    on_all_devices,
+    whole_looks,
+)
+from i2z_jax.train.run import place
 from i2z_jax.types import Array, Float, Int, NDArray
 
 # Frames that are looked at and drawn on, at most, spread over the video.
 FRAMES = 128
-# Of them at a time.
+# Views that are drawn at a time.
 CHUNK = 8
 # Poses are drawn about those seen, in standard deviations of the capture's: a head that
 # is a little elsewhere, and not so far that the seen one looks out from behind it.
@@ -52,7 +55,7 @@ JITTER = 0.15
 OVERSAMPLING = 2
 
 
-class Look(NamedTuple):
+class Looks(NamedTuple):
     """What some frames of a video do to a face."""
 
     # Where the network sees the head.
@@ -90,17 +93,19 @@ def rehearse(
     """
     spread = np.linspace(0, len(rows) - 1, min(FRAMES, len(rows)))
     rows = rows[spread.round().astype(int)]
-    painter = _Painter(
-        *nnx.split((system.net, system.dam)), system.topology, jnp.float32(nearness)
-    )
-    given = (jax.device_put(painter.state, replicated(mesh)), frames, face)
-    look = _look(painter, given, rows)
+    graph, params, rest = split_trained(system.net)
+    dam_graph, dam = nnx.split(system.dam)
+    params = put(params, parameter_shardings(params, mesh))
+    rest, dam, near = place((rest, dam, jnp.float32(nearness)), mesh)
+    given = Given(rest, dam, frames, face, near)
+    looks = _looks(Networks(graph, dam_graph, mesh), params, given, rows)
+    painter = _Painter(dam_graph, system.topology)
 
     rng = np.random.default_rng(seed)
     where, which = rng.choice(len(rows), count), rng.choice(len(z), count)
     pose_std = np.asarray(system.net.pose_std[...])
     jitter = JITTER * pose_std * rng.normal(size=(count, 6))
-    pose = (np.asarray(look.pose)[where] + jitter).astype(np.float32)
+    pose = (np.asarray(looks.pose)[where] + jitter).astype(np.float32)
     chosen = z[which].astype(np.float32)
 
     draw, drawn = jax.jit(painter.draw), []
@@ -108,7 +113,7 @@ def rehearse(
         # The last ones begin earlier, to end where the views do: one shape.
         some = slice(max(0, min(start, count - CHUNK)), start + CHUNK)
         at = where[some]
-        image, vertices = draw(given, look, rows[at], at, chosen[some], pose[some])
+        image, vertices = draw(given, looks, rows[at], at, chosen[some], pose[some])
         new = range(start - some.start, len(at))
         drawn += [(np.asarray(image[k]), np.asarray(vertices[k])) for k in new]
     return [
@@ -117,53 +122,45 @@ def rehearse(
     ]
 
 
-def _look(painter: "_Painter", given: Any, rows: Int[NDArray, "r"]) -> Look:
+def _looks(
+    networks: Networks, params: Any, given: Given, rows: Int[NDArray, "r"]
+) -> Looks:
     """Colours, and exposures given these."""
-    # Filled up with the first ones again, so that one shape is compiled.
-    chunks = np.resize(rows, -(-len(rows) // CHUNK) * CHUNK).reshape(-1, CHUNK)
-
-    def each(function, *known):
-        compiled = jax.jit(function)
-        return [compiled(given, chunk, *known) for chunk in chunks]
-
-    equations = each(painter.colours)
+    mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)
+    found = list(look_at(networks, params, given, whole))
+    equations_of = on_all_devices(mesh, Observation.equations)
+    equations = [equations_of(look.seen) for look in found]
     colours = colour.solve(jax.tree.map(lambda *x: sum(x) / len(x), *equations))
-    pose, gain = map(
-        jnp.concatenate, zip(*each(painter.exposures, colours), strict=True)
-    )
-    return Look(pose[: len(rows)], gain[: len(rows)], colours)
+
+    def exposures(look, colours):
+        seen = look.seen
+        corrected = colour.correct(seen.decoded, seen.normals, colours)
+        gain = colour.frame_gain(corrected, seen.observed, seen.visible)
+        return look.pose, gain
+
+    compiled = on_all_devices(mesh, exposures)
+    each = [compiled(look, colours) for look in found]
+    pose, gain = map(jnp.concatenate, zip(*each, strict=True))
+    return Looks(pose[: len(rows)], gain[: len(rows)], colours)
 
 
 class _Painter(NamedTuple):
-    """Pure functions of what is given, (networks, frames, face), and rows."""
+    """A pure function of what is given and rows."""
 
-    graph: nnx.GraphDef
-    state: Any
+    dam: nnx.GraphDef
     topology: Topology
-    nearness: Float[Array, ""]
 
-    def colours(self, given, row):
-        """Normal equations of some frames."""
-        return self._observe(given, row)[1].equations()
-
-    def exposures(self, given, row, colours):
-        """Pose and gain of each frame."""
-        prediction, seen = self._observe(given, row)
-        corrected = colour.correct(seen.decoded, seen.normals, colours)
-        gain = colour.frame_gain(corrected, seen.observed, seen.visible)
-        return prediction.pose, gain
-
-    def draw(self, given, look, row, at, z, pose):
-        """Pictures, and meshes; `row` of the frames, `at` of the look."""
-        (_, frames, face), dam = given, self._networks(given)[1]
+    def draw(self, given: Given, looks, row, at, z, pose):
+        """Pictures, and meshes; `row` of the frames, `at` of the looks."""
+        face, dam = given.face, nnx.merge(self.dam, given.dam)
         vertices = dam.decode_vertices(z)
         size = face.texel_map.triangle.shape[0]
         decoded = dam.decode_texture(z, view_direction(pose), size=size)
         normals = texel_normals(vertices, pose, face)
-        texture = colour.correct(decoded, normals, look.colours)
-        texture = texture * look.gain[at, None, None, None]
-        near = bring_near(pose, vertices, self.nearness, near_anchor(pose, vertices))
-        frame = unit_range(frames.image[row])
+        texture = colour.correct(decoded, normals, looks.colours)
+        texture = texture * looks.gain[at, None, None, None]
+        near = bring_near(pose, vertices, given.nearness, near_anchor(pose, vertices))
+        frame = unit_range(given.frames.image[row])
         over = jax.vmap(self._over)(frame, project_weak(pose, near), texture)
         return jnp.round(jnp.clip(over, 0, 1) * 255).astype(jnp.uint8), vertices
 
@@ -177,12 +174,3 @@ class _Painter(NamedTuple):
         shape = (height // OVERSAMPLING, OVERSAMPLING, width // OVERSAMPLING, -1, 4)
         layers = layers.reshape(shape).mean((1, 3))
         return layers[..., :3] + (1 - layers[..., 3:]) * frame
-
-    def _networks(self, given):
-        return nnx.merge(self.graph, given[0])
-
-    def _observe(self, given, row) -> tuple[I2ZOutput, Observation]:
-        net, dam = self._networks(given)
-        one = given[1].rows(row)
-        prediction, image = net.regress(one.maps), unit_range(one.image)
-        return prediction, observe(prediction, dam, image, given[2], self.nearness)

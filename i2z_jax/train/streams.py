@@ -47,6 +47,14 @@ def with_streams(config: I2ZConfig, folders: dict[str, Path | None]) -> I2ZConfi
     return config
 
 
+def without_streams(net: I2ZNet, config: I2ZConfig) -> I2ZNet:
+    """`net` without those that `attach_streams` will put there, in place: their first
+    weights need not be drawn, which takes long to compile."""
+    for name in required_streams(config):
+        setattr(net, name, None)
+    return net
+
+
 def attach_streams(
     net: I2ZNet,
     config: I2ZConfig,

@@ -47,7 +47,7 @@ def steps(mesh):
     leaves = [np.asarray(x) for x in jax.tree.leaves(whole(state.params, mesh))]
     return {
         "losses": losses,
-        "figures": judge(state.params, frozen, BATCH),
+        "figures": judge(state.params, frozen),
         "trained_bytes": sum(x.nbytes for x in leaves),
         "parameters": [x.ravel()[:50].tolist() for x in leaves],
         "sent": bytes_by_kind(collectives(compiled.as_text())),

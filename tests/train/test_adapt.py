@@ -169,6 +169,20 @@ def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
     assert outcome.before == outcome.after
 
 
+def test_a_network_that_says_nothing_finite_is_refused_before_it_learns(
+    system, material, mesh, tmp_path
+):
+    net = nnx.clone(system.net)
+    kernel = net.z_regressor.layers[-1].kernel
+    kernel[...] = jnp.full_like(kernel[...], jnp.nan)
+    with pytest.raises(InputError, match="nothing finite"):
+        adapt(
+            system._replace(net=net), material, workdir=tmp_path, config=RUN,
+            weights=AdaptWeights(), mesh=mesh,
+        )  # fmt: skip
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
 def test_the_oracle_learns_the_truth(system, material, mesh, tmp_path):
     frames = material.video.frames
     still = system.net(unit_range(frames.image))
