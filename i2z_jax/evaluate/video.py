@@ -35,7 +35,7 @@ from i2z_jax.evaluate.temporal import Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss
-from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.types import Array, ArrayLike, Bool, Float, NDArray
@@ -127,7 +127,12 @@ def evaluate_video(
     measured: dict[str, dict[str, list]] = {name: {} for name in names}
     batches = runner.rows(
         source,
-        partial(_measure, size=size, truth=facts.truth, nearness=np.float32(nearness)),
+        partial(
+            _measure,
+            size=size,
+            truth=facts.truth,
+            nearness=np.array(nearness, np.float32),
+        ),
         models,
         what=Path(directory).name,
         change=partial(resized, size=size),
@@ -235,7 +240,6 @@ def resized(example: Example, rng: np.random.Generator, *, size: int) -> Example
     }
 
 
-@partial(jax.jit, static_argnames=("size", "truth"))
 def _measure(
     models: Mapping[str, FaceModel],
     batch: Mapping[str, Array],
@@ -244,42 +248,74 @@ def _measure(
     truth: bool,
     nearness: Float[ArrayLike, ""],
 ) -> Rows:
-    """Per predictor: meshes, textures and errors of each frame."""
-    image = unit_range(batch["image"])
+    """Per predictor: meshes, textures and errors of each frame.
+
+    Not compiled as a whole: systems of one configuration share each part's program.
+    """
     result: dict[str, dict[str, Array]] = {}
     detected = None
     for name, model in models.items():
-        output = model.net(image)
-        vertices = model.dam.decode_vertices(output.z)
-        result[name] = {"z": output.z, "pose": output.pose, "vertices": vertices}
-        if detected is None and output.heatmaps is not None:
-            detected = soft_argmax(output.heatmaps, size)
-    if truth:
-        result[TRUTH] = {"pose": batch["pose"], "vertices": batch["vertices"]}
+        result[name], seen = _predict(model, batch["image"], size=size)
+        detected = seen if detected is None else detected
     any_model = next(iter(models.values()))
-    for name, values in result.items():
-        pose, vertices = values["pose"], values["vertices"]
-        values["flat"] = project_weak(pose, vertices)[..., :2]
-        near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
-        values["texture"], values["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
-            image, near, pose, any_model.texel_map, any_model.faces
-        )
-        points = any_model.landmarks(near, pose, size)
-        if points is not None and detected is not None:
-            values["landmark_residual_px"] = _residual(points, detected, size)
-        if points is not None and truth and name != TRUTH:
-            error = landmark_error(points, batch["landmarks"])
-            values["nme_percent"] = 100 * error
-        if truth and name != TRUTH:
-            per_vertex = distance(vertices, batch["vertices"])
-            values["vertex_error"] = per_vertex
-            values |= any_model.regional(per_vertex)
-            values["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
-            values["pose_deg"] = rotation_angle(pose, batch["pose"])
+    examine = partial(_examine, size=size, nearness=nearness)
+    for name, predicted in result.items():
+        result[name] |= examine(any_model, predicted, detected, batch, truth=truth)
+    if truth:
+        known = {name: batch[name] for name in ("pose", "vertices")}
+        result[TRUTH] = known | examine(any_model, known, detected, batch, truth=False)
     return result
 
 
-def _residual(points: Array, detected: Any, size: int) -> Float[Array, "b"]:
+@partial(jax.jit, static_argnames="size")
+def _predict(model: FaceModel, image: Array, *, size: int):
+    """A system's state, pose and mesh; and the landmarks that it sees, if it does."""
+    output = model.net(unit_range(image))
+    vertices = model.dam.decode_vertices(output.z)
+    predicted = {"z": output.z, "pose": output.pose, "vertices": vertices}
+    if output.heatmaps is None:
+        return predicted, None
+    return predicted, soft_argmax(output.heatmaps, size)
+
+
+@partial(jax.jit, static_argnames=("size", "truth"))
+def _examine(
+    model: FaceModel,
+    predicted: Mapping[str, Array],
+    detected: Landmarks | None,
+    batch: Mapping[str, Array],
+    *,
+    size: int,
+    truth: bool,
+    nearness: Float[ArrayLike, ""],
+) -> dict[str, Array]:
+    """What a prediction says of the frames, and with `truth` how far off it is.
+
+    Args:
+        model: tells about the mesh, and is read for nothing else.
+    """
+    pose, vertices = predicted["pose"], predicted["vertices"]
+    found: dict[str, Array] = {"flat": project_weak(pose, vertices)[..., :2]}
+    near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
+    found["texture"], found["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
+        unit_range(batch["image"]), near, pose, model.texel_map, model.faces
+    )
+    points = model.landmarks(near, pose, size)
+    if points is not None and detected is not None:
+        found["landmark_residual_px"] = _residual(points, detected, size)
+    if points is not None and truth:
+        error = landmark_error(points, batch["landmarks"])
+        found["nme_percent"] = 100 * error
+    if truth:
+        per_vertex = distance(vertices, batch["vertices"])
+        found["vertex_error"] = per_vertex
+        found |= model.regional(per_vertex)
+        found["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
+        found["pose_deg"] = rotation_angle(pose, batch["pose"])
+    return found
+
+
+def _residual(points: Array, detected: Landmarks, size: int) -> Float[Array, "b"]:
     """Confidence-weighted distance to the hourglass's landmarks, px of 256; points of
     the jaw's contour slide along it, as they do in adaptation."""
     on_contour = np.zeros(landmarks68.COUNT, bool)
