@@ -162,7 +162,11 @@ class ViewLandmarks:
     """
 
     def __init__(self, directory: str | Path, split: str):
-        self._views, self._frames = Views(directory, split), open_frames(directory)
+        self._views = open_split(directory, "multiview_capture", split, config="views")
+        self._frames = open_frames(directory)
+        # Of each frame: `world_from_head` and the landmarks on the head, a few numbers
+        # that all of its views ask for.
+        self._points: dict[int, tuple[NDArray, NDArray]] = {}
         self._sources: dict[int, tuple[Topology, list[dict[str, Any]]]] = {}
         for path in capture_sources(directory):
             if not (path / "topology.npz").exists():
@@ -176,20 +180,23 @@ class ViewLandmarks:
         return len(self._views)
 
     def __getitem__(self, index: int) -> Example:
-        view, record = self._views[index], self._views.record(index)
+        record = self._views[index]
         topology, cameras = self._sources[int(record["source"])]
-        camera = cameras[int(record["camera"])]
+        camera, row = cameras[int(record["camera"])], int(record["frame_index"])
+        if row not in self._points:
+            frame = self._frames[row]
+            points = landmark_points(topology, frame["vertices"])
+            self._points[row] = frame["world_from_head"], points
         seen, _ = project_calibrated(
             np.asarray(camera["intrinsics"]),
             np.asarray(camera["camera_from_world"]),
-            self._frames[int(record["frame_index"])]["world_from_head"],
-            landmark_points(topology, view["vertices"]),
+            *self._points[row],
         )
         marks = apply_affine(record["crop_from_image"], seen)
         return {
-            "image": view["image"],
+            "image": decode(record["image"]),
             "landmarks": np.asarray(marks, np.float32),
-            "index": view["index"],
+            "index": np.int32(index),
         }
 
 

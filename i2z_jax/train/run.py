@@ -46,6 +46,10 @@ PyTree = Any
 Module = TypeVar("Module", bound=nnx.Module)
 
 
+# A CPU's compiler, for a program that runs once: optimising it would not pay.
+ONCE = {"xla_backend_optimization_level": "0"}
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """What every training command takes."""
@@ -85,8 +89,12 @@ def fresh_module(build: Callable[[], Module], mesh: Mesh) -> Module:
     """
     graph, abstract = nnx.split(nnx.eval_shape(build))
     shardings = parameter_shardings(abstract, mesh)
-    state = jax.jit(lambda: nnx.state(build()), out_shardings=shardings)()
-    return nnx.merge(graph, state)
+    draw = jax.jit(
+        lambda: nnx.state(build()),
+        out_shardings=shardings,
+        compiler_options=ONCE if mesh.devices.flat[0].platform == "cpu" else None,
+    )
+    return nnx.merge(graph, draw())
 
 
 def place(tree: PyTree, mesh: Mesh) -> PyTree:
