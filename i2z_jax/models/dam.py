@@ -29,7 +29,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.models.dam_layers import Dense, DownBlock, UpBlock, activate
 from i2z_jax.models.dam_warp import WarpDecoder, warp
 from i2z_jax.models.parameters import Frozen
-from i2z_jax.models.resampling import mean_pool
+from i2z_jax.models.resampling import halve_to
 from i2z_jax.types import Array, Float, Int
 
 # Channels after each block of a 1024² or 512² texture.
@@ -115,9 +115,7 @@ class Statistics(nnx.Module):
 
     def restore_texture(self, x: Float[Array, "b t t 3"]) -> Float[Array, "b t t 3"]:
         """Of a texture that was halved too; a mean of texels is halved as they are."""
-        mean = self.tex_mean[...][None]
-        while mean.shape[1] > x.shape[1]:
-            mean = mean_pool(mean)
+        mean = halve_to(self.tex_mean[...][None], x.shape[1])
         return x.astype(jnp.float32) * jnp.sqrt(self.tex_var[...]) + mean
 
 
@@ -305,8 +303,7 @@ class DAM(nnx.Module):
             texture = self.decoder.unwarped_texture(z, view)
         if self.warp is not None:
             texture = warp(texture.astype(jnp.float32), self.warp(z))
-        while texture.shape[1] > size:
-            texture = mean_pool(texture)
+        texture = halve_to(texture, size)
         if camera is not None:
             texture = self.colour(texture, camera)
         return self.statistics.restore_texture(texture)

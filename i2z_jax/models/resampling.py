@@ -20,6 +20,13 @@ def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     return jnp.mean(_blocks(x), axis=(2, 4))
 
 
+def halve_to(x: Float[Array, "b h w c"], size: int) -> Float[Array, "b h2 w2 c"]:
+    """`mean_pool` until no side is longer than `size`."""
+    while max(x.shape[1:3]) > size:
+        x = mean_pool(x)
+    return x
+
+
 def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Each cell becomes a 2x2 block (nearest neighbour)."""
     b, h, w, c = x.shape
