@@ -96,8 +96,7 @@ def rehearse(
     graph, params, rest = split_trained(system.net)
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))
-    rest, dam, near = place((rest, dam, jnp.float32(nearness)), mesh)
-    given = Given(rest, dam, frames, face, near)
+    given = place(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
     looks = _looks(Networks(graph, dam_graph, mesh), params, given, rows)
     painter = _Painter(dam_graph, system.topology)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -24,11 +25,14 @@ from i2z_jax.train import adapt as module
 from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
-from i2z_jax.train.frame_cache import build_cache
+from i2z_jax.train.frame_cache import _streams, build_cache
 from i2z_jax.train.guard import held_out
+from i2z_jax.train.look import Networks
+from i2z_jax.train.look import _program as program_of
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
-from i2z_jax.train.run import RunConfig
+from i2z_jax.train.rehearsal import rehearse
+from i2z_jax.train.run import RunConfig, create_state, place
 from tests.data.tiny_datasets import video
 from tests.train import adapt_world as world
 from tests.xla import simulated
@@ -98,6 +102,29 @@ def test_cached_frames_say_what_the_network_says(system, mesh, rng, dtype, close
         np.testing.assert_allclose(ours, theirs, atol=close * scale, err_msg=name)
     np.testing.assert_array_equal(cache.image, images)
     assert cache.size_bytes > cache.image.nbytes
+
+
+def test_rehearsal_and_the_guard_look_through_one_program(system, material, mesh):
+    rows = np.union1d(material.video.learn, material.video.learn + 1)
+    z = np.zeros((1, world.Z), np.float32)
+    rehearse(
+        system, material.video.frames, material.face, rows, z,
+        nearness=material.nearness, count=2, seed=0, mesh=mesh,
+    )  # fmt: skip
+    stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    state = create_state(stage, optax.sgd(1.0), mesh)
+    judge(state.params, place(stage.frozen, mesh))
+    networks = Networks(split_trained(system.net)[0], nnx.split(system.dam)[0], mesh)
+    assert program_of(networks)._cache_size() == 1
+
+
+def test_caches_of_any_length_share_a_program(system, mesh):
+    images = np.zeros((40, world.SIZE, world.SIZE, 3), np.uint8)
+    for count in (3, 16, 40):
+        cache = build_cache(system.net, images[:count], dtype=jnp.float32, mesh=mesh)
+        assert len(cache.image) == len(cache.maps.heatmaps) == count
+    graph, dtype = nnx.split(system.net)[0], jnp.dtype("float32")
+    assert _streams(graph, world.SIZE, dtype, mesh)._cache_size() == 1
 
 
 def test_only_the_regressor_moves(system, whole_run):
