@@ -26,7 +26,13 @@ from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.sharding import batch_sharding, replicated
+from i2z_jax.sharding import (
+    batch_sharding,
+    local_rows,
+    put,
+    replicated,
+    to_global,
+)
 from i2z_jax.types import Array, Int, NDArray, UInt8
 
 
@@ -68,7 +74,7 @@ def build_cache(
     look = _streams(graph, images.shape[-2], jnp.dtype(dtype), mesh)
     # Divided over the devices, and of one shape.
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    state = jax.device_put(state, replicated(mesh))
+    state = put(state, replicated(mesh))
     batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
     one = jax.eval_shape(look, state, batch)
     rows = max(len(images), batch_size)
@@ -80,10 +86,11 @@ def build_cache(
         # The last batch begins earlier, to end where the images do.
         start = min(start, rows - batch_size)
         index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        kept = _keep(kept, look(state, images[index]), np.int32(start))
+        ours = to_global(images[index[local_rows(mesh, batch_size)]], mesh)
+        kept = _keep(kept, look(state, ours), np.int32(start))
     if rows > len(images):
         kept = jax.tree.map(lambda x: x[: len(images)], kept)
-    return FrameCache(jax.device_put(images, replicated(mesh)), *kept)
+    return FrameCache(put(images, replicated(mesh)), *kept)
 
 
 @cache

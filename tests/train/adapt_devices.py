@@ -1,18 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three steps of adaptation on 1 and on 4 devices: `python adapt_devices.py`, JSON."""
+"""Three steps of adaptation on 1 and on 4 devices: `python adapt_devices.py`, JSON.
+
+`python adapt_devices.py OUT` as every process of a cluster: on all devices of it.
+"""
 
 import json
+import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 
-from i2z_jax import sharding
+from i2z_jax import cluster, sharding
 from i2z_jax.collectives import bytes_by_kind, collectives
 from i2z_jax.data.batches import endless
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.sharding import create_mesh, to_global, whole
+from i2z_jax.sharding import (
+    create_mesh,
+    is_first_process,
+    local_rows,
+    to_global,
+    whole,
+)
 from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.run import create_state, place
@@ -36,7 +47,8 @@ def steps(mesh):
         optimizer=optimizer,
         seed=0,
     )
-    batches = endless(streams(material, BATCH), seed=0)
+    rows = partial(local_rows, mesh)
+    batches = endless(streams(material, BATCH), seed=0, rows=rows)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, None))
     drawn = [to_global(next(batches), mesh) for _ in range(3)]
     compiled = jitted.lower(state, frozen, drawn[0]).compile()
@@ -54,11 +66,21 @@ def steps(mesh):
     }
 
 
-if __name__ == "__main__":
+def main():
     sharding.LARGE = 512
+    if len(sys.argv) > 1:
+        cluster.join()
+        found = steps(create_mesh(fsdp=2))
+        if is_first_process():
+            Path(sys.argv[1]).write_text(json.dumps({"processes": found}))
+        return
     meshes = {
         "one": create_mesh(devices=jax.devices()[:1]),
         "four": create_mesh(),
         "fsdp": create_mesh(fsdp=2),
     }
     print(json.dumps({name: steps(mesh) for name, mesh in meshes.items()}))
+
+
+if __name__ == "__main__":
+    main()

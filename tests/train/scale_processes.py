@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starting `scale_program.py` on simulated devices: alone, or as a cluster."""
+"""Starting a program on simulated devices: alone, or as a cluster."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ ENVIRONMENT = {"XLA_FLAGS": CHEAP, "PYTHONPATH": str(ROOT)}
 PATIENCE = 400
 
 
-def start(*arguments, processes, devices):
+def start(*arguments, processes, devices, program=PROGRAM):
     with patch.dict(os.environ, ENVIRONMENT):
         return local_cluster.start(
-            [PROGRAM, *map(str, arguments)],
+            [program, *map(str, arguments)],
             processes=processes,
             devices=devices,
             stdout=subprocess.PIPE,

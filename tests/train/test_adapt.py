@@ -35,6 +35,7 @@ from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import RunConfig, create_state, place
 from tests.data.tiny_datasets import video
 from tests.train import adapt_world as world
+from tests.train.scale_processes import finish, start
 from tests.xla import simulated
 
 RUN = RunConfig(
@@ -256,7 +257,7 @@ def test_a_network_without_landmarks_is_refused(system, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def on_devices():
+def on_devices(tmp_path_factory):
     program = Path(__file__).with_name("adapt_devices.py")
     done = subprocess.run(
         [sys.executable, str(program)],
@@ -267,10 +268,12 @@ def on_devices():
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    out = tmp_path_factory.mktemp("cluster") / "found.json"
+    finish(start(out, program=str(program), processes=2, devices=2))
+    return json.loads(done.stdout.splitlines()[-1]) | json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("where", ["four", "fsdp"])
+@pytest.mark.parametrize("where", ["four", "fsdp", "processes"])
 def test_many_devices_do_what_one_does(on_devices, where):
     one, ours = on_devices["one"], on_devices[where]
     np.testing.assert_allclose(ours["losses"], one["losses"], rtol=1e-4)
