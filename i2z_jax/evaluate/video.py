@@ -257,13 +257,14 @@ def _measure(
     for name, model in models.items():
         result[name], seen = _predict(model, batch["image"], size=size)
         detected = seen if detected is None else detected
-    any_model = next(iter(models.values()))
-    examine = partial(_examine, size=size, nearness=nearness)
+    # Of any of them the mesh; its networks would be taken apart in every call.
+    face = next(iter(models.values()))._replace(net=None, dam=None)  # pyrefly: ignore
+    examine = partial(_examine, face, size=size, nearness=nearness)
     for name, predicted in result.items():
-        result[name] |= examine(any_model, predicted, detected, batch, truth=truth)
+        result[name] |= examine(predicted, detected, batch, truth=truth)
     if truth:
         known = {name: batch[name] for name in ("pose", "vertices")}
-        result[TRUTH] = known | examine(any_model, known, detected, batch, truth=False)
+        result[TRUTH] = known | examine(known, detected, batch, truth=False)
     return result
 
 
@@ -280,7 +281,7 @@ def _predict(model: FaceModel, image: Array, *, size: int):
 
 @partial(jax.jit, static_argnames=("size", "truth"))
 def _examine(
-    model: FaceModel,
+    face: FaceModel,
     predicted: Mapping[str, Array],
     detected: Landmarks | None,
     batch: Mapping[str, Array],
@@ -292,15 +293,15 @@ def _examine(
     """What a prediction says of the frames, and with `truth` how far off it is.
 
     Args:
-        model: tells about the mesh, and is read for nothing else.
+        face: tells about the mesh; its networks are not read.
     """
     pose, vertices = predicted["pose"], predicted["vertices"]
     found: dict[str, Array] = {"flat": project_weak(pose, vertices)[..., :2]}
     near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
     found["texture"], found["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
-        unit_range(batch["image"]), near, pose, model.texel_map, model.faces
+        unit_range(batch["image"]), near, pose, face.texel_map, face.faces
     )
-    points = model.landmarks(near, pose, size)
+    points = face.landmarks(near, pose, size)
     if points is not None and detected is not None:
         found["landmark_residual_px"] = _residual(points, detected, size)
     if points is not None and truth:
@@ -309,7 +310,7 @@ def _examine(
     if truth:
         per_vertex = distance(vertices, batch["vertices"])
         found["vertex_error"] = per_vertex
-        found |= model.regional(per_vertex)
+        found |= face.regional(per_vertex)
         found["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
         found["pose_deg"] = rotation_angle(pose, batch["pose"])
     return found

@@ -26,7 +26,7 @@ from i2z_jax.objectives.adapt import (
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
-from i2z_jax.sharding import with_whole_kernels
+from i2z_jax.sharding import replicated, with_whole_kernels
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.guard import Figures
@@ -36,7 +36,6 @@ from i2z_jax.train.look import (
     Look,
     Networks,
     look_at,
-    on_all_devices,
     whole_looks,
 )
 from i2z_jax.train.stages import Stage
@@ -97,8 +96,8 @@ def adapt_stage(
         lambda p, _: nnx.merge(graph, p, rest),
     )
     compiled = {
-        "equations": on_all_devices(mesh, Observation.equations),
-        "measure": on_all_devices(mesh, program.measure),
+        "equations": jax.jit(Observation.equations, out_shardings=replicated(mesh)),
+        "measure": jax.jit(program.measure, out_shardings=replicated(mesh)),
         # Of parameters that may be divided over the mesh.
         "watch": jax.jit(with_whole_kernels(program.watch, mesh)),
         "true_errors": jax.jit(program.true_errors),
@@ -216,7 +215,7 @@ def _judge(
     video = material.video
     rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
     rows = whole_looks(rows, networks.mesh)
-    looks = list(look_at(networks, params, _given(frozen), rows))
+    looks = look_at(networks, params, _given(frozen), rows)
     equations = _mean([compiled["equations"](look.seen) for look in looks])
     of_terms = {name: frozen[name] for name in ("face", "lab")}
     found = [compiled["measure"](look, equations, of_terms) for look in looks]

@@ -5,7 +5,7 @@ The guard looks at the held-out frames at every evaluation, rehearsal at the fra
 draws on. What each makes of it is cheap to compute and to compile; the look is not.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -23,7 +23,6 @@ from i2z_jax.sharding import (
     batch_sharding,
     local_rows,
     on_each_device,
-    replicated,
     to_global,
     with_whole_kernels,
 )
@@ -84,16 +83,17 @@ class Look(NamedTuple):
 
 def look_at(
     networks: Networks, params: PyTree, given: Given, rows: Int[NDArray, "f"]
-) -> Iterator[Look]:
+) -> list[Look]:
     """Look at frames, some at a time.
 
     Args:
         rows: of `given.frames`, as many as `whole_looks` makes them.
     """
     program, mesh = _program(networks), networks.mesh
-    for some in rows.reshape(-1, frames_at_a_time(mesh)):
-        local = some[local_rows(mesh, len(some))]
-        yield program(params, given, to_global(local, mesh))
+    return [
+        program(params, given, to_global(some[local_rows(mesh, len(some))], mesh))
+        for some in rows.reshape(-1, frames_at_a_time(mesh))
+    ]
 
 
 def frames_at_a_time(mesh: Mesh) -> int:
@@ -118,8 +118,3 @@ def _program(networks: Networks) -> Callable[..., Look]:
 
     whole = with_whole_kernels(look, networks.mesh)
     return jax.jit(whole, out_shardings=batch_sharding(networks.mesh))
-
-
-def on_all_devices(mesh: Mesh, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A compiled function of looks whose result every process can read."""
-    return jax.jit(function, out_shardings=replicated(mesh))

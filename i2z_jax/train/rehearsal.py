@@ -31,14 +31,13 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
 from i2z_jax.objectives.adapt import FaceMesh, Observation, texel_normals
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.sharding import parameter_shardings, put
+from i2z_jax.sharding import parameter_shardings, put, replicated
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
     Given,
     Networks,
     look_at,
-    on_all_devices,
     whole_looks,
 )
 from i2z_jax.train.run import place
@@ -126,8 +125,8 @@ def _looks(
 ) -> Looks:
     """Colours, and exposures given these."""
     mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)
-    found = list(look_at(networks, params, given, whole))
-    equations_of = on_all_devices(mesh, Observation.equations)
+    found = look_at(networks, params, given, whole)
+    equations_of = jax.jit(Observation.equations, out_shardings=replicated(mesh))
     equations = [equations_of(look.seen) for look in found]
     colours = colour.solve(jax.tree.map(lambda *x: sum(x) / len(x), *equations))
 
@@ -137,7 +136,7 @@ def _looks(
         gain = colour.frame_gain(corrected, seen.observed, seen.visible)
         return look.pose, gain
 
-    compiled = on_all_devices(mesh, exposures)
+    compiled = jax.jit(exposures, out_shardings=replicated(mesh))
     each = [compiled(look, colours) for look in found]
     pose, gain = map(jnp.concatenate, zip(*each, strict=True))
     return Looks(pose[: len(rows)], gain[: len(rows)], colours)

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from i2z_jax.errors import InputError
 from i2z_jax.sharding import LARGE
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer, learning_rate
 from i2z_jax.train.packing import MANY, are_kernels, pack, unpack
@@ -106,3 +107,8 @@ def test_loops_do_not_grow_with_the_number_of_arrays():
     few, many = loops(10), loops(40)
     # An array is cut from its vector, and has its gradient.
     assert (many - few) / 30 < 4, (few, many)
+
+
+def test_a_run_of_no_steps_is_refused():
+    with pytest.raises(InputError, match="no steps"):
+        build_optimizer(OptimizerConfig(), 0)
