@@ -12,7 +12,7 @@ import pytest
 
 from i2z_jax import malloc
 
-# Pages that the kernel had to clear for ten results of 64 MiB, after a first one.
+# Pages that the kernel had to clear for forty results of 64 MiB, after two first ones.
 PROGRAM = """
 import os, resource
 from i2z_jax import malloc
@@ -20,7 +20,7 @@ malloc.keep_freed(os.environ)
 import jax, jax.numpy as jnp
 fill = jax.jit(lambda x: jnp.full((4096, 4096), x))
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for turn in range(12):
+for turn in range(42):
     if turn == 2:
         before = faults()
     jax.block_until_ready(fill(float(turn)))
@@ -44,10 +44,10 @@ def cleared(**environment: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
 def test_a_step_gets_the_memory_of_the_one_before():
-    # One or two more than the first may be alive at a time, when JAX frees them late.
-    assert cleared() < 3 * PAGES
-    # What the user set is left alone, and glibc by itself clears all ten.
-    assert cleared(MALLOC_MMAP_THRESHOLD_="131072") > 5 * PAGES
+    # A few more than the first may be alive at a time, when JAX frees them late.
+    assert cleared() < 10 * PAGES
+    # What the user set is left alone, and glibc by itself clears all forty.
+    assert cleared(MALLOC_MMAP_THRESHOLD_="131072") > 30 * PAGES
 
 
 @pytest.mark.parametrize(
