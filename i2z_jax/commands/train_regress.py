@@ -69,8 +69,9 @@ def run(config: Config) -> None:
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_split
-    from i2z_jax.models.i2znet import I2ZNet, shape_start
+    from i2z_jax.models.i2znet import I2ZNet
     from i2z_jax.models.parameters import Keys
+    from i2z_jax.models.shape_encoder import shape_start
     from i2z_jax.presets import preset
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
@@ -147,7 +148,8 @@ def run(config: Config) -> None:
                 for x in (some.maps.heatmaps, some.z, some.pose)
             )
             target = np.concatenate([z_seen, (pose_seen - mean) / std], -1)
-            start = jax.jit(shape_start)(seen, target.astype(np.float32))
+            fit = partial(shape_start, units=i2z.shape_units, seed=config.run.seed)
+            start = jax.jit(fit)(seen, target.astype(np.float32))
             net.begin(place(start, mesh))
         has_test = has_split(config.data, "multiview_capture", "test", config="views")
         module = run_stage(

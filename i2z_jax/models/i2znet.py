@@ -24,9 +24,9 @@ from i2z_jax.models.features import (
     UnifiedFeatures,
     convolve_unified,
 )
-from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import Frozen, freeze
+from i2z_jax.models.shape_encoder import ShapeEncoder, ShapeStart
 from i2z_jax.models.vgg import VGG
 from i2z_jax.types import Array, Float
 
@@ -66,117 +66,6 @@ class LevelEncoder(nnx.Module):
         x = nnx.relu(self.compress2(x))
         x = x.reshape(len(x), -1)
         return self.to_z(x), self.to_pose(x)
-
-
-class ShapeEncoder(nnx.Module):
-    """Landmark coordinates to p^z and p^h, beside those of the levels [ours].
-
-    The published network sees landmarks as heatmaps only, and has to learn from labels
-    where in a map its peak is. A soft-argmax knows, which a small capture, of a few
-    hundred moments, does not teach (docs/training.md has what it brings).
-
-    Coordinates are taken about their centre in units of their spread; centre and spread
-    follow as three more numbers. Nearly all of their variance is the head's pose, and
-    expressions are what is left: `mean` and `whiten`, of the training set, make all
-    directions equally large, without which thousands of steps learn an open jaw and
-    nothing else. `line` is a linear answer from the same numbers, beside which the
-    regressors learn what is not linear.
-    """
-
-    def __init__(
-        self,
-        landmarks: int,
-        size: int,
-        target: int,
-        *,
-        dtype: DTypeLike,
-        rngs: nnx.Rngs,
-    ):
-        inputs = 2 * landmarks + 3
-        self.mean = Frozen(jnp.zeros(inputs))
-        self.whiten = Frozen(jnp.eye(inputs))
-        self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
-        self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
-        zeros = nnx.initializers.zeros_init()
-        self.line = nnx.Linear(inputs, target, kernel_init=zeros, rngs=rngs)
-
-    def __call__(
-        self, heatmaps: Float[Array, "b h w l"]
-    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Float[Array, "b t"]]:
-        """p^z, p^h, and the linear answer: z, and H standardised."""
-        x = (shape_of(heatmaps) - self.mean[...][None]) @ self.whiten[...]
-        return self.to_z(x), self.to_pose(x), self.line(x)
-
-
-# Of the standard deviation of the widest direction.
-LEAST_SPREAD = 0.05
-# Of a view, in the least squares of the linear answer; inputs have a variance of 1.
-RIDGE = 0.01
-
-
-def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
-    """What a `ShapeEncoder` reads: coordinates, their centre, log of their spread."""
-    points = soft_argmax(heatmaps.astype(jnp.float32), 2).points - 1
-    shape, centre, size = _normal_shape(points)
-    return jnp.concatenate([shape.reshape(len(shape), -1), centre, size], -1)
-
-
-class ShapeStart(NamedTuple):
-    """A `ShapeEncoder` before training: its statistics and its linear answer."""
-
-    mean: Float[Array, "d"]
-    whiten: Float[Array, "d d"]
-    kernel: Float[Array, "d t"]
-    bias: Float[Array, "t"]
-
-
-def shape_start(
-    heatmaps: Float[Array, "n h w l"], target: Float[Array, "n t"]
-) -> ShapeStart:
-    """Of some training views.
-
-    Args:
-        heatmaps: of the views.
-        target: z, and H standardised.
-    """
-    x = shape_of(heatmaps)
-    mean, whiten = whitening(x)
-    kernel, bias = ridge((x - mean[None]) @ whiten, target)
-    return ShapeStart(mean, whiten, kernel, bias)
-
-
-def whitening(
-    x: Float[Array, "n d"],
-) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
-    """Mean, and what makes all directions of `x` about equally large.
-
-    Directions that hardly vary, the detector's noise, stay below the others.
-    """
-    mean = x.mean(0)
-    centred = x - mean[None]
-    variance, directions = jnp.linalg.eigh(centred.T @ centred / len(x))
-    scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + LEAST_SPREAD**2 * variance[-1])
-    return mean, directions * scale[None]
-
-
-def ridge(
-    x: Float[Array, "n d"], y: Float[Array, "n t"]
-) -> tuple[Float[Array, "d t"], Float[Array, "t"]]:
-    """Kernel and bias of least squares, `y = x @ kernel + bias`, kernels kept small."""
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    x, y = x - mean_x[None], y - mean_y[None]
-    normal = x.T @ x + RIDGE * len(x) * jnp.eye(x.shape[1])
-    kernel = jnp.linalg.solve(normal, x.T @ y)
-    return kernel, mean_y - mean_x @ kernel
-
-
-def _normal_shape(
-    points: Float[Array, "b l 2"],
-) -> tuple[Float[Array, "b l 2"], Float[Array, "b 2"], Float[Array, "b 1"]]:
-    """Points about their centre in units of their spread; centre; log spread."""
-    centre = points.mean(-2, keepdims=True)
-    spread = jnp.sqrt(jnp.mean((points - centre) ** 2, (-2, -1), keepdims=True) + 1e-6)
-    return (points - centre) / spread, centre[:, 0], jnp.log(spread[:, 0])
 
 
 class Regressor(nnx.Module):
@@ -242,7 +131,12 @@ class I2ZNet(nnx.Module):
         shape_size = config.shape_size if landmarks else 0
         self.shape = (
             ShapeEncoder(
-                landmarks, shape_size, config.z_size + 6, dtype=dtype, rngs=rngs
+                landmarks,
+                shape_size,
+                config.shape_units,
+                config.z_size + 6,
+                dtype=dtype,
+                rngs=rngs,
             )
             if shape_size
             else None
@@ -276,29 +170,26 @@ class I2ZNet(nnx.Module):
         levels = [
             encode(u) for encode, u in zip(self.encoders, self.unify(maps), strict=True)
         ]
-        line = None
+        answer = None
         if self.shape is not None and maps.heatmaps is not None:
-            p_z, p_pose, line = self.shape(maps.heatmaps)
+            p_z, p_pose, answer = self.shape(maps.heatmaps)
             levels.append((p_z, p_pose))
         z = self.z_regressor([p_z for p_z, _ in levels])
         pose = self.pose_regressor([p_pose for _, p_pose in levels])
-        if line is not None:
-            z, pose = z + line[:, :-6], pose + line[:, -6:]
+        if answer is not None:
+            z, pose = z + answer[:, :-6], pose + answer[:, -6:]
         pose = self.pose_mean[None] + self.pose_std[None] * pose
         return I2ZOutput(z, pose, maps.heatmaps)
 
     def begin(self, start: ShapeStart) -> None:
         """Before training: what the shape branch knows without it.
 
-        A linear probe in closed form, then training of everything from there (Kumar et
-        al. 2022): the network is the probe until its regressors, whose last layers are
+        A probe in closed form, then training of everything from there (Kumar et al.
+        2022): the network is the probe until its regressors, whose last layers are
         zero now, have found what it lacks.
         """
         assert self.shape is not None
-        self.shape.mean[...], self.shape.whiten[...] = start.mean, start.whiten
-        line = self.shape.line
-        assert line.bias is not None
-        line.kernel[...], line.bias[...] = start.kernel, start.bias
+        self.shape.begin(start)
         for regressor in (self.z_regressor, self.pose_regressor):
             last = regressor.layers[-1]
             last.kernel[...] = 0 * last.kernel[...]

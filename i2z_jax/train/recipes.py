@@ -34,7 +34,7 @@ RECIPES: dict[str, dict[str, RunConfig]] = {
         "landmarks": RunConfig(
             batch_size=8,
             loop=LoopConfig(steps=700),
-            optimizer=OptimizerConfig(learning_rate=2e-3, warmup_steps=30),
+            optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=30),
         ),
         "dam": RunConfig(
             batch_size=8,

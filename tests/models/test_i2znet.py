@@ -20,17 +20,12 @@ from i2z_jax.checkpoint import build
 from i2z_jax.config import HourglassConfig, I2ZConfig, I2ZVariant, VGGConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps, Unified, convolve_unified
-from i2z_jax.models.i2znet import (
-    RIDGE,
-    I2ZNet,
-    ShapeEncoder,
-    ridge,
-    shape_of,
-    shape_start,
-)
+from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
+from i2z_jax.models.shape_encoder import shape_of, shape_start
 from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
+from tests.models.test_shape_encoder import bells
 from tests.models.weights import random_module
 
 VARIANTS = get_args(I2ZVariant)
@@ -104,78 +99,22 @@ def test_trained_parts_of_each_variant(variant):
         assert len(levels) == (4 if "skip" in variant else 1)
 
 
-def bells(points):
-    """Maps of 64 cells with a bell at each of some points, crop units."""
-    cells = np.arange(64)[:, None] - ((points + 1) * 32 - 0.5).T[:, None]
-    x, y = np.exp(-0.5 * cells**2)
-    return jnp.asarray(y[:, None] * x[None], jnp.float32)
-
-
-def test_landmarks_are_read_free_of_place_and_size(rng):
-    """Of one face, wherever it is, only place and size differ."""
-    face = rng.uniform(-0.3, 0.3, (68, 2))
-    moves = ((1.0, (0.0, 0.0)), (1.5, (0.2, -0.1)))
-    seen = [np.asarray(shape_of(bells(face * s + t)[None])[0]) for s, t in moves]
-    np.testing.assert_allclose(seen[0][:-3], seen[1][:-3], atol=0.02)
-    for (scale, shift), x in zip(moves, seen, strict=True):
-        place = scale * face.mean(0) + shift
-        spread = scale * np.sqrt(((face - face.mean(0)) ** 2).mean())
-        np.testing.assert_allclose(x[-3:], [*place, np.log(spread)], atol=0.01)
-
-
-def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
-    """A head that turns, and a chin that falls by a tenth of that."""
-    face = rng.uniform(-0.3, 0.3, (68, 2))
-    turn, chin = rng.normal(size=(2, 68, 2)) * 0.04
-    both = rng.normal(size=(60, 2))
-    faces = [face + a * turn + 0.1 * b * chin for a, b in both]
-    maps = jnp.stack([bells(points) for points in faces])
-    encoder = ShapeEncoder(68, 139, 2, dtype=jnp.float32, rngs=Keys(0))
-    start = shape_start(maps, jnp.asarray(both, jnp.float32))
-    encoder.mean[...], encoder.whiten[...] = start.mean, start.whiten
-    encoder.to_z.kernel[...] = jnp.eye(139)
-    seen = np.asarray(encoder(maps)[0])
-    np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
-    raw = np.asarray(shape_of(maps))
-    was, now = (
-        np.linalg.svd(x - x.mean(0), compute_uv=False) / np.sqrt(60)
-        for x in (raw, seen)
-    )
-    assert was[0] > 6 * was[1]
-    np.testing.assert_allclose(now[0], 1, atol=0.01)
-    assert now[1] > 0.8
-    # What is not motion is not made large.
-    assert now[8] < 0.3
-
-
-def test_ridge_against_least_squares_of_a_longer_system(rng):
-    """Each row of the penalty is one more equation, that a weight is zero."""
-    x, y = rng.normal(size=(50, 7)) + 3, rng.normal(size=(50, 2))
-    x[:, 1] = x[:, 0]  # what has no solution of its own
-    centred, wanted = x - x.mean(0), y - y.mean(0)
-    equations = np.concatenate([centred, np.sqrt(RIDGE * 50) * np.eye(7)])
-    answers = np.concatenate([wanted, np.zeros((7, 2))])
-    kernel = np.linalg.lstsq(equations, answers, rcond=None)[0]
-    found, bias = ridge(jnp.float32(x), jnp.float32(y))
-    np.testing.assert_allclose(found, kernel, atol=1e-4)
-    np.testing.assert_allclose(
-        x.mean(0) @ np.asarray(found) + bias, y.mean(0), atol=1e-4
-    )
-
-
-def test_a_network_begins_as_a_linear_probe(rng):
+def test_a_network_begins_as_a_probe(rng):
     """Of landmarks; what the levels say counts for nothing yet, and can be learned."""
-    config = replace(SMALL, variant="vgg+skip+key", shape_size=8)
+    config = replace(SMALL, variant="vgg+skip+key", shape_size=8, shape_units=20)
     net = random_module("i2znet", config)
     net.pose_mean[...] = jnp.arange(6.0)
     net.pose_std[...] = jnp.full(6, 2.0)
     maps = net.streams(image_of(config, rng))
     heatmaps = jnp.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
     target = rng.normal(size=(30, config.z_size + 6)).astype(np.float32)
-    start = shape_start(heatmaps, jnp.asarray(target))
+    start = shape_start(heatmaps, jnp.asarray(target), units=20)
     net.begin(start)
-    mean, whiten, kernel, bias = map(np.asarray, start)
-    probe = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten @ kernel + bias
+    mean, whiten = map(np.asarray, start[:2])
+    (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in start[2:])
+    x = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten
+    hidden = np.maximum(x @ kernel + bias, 0)
+    probe = np.concatenate([x, hidden], -1) @ last_kernel + last_bias
     regressors = net.z_regressor, net.pose_regressor
     last = [np.asarray(each.layers[-1].bias[...]) for each in regressors]
     said = net.regress(maps)
@@ -397,6 +336,7 @@ TREE_MODE = """
 import jax, jax.numpy as jnp
 from flax import nnx
 from tests.models.test_i2znet import SMALL, total
+from tests.models.test_shape_encoder import bells
 from tests.models.weights import random_module
 from i2z_jax.models.parameters import split_trained
 graph, trained, rest = split_trained(random_module("i2znet", SMALL))

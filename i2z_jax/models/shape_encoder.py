@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Landmark coordinates to p^z, p^h and a first answer, beside the levels [ours].
+
+The published network sees landmarks as heatmaps only, and has to learn from labels
+where in a map its peak is. A soft-argmax knows, which a small capture, of a few hundred
+moments, does not teach (docs/training.md has what it brings).
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.models.parameters import Frozen
+from i2z_jax.types import Array, Float
+
+
+class ShapeEncoder(nnx.Module):
+    """Heatmaps to p^z, p^h, and an answer of its own.
+
+    Coordinates are taken about their centre in units of their spread; centre and spread
+    follow as three more numbers. Nearly all of their variance is the head's pose, and
+    expressions are what is left: `mean` and `whiten`, of the training set, make all
+    directions equally large, without which thousands of steps learn an open jaw and
+    nothing else. `answer` reads these numbers and `units` of one hidden layer: what it
+    says before any step is known in closed form (`shape_start`).
+    """
+
+    def __init__(
+        self,
+        landmarks: int,
+        size: int,
+        units: int,
+        target: int,
+        *,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
+    ):
+        inputs = 2 * landmarks + 3
+        self.mean = Frozen(jnp.zeros(inputs))
+        self.whiten = Frozen(jnp.eye(inputs))
+        self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
+        self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
+        self.units = nnx.Linear(inputs, units, rngs=rngs)
+        zeros = nnx.initializers.zeros_init()
+        self.answer = nnx.Linear(inputs + units, target, kernel_init=zeros, rngs=rngs)
+
+    def __call__(
+        self, heatmaps: Float[Array, "b h w l"]
+    ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Float[Array, "b t"]]:
+        """p^z, p^h, and the answer: z, and H standardised."""
+        x = (shape_of(heatmaps) - self.mean[...][None]) @ self.whiten[...]
+        return self.to_z(x), self.to_pose(x), self.answer(beside(x, self.units(x)))
+
+    def begin(self, start: "ShapeStart") -> None:
+        """Take over statistics and layers."""
+        self.mean[...], self.whiten[...] = start.mean, start.whiten
+        for layer, (kernel, bias) in (
+            (self.units, start.units),
+            (self.answer, start.answer),
+        ):
+            assert layer.bias is not None
+            layer.kernel[...], layer.bias[...] = kernel, bias
+
+
+# Kernel and bias.
+Layer = tuple[Float[Array, "i o"], Float[Array, "o"]]
+
+# Of the standard deviation of the widest direction.
+LEAST_SPREAD = 0.05
+# Of a view, in the least squares of the answer; inputs have a variance of 1.
+RIDGE = 0.01
+# Standard deviation of a random unit's bias: where it bends, in standard deviations.
+BEND = 0.3
+
+
+def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
+    """What a `ShapeEncoder` reads: coordinates, their centre, log of their spread."""
+    points = soft_argmax(heatmaps.astype(jnp.float32), 2).points - 1
+    shape, centre, size = _normal_shape(points)
+    return jnp.concatenate([shape.reshape(len(shape), -1), centre, size], -1)
+
+
+def beside(x: Float[Array, "b d"], units: Float[Array, "b u"]) -> Float[Array, "b du"]:
+    """What the answer is read from: the numbers, and the hidden layer."""
+    return jnp.concatenate([x, nnx.relu(units)], -1)
+
+
+class ShapeStart(NamedTuple):
+    """A `ShapeEncoder` before training."""
+
+    mean: Float[Array, "d"]
+    whiten: Float[Array, "d d"]
+    units: Layer
+    answer: Layer
+
+
+def shape_start(
+    heatmaps: Float[Array, "n h w l"],
+    target: Float[Array, "n t"],
+    *,
+    units: int,
+    seed: int = 0,
+) -> ShapeStart:
+    """Of some training views: random units, and least squares on what they say.
+
+    Ridge regression on random features (Rahimi and Recht 2008): not linear, and as
+    closed as if it were.
+
+    Args:
+        heatmaps: of the views.
+        target: z, and H standardised.
+        units: of the hidden layer.
+        seed: of the units.
+    """
+    x = shape_of(heatmaps)
+    mean, whiten = whitening(x)
+    x = (x - mean[None]) @ whiten
+    of_kernel, of_bias = jax.random.split(jax.random.key(seed))
+    kernel = jax.random.normal(of_kernel, (x.shape[1], units)) / x.shape[1] ** 0.5
+    bias = BEND * jax.random.normal(of_bias, (units,))
+    answer = ridge(beside(x, x @ kernel + bias[None]), target)
+    return ShapeStart(mean, whiten, (kernel, bias), answer)
+
+
+def whitening(
+    x: Float[Array, "n d"],
+) -> tuple[Float[Array, "d"], Float[Array, "d d"]]:
+    """Mean, and what makes all directions of `x` about equally large.
+
+    Directions that hardly vary, the detector's noise, stay below the others.
+    """
+    mean = x.mean(0)
+    centred = x - mean[None]
+    variance, directions = jnp.linalg.eigh(centred.T @ centred / len(x))
+    scale = jax.lax.rsqrt(jnp.maximum(variance, 0) + LEAST_SPREAD**2 * variance[-1])
+    return mean, directions * scale[None]
+
+
+def ridge(x: Float[Array, "n d"], y: Float[Array, "n t"]) -> Layer:
+    """Kernel and bias of least squares, `y = x @ kernel + bias`, kernels kept small."""
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    x, y = x - mean_x[None], y - mean_y[None]
+    normal = x.T @ x + RIDGE * len(x) * jnp.eye(x.shape[1])
+    kernel = jnp.linalg.solve(normal, x.T @ y)
+    return kernel, mean_y - mean_x @ kernel
+
+
+def _normal_shape(
+    points: Float[Array, "b l 2"],
+) -> tuple[Float[Array, "b l 2"], Float[Array, "b 2"], Float[Array, "b 1"]]:
+    """Points about their centre in units of their spread; centre; log spread."""
+    centre = points.mean(-2, keepdims=True)
+    spread = jnp.sqrt(jnp.mean((points - centre) ** 2, (-2, -1), keepdims=True) + 1e-6)
+    return (points - centre) / spread, centre[:, 0], jnp.log(spread[:, 0])
