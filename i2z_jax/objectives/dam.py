@@ -26,6 +26,10 @@ class DAMWeights:
     vertices: float = 1.0
     texture: float = 1.0
     kl: float = 0.01
+    # [ours] How much a texel that this camera did not see counts, its target being the
+    # frame's average over the cameras, beside one that it saw. 0, as published, leaves
+    # it free: seen from between two cameras, what neither of both saw is then dark.
+    unseen: float = 0.1
 
 
 def dam_objective(
@@ -51,27 +55,35 @@ def dam_objective(
         The loss, and its terms; `vertex_mm` is the mean vertex distance, and
         `texture_psnr` in dB over the texels that were seen.
     """
-    truth = unit_range(batch["texture"])
-    seen = jnp.any(batch["texture"] > 0, -1) * texel_weight[None]
+    truth, average = (
+        unit_range(batch[name]) for name in ("texture", "average_texture")
+    )
+    seen, known = (jnp.any(texture > 0, -1) for texture in (truth, average))
     out = dam(
         batch["vertices"],
-        unit_range(batch["average_texture"]),
+        average,
         batch["view"],
         batch["camera"],
         key=key,
     )
     statistics = dam.statistics
     squared_mm = jnp.mean((out.vertices - batch["vertices"]) ** 2)
-    # Per colour channel, over what this camera saw.
-    squared_colour = _weighted_mean(texture_loss(out.texture, truth) / 3, seen)
+    # Per colour channel, over what this camera saw, and over what only others did.
+    squared_colour, beside = (
+        _weighted_mean(
+            texture_loss(out.texture, target) / 3, where * texel_weight[None]
+        )
+        for target, where in ((truth, seen), (average, known & ~seen))
+    )
     terms = {
         "vertices": squared_mm / statistics.vert_var[...],
         "texture": squared_colour / statistics.tex_var[...],
+        "unseen": beside / statistics.tex_var[...],
         "kl": kl_loss(out.posterior.mean, out.posterior.log_std).mean(),
     }
     loss = (
         weights.vertices * terms["vertices"]
-        + weights.texture * terms["texture"]
+        + weights.texture * (terms["texture"] + weights.unseen * terms["unseen"])
         + weights.kl * terms["kl"]
     )
     return loss, {

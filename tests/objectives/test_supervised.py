@@ -103,14 +103,14 @@ def test_each_term_moves_what_it_should_and_downhill(
     assert cost(better) < loss
 
 
-def test_dam_ignores_what_no_camera_saw(dam, rng):
+def test_dam_compares_what_a_camera_saw_and_beside_it_what_others_did(dam, rng):
     b = 2
     texture = rng.integers(1, 256, (b, TEXTURE, TEXTURE, 3)).astype(np.uint8)
-    unseen = texture.copy()
-    unseen[:, :10] = 0
+    average, unseen = texture.copy(), texture.copy()
+    average[:, :4], unseen[:, :10] = 0, 0
     batch = {
         "vertices": jnp.asarray(rng.normal(size=(b, 50, 3)), jnp.float32),
-        "average_texture": jnp.asarray(texture),
+        "average_texture": jnp.asarray(average),
         "texture": jnp.asarray(unseen),
         "view": jnp.tile(jnp.asarray([[0.0, 0.0, 1.0]]), (b, 1)),
         "camera": jnp.zeros(b, jnp.int32),
@@ -126,7 +126,15 @@ def test_dam_ignores_what_no_camera_saw(dam, rng):
         )
 
     weight = np.ones((TEXTURE, TEXTURE))
-    _, terms = run(weight)
+    loss, terms = run(weight)
+    vertices, view, camera = (batch[name] for name in ("vertices", "view", "camera"))
+    given = vertices, jnp.float32(average) / 255, view, camera
+    said = np.float64(dam(*given, key=jax.random.key(0)).texture)
+    squares = (said - np.float64(texture) / 255) ** 2
+    np.testing.assert_allclose(terms["texture"], squares[:, 10:].mean(), rtol=1e-5)
+    np.testing.assert_allclose(terms["unseen"], squares[:, 4:10].mean(), rtol=1e-5)
+    rest = loss - terms["vertices"] - terms["texture"] - 0.01 * terms["kl"]
+    np.testing.assert_allclose(rest, 0.1 * terms["unseen"], rtol=1e-3)
     weight[:10] = 0
     _, masked = run(weight)
     np.testing.assert_allclose(terms["texture"], masked["texture"], rtol=1e-6)
