@@ -54,6 +54,11 @@ def test_unknown_command():
 def test_doctor_and_its_launch_module_say_the_same():
     ours, launched = i2z("doctor"), i2z(module="launch.doctor")
     assert ours.returncode == 0, ours.stderr
-    assert ours.stdout == launched.stdout
+    # Programs kept on disk may be more by then: other tests compile beside this one.
+    said, again = (
+        [line for line in text.splitlines() if "programs," not in line]
+        for text in (ours.stdout, launched.stdout)
+    )
+    assert said == again
     assert "backend" in ours.stdout
     assert "jax" in ours.stdout
