@@ -51,8 +51,6 @@ class I2ZConfig:
     # Length of the vectors that are read off the landmarks' coordinates, beside those
     # of the levels; 0: none, as published (see `ShapeEncoder`).
     shape_size: int = 0
-    # Width of the hidden layer that these have of their own.
-    shape_units: int = 512
     # Hidden widths of the two regressors.
     hidden: tuple[int, ...] = (1024, 512)
 

@@ -148,7 +148,7 @@ def run(config: Config) -> None:
                 for x in (some.maps.heatmaps, some.z, some.pose)
             )
             target = np.concatenate([z_seen, (pose_seen - mean) / std], -1)
-            fit = partial(shape_start, units=i2z.shape_units, seed=config.run.seed)
+            fit = partial(shape_start, seed=config.run.seed)
             start = jax.jit(fit)(seen, target.astype(np.float32))
             net.begin(place(start, mesh))
         has_test = has_split(config.data, "multiview_capture", "test", config="views")

@@ -131,12 +131,7 @@ class I2ZNet(nnx.Module):
         shape_size = config.shape_size if landmarks else 0
         self.shape = (
             ShapeEncoder(
-                landmarks,
-                shape_size,
-                config.shape_units,
-                config.z_size + 6,
-                dtype=dtype,
-                rngs=rngs,
+                landmarks, shape_size, config.z_size + 6, dtype=dtype, rngs=rngs
             )
             if shape_size
             else None

@@ -101,14 +101,14 @@ def test_trained_parts_of_each_variant(variant):
 
 def test_a_network_begins_as_a_probe(rng):
     """Of landmarks; what the levels say counts for nothing yet, and can be learned."""
-    config = replace(SMALL, variant="vgg+skip+key", shape_size=8, shape_units=20)
+    config = replace(SMALL, variant="vgg+skip+key", shape_size=8)
     net = random_module("i2znet", config)
     net.pose_mean[...] = jnp.arange(6.0)
     net.pose_std[...] = jnp.full(6, 2.0)
     maps = net.streams(image_of(config, rng))
     heatmaps = jnp.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
     target = rng.normal(size=(30, config.z_size + 6)).astype(np.float32)
-    start = shape_start(heatmaps, jnp.asarray(target), units=20)
+    start = shape_start(heatmaps, jnp.asarray(target))
     net.begin(start)
     mean, whiten = map(np.asarray, start[:2])
     (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in start[2:])

@@ -40,8 +40,8 @@ def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
     both = rng.normal(size=(60, 2))
     faces = [face + a * turn + 0.1 * b * chin for a, b in both]
     maps = jnp.stack([bells(points) for points in faces])
-    encoder = ShapeEncoder(68, 139, 8, 2, dtype=jnp.float32, rngs=Keys(0))
-    encoder.begin(shape_start(maps, jnp.asarray(both, jnp.float32), units=8))
+    encoder = ShapeEncoder(68, 139, 2, dtype=jnp.float32, rngs=Keys(0))
+    encoder.begin(shape_start(maps, jnp.asarray(both, jnp.float32)))
     encoder.to_z.kernel[...] = jnp.eye(139)
     seen = np.asarray(encoder(maps)[0])
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
@@ -79,8 +79,8 @@ def test_the_start_knows_what_no_line_does(rng):
     weights = rng.uniform(-2, 2, size=(400, 2))
     maps = jnp.stack([bells(face + np.tensordot(w, motions, 1)) for w in weights])
     target = jnp.asarray(weights.prod(1, keepdims=True), jnp.float32)
-    encoder = ShapeEncoder(68, 4, 256, 1, dtype=jnp.float32, rngs=Keys(0))
-    start = shape_start(maps[:300], target[:300], units=256)
+    encoder = ShapeEncoder(68, 4, 1, dtype=jnp.float32, rngs=Keys(0))
+    start = shape_start(maps[:300], target[:300])
     encoder.begin(start)
     error = np.asarray(encoder(maps[300:])[2] - target[300:])
     x = (shape_of(maps) - start.mean[None]) @ start.whiten
