@@ -69,13 +69,13 @@ class ShapeEncoder(nnx.Module):
 Layer = tuple[Float[Array, "i o"], Float[Array, "o"]]
 
 # Width of the hidden layer.
-UNITS = 512
+UNITS = 2048
 # Of the standard deviation of the widest direction.
-LEAST_SPREAD = 0.05
-# Of a view, in the least squares of the answer; inputs have a variance of 1.
-RIDGE = 0.01
+LEAST_SPREAD = 0.2
+# In the least squares of the answer: of what one view in which all varies would weigh.
+RIDGE = 5e-4
 # Standard deviation of a random unit's bias, about that of what it is added to: of 139
-# whitened numbers some 13 vary by 1, the others hardly.
+# whitened numbers a few vary by 1, the others hardly.
 BEND = 0.3
 
 
@@ -87,8 +87,13 @@ def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
 
 
 def beside(x: Float[Array, "b d"], units: Float[Array, "b u"]) -> Float[Array, "b du"]:
-    """What the answer is read from: the numbers, and the hidden layer."""
-    return jnp.concatenate([x, nnx.relu(units)], -1)
+    """What the answer is read from: the numbers, and the hidden layer.
+
+    Scaled by their count: Adam moves every weight by about as much, which without it
+    would undo a wide answer in its first steps.
+    """
+    both = jnp.concatenate([x, nnx.relu(units)], -1)
+    return both * both.shape[-1] ** -0.5
 
 
 class ShapeStart(NamedTuple):
@@ -144,7 +149,7 @@ def ridge(x: Float[Array, "n d"], y: Float[Array, "n t"]) -> Layer:
     """Kernel and bias of least squares, `y = x @ kernel + bias`, kernels kept small."""
     mean_x, mean_y = x.mean(0), y.mean(0)
     x, y = x - mean_x[None], y - mean_y[None]
-    normal = x.T @ x + RIDGE * len(x) * jnp.eye(x.shape[1])
+    normal = x.T @ x + RIDGE * jnp.eye(x.shape[1])
     kernel = jnp.linalg.solve(normal, x.T @ y)
     return kernel, mean_y - mean_x @ kernel
 

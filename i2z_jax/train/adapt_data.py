@@ -62,6 +62,8 @@ class Capture(NamedTuple):
     replay: LabelledViews | None
     # Not trained on.
     watched: LabelledViews | None
+    # What may be drawn into the video.
+    moments: Views | None
     lab: Lab
     bias: LandmarkBias
 
@@ -120,13 +122,13 @@ def prepare(
     size = min(system.dam_card.config.texture_size, system.image_size)
     face = face_mesh(system.topology, lab.bias, texture_size=size, mesh=mesh)
     replay = lab.replay
-    if replay is not None and rehearsed:
+    if replay is not None and lab.moments is not None and rehearsed:
         drawn = rehearse(
             system,
             frames.frames,
             face,
             np.union1d(frames.learn, frames.learn + 1),
-            np.asarray(replay.z),
+            lab.moments,
             nearness=nearness,
             count=rehearsed,
             seed=seed,
@@ -229,7 +231,7 @@ def prepare_capture(
     if directory is None:
         z_size = system.dam_card.config.z_size
         lab = Lab(jnp.zeros(z_size), jnp.ones(z_size))
-        return Capture(None, None, place(lab, mesh), LandmarkBias.none(68))
+        return Capture(None, None, None, place(lab, mesh), LandmarkBias.none(68))
     z = encode_frames(system.dam, directory)
     lab = Lab(z.mean(0), np.maximum(z.std(0), 1e-3))
     views = Views(directory, "train", tables={"z": z})
@@ -253,7 +255,9 @@ def prepare_capture(
         for i in rows
     ]
     watched, _ = label(examples)
-    return Capture(replay, watched, place(lab, mesh), bias)
+    fields = ("vertices", "average_texture")
+    moments = Views(directory, "train", fields=fields, tables={"z": z})
+    return Capture(replay, watched, moments, place(lab, mesh), bias)
 
 
 def face_mesh(

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Expressions of the lab, drawn into the video: views with labels, in its light [ours].
 
-A deep appearance model is a renderer, and a video's light and colours are fitted in
-closed form (`objectives/colour.py`). So the network can be shown what it is to learn
-with the answer beside it: a facial state of the capture, decoded, in the video's light,
-on a frame of the video where the head is. The labels are exact, whatever the detector
-thinks; the picture is as good as the fit by the network that is to be adapted. Drawn
-once, and replayed beside the lab's own views.
+A captured moment is a mesh, its texture and its facial state, and a video's light and
+colours are fitted in closed form (`objectives/colour.py`). So the network can be shown
+what it is to learn with the answer beside it: the moment, in the video's light, on a
+frame of the video where the head is. Not the decoder's texture of that state, whose
+lips and eyes are smoother than any picture's and are marked elsewhere by the landmark
+detector. The labels are exact, whatever the detector thinks; the picture is as good as
+the fit by the network that is to be adapted. Drawn once, and replayed beside the lab's
+own views.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +22,11 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from i2z_jax import console
-from i2z_jax.data.batches import Example
+from i2z_jax.data.batches import Example, Source
 from i2z_jax.geometry.camera import (
     bring_near,
     near_anchor,
     project_weak,
-    view_direction,
 )
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
@@ -41,7 +44,7 @@ from i2z_jax.train.look import (
     whole_looks,
 )
 from i2z_jax.train.run import place
-from i2z_jax.types import Array, Float, Int, NDArray
+from i2z_jax.types import Array, Float, Int, NDArray, UInt8
 
 # Frames that are looked at and drawn on, at most, spread over the video.
 FRAMES = 128
@@ -70,7 +73,7 @@ def rehearse(
     frames: FrameCache,
     face: FaceMesh,
     rows: Int[NDArray, "r"],
-    z: Float[NDArray, "k z"],
+    moments: Source,
     *,
     nearness: float,
     count: int,
@@ -82,7 +85,7 @@ def rehearse(
     Args:
         frames: of the video, with their stream maps.
         rows: of `frames`: where to draw.
-        z: facial states to choose from.
+        moments: of the capture, to choose from: `vertices`, `average_texture` and `z`.
         nearness: of the video's camera, 1/mm.
         count: of the views.
         seed: of expressions, frames and jitter.
@@ -97,27 +100,28 @@ def rehearse(
     params = put(params, parameter_shardings(params, mesh))
     given = place(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
     looks = _looks(Networks(graph, dam_graph, mesh), params, given, rows)
-    painter = _Painter(dam_graph, system.topology)
 
     rng = np.random.default_rng(seed)
-    where, which = rng.choice(len(rows), count), rng.choice(len(z), count)
+    where, which = rng.choice(len(rows), count), rng.choice(len(moments), count)
     pose_std = np.asarray(system.net.pose_std[...])
     jitter = JITTER * pose_std * rng.normal(size=(count, 6))
     pose = (np.asarray(looks.pose)[where] + jitter).astype(np.float32)
-    chosen = z[which].astype(np.float32)
 
-    draw, drawn = jax.jit(painter.draw), []
+    draw, drawn = jax.jit(partial(_draw, system.topology)), []
     for start in console.progress(range(0, count, CHUNK), "rehearsal"):
         # The last ones begin earlier, to end where the views do: one shape.
         some = slice(max(0, min(start, count - CHUNK)), start + CHUNK)
+        chosen = [moments[int(k)] for k in which[some]]
+        vertices = np.stack([m["vertices"] for m in chosen])
+        texture = np.stack([_small(m["average_texture"], face) for m in chosen])
         at = where[some]
-        image, vertices = draw(given, looks, rows[at], at, chosen[some], pose[some])
-        new = range(start - some.start, len(at))
-        drawn += [(np.asarray(image[k]), np.asarray(vertices[k])) for k in new]
-    return [
-        {"image": image, "pose": p, "vertices": vertices, "z": state}
-        for (image, vertices), p, state in zip(drawn, pose, chosen, strict=True)
-    ]
+        image = np.asarray(
+            draw(given, looks, rows[at], at, vertices, texture, pose[some])
+        )
+        for k in range(start - some.start, len(at)):
+            labels = {name: chosen[k][name] for name in ("vertices", "z")}
+            drawn.append({"image": image[k], "pose": pose[some][k], **labels})
+    return drawn
 
 
 def _looks(
@@ -142,33 +146,31 @@ def _looks(
     return Looks(pose[: len(rows)], gain[: len(rows)], colours)
 
 
-class _Painter(NamedTuple):
-    """A pure function of what is given and rows."""
+def _draw(topology: Topology, given: Given, looks, row, at, vertices, texture, pose):
+    """Pictures; `row` of the frames, `at` of the looks."""
+    normals = texel_normals(vertices, pose, given.face)
+    texture = colour.correct(unit_range(texture), normals, looks.colours)
+    texture = texture * looks.gain[at, None, None, None]
+    near = bring_near(pose, vertices, given.nearness, near_anchor(pose, vertices))
+    frame = unit_range(given.frames.image[row])
+    over = jax.vmap(partial(_over, topology))
+    image = over(frame, project_weak(pose, near), texture)
+    return jnp.round(jnp.clip(image, 0, 1) * 255).astype(jnp.uint8)
 
-    dam: nnx.GraphDef
-    topology: Topology
 
-    def draw(self, given: Given, looks, row, at, z, pose):
-        """Pictures, and meshes; `row` of the frames, `at` of the looks."""
-        face, dam = given.face, nnx.merge(self.dam, given.dam)
-        vertices = dam.decode_vertices(z)
-        size = face.texel_map.triangle.shape[0]
-        decoded = dam.decode_texture(z, view_direction(pose), size=size)
-        normals = texel_normals(vertices, pose, face)
-        texture = colour.correct(decoded, normals, looks.colours)
-        texture = texture * looks.gain[at, None, None, None]
-        near = bring_near(pose, vertices, given.nearness, near_anchor(pose, vertices))
-        frame = unit_range(given.frames.image[row])
-        over = jax.vmap(self._over)(frame, project_weak(pose, near), texture)
-        return jnp.round(jnp.clip(over, 0, 1) * 255).astype(jnp.uint8), vertices
+def _over(topology: Topology, frame, points, texture):
+    """A face over a frame; its edge as soft as the oversampling."""
+    height, width = (OVERSAMPLING * side for side in frame.shape[:2])
+    scale = jnp.array([width / 2, height / 2, 1])
+    points = (points + jnp.array([1.0, 1.0, 0.0])[None]) * scale[None]
+    face, mask = render(points, texture, topology, height, width)
+    layers = jnp.concatenate([face, mask[..., None].astype(face.dtype)], -1)
+    shape = (height // OVERSAMPLING, OVERSAMPLING, width // OVERSAMPLING, -1, 4)
+    layers = layers.reshape(shape).mean((1, 3))
+    return layers[..., :3] + (1 - layers[..., 3:]) * frame
 
-    def _over(self, frame, points, texture):
-        """A face over a frame; its edge as soft as the oversampling."""
-        height, width = (OVERSAMPLING * side for side in frame.shape[:2])
-        scale = jnp.array([width / 2, height / 2, 1])
-        points = (points + jnp.array([1.0, 1.0, 0.0])[None]) * scale[None]
-        face, mask = render(points, texture, self.topology, height, width)
-        layers = jnp.concatenate([face, mask[..., None].astype(face.dtype)], -1)
-        shape = (height // OVERSAMPLING, OVERSAMPLING, width // OVERSAMPLING, -1, 4)
-        layers = layers.reshape(shape).mean((1, 3))
-        return layers[..., :3] + (1 - layers[..., 3:]) * frame
+
+def _small(texture: UInt8[NDArray, "t t 3"], face: FaceMesh) -> UInt8[NDArray, "s s 3"]:
+    """Of the size that the video is looked at."""
+    size = face.texel_map.triangle.shape[0]
+    return cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)

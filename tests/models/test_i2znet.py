@@ -114,7 +114,8 @@ def test_a_network_begins_as_a_probe(rng):
     (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in start[2:])
     x = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten
     hidden = np.maximum(x @ kernel + bias, 0)
-    probe = np.concatenate([x, hidden], -1) @ last_kernel + last_bias
+    read = np.concatenate([x, hidden], -1) / np.sqrt(len(last_kernel))
+    probe = read @ last_kernel + last_bias
     regressors = net.z_regressor, net.pose_regressor
     last = [np.asarray(each.layers[-1].bias[...]) for each in regressors]
     said = net.regress(maps)

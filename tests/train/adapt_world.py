@@ -51,6 +51,20 @@ def sheet() -> tuple[np.ndarray, Topology]:
     return vertices.astype(np.float32), topology
 
 
+def moments(count: int) -> list[dict[str, np.ndarray]]:
+    """Of a capture: bent sheets, each with a texture and a state of its own."""
+    rng = np.random.default_rng(3)
+    flat, _ = sheet()
+    return [
+        {
+            "vertices": flat + rng.normal(size=(VERTICES, 3)).astype(np.float32),
+            "average_texture": smooth(rng, TEXTURE),
+            "z": rng.normal(size=Z).astype(np.float32),
+        }
+        for _ in range(count)
+    ]
+
+
 def system() -> System:
     """Untrained, but for where the head is."""
     hourglass = HourglassConfig(stacks=1, stem=(4, 8), features=8, depth=1)

@@ -107,9 +107,8 @@ def test_cached_frames_say_what_the_network_says(system, mesh, rng, dtype, close
 
 def test_rehearsal_and_the_guard_look_through_one_program(system, material, mesh):
     rows = np.union1d(material.video.learn, material.video.learn + 1)
-    z = np.zeros((1, world.Z), np.float32)
     rehearse(
-        system, material.video.frames, material.face, rows, z,
+        system, material.video.frames, material.face, rows, world.moments(1),
         nearness=material.nearness, count=2, seed=0, mesh=mesh,
     )  # fmt: skip
     stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)

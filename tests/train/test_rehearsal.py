@@ -2,7 +2,6 @@
 """Views drawn into a video: that picture and label belong to each other."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -20,31 +19,30 @@ def drawn():
     system = adapt_world.system()
     given = adapt_world.material(system, mesh)
     rows = np.union1d(given.video.learn, given.video.learn + 1)
-    z = np.random.default_rng(3).normal(size=(5, adapt_world.Z)).astype(np.float32)
+    moments = adapt_world.moments(5)
 
-    def draw(count=COUNT, seed=0):
+    def draw(count=COUNT, seed=0, moments=moments):
         return rehearse(
-            system, given.video.frames, given.face, rows, z,
+            system, given.video.frames, given.face, rows, moments,
             nearness=0.0, count=count, seed=seed, mesh=mesh,
         )  # fmt: skip
 
-    return system, given, z, draw, draw()
+    return given, moments, draw, draw()
 
 
-def test_each_has_its_own_labels(drawn):
-    system, _, z, _, views = drawn
+def test_each_has_the_labels_of_a_moment(drawn):
+    _, moments, _, views = drawn
     assert len(views) == COUNT
     for view in views:
         assert view["image"].shape == (adapt_world.SIZE, adapt_world.SIZE, 3)
         assert view["image"].dtype == np.uint8
-        assert any(np.array_equal(view["z"], each) for each in z)
-        mesh = system.dam.decode_vertices(jnp.asarray(view["z"])[None])[0]
-        np.testing.assert_allclose(view["vertices"], mesh, atol=1e-3)
+        [moment] = [m for m in moments if np.array_equal(m["z"], view["z"])]
+        np.testing.assert_array_equal(view["vertices"], moment["vertices"])
     assert len({view["pose"].tobytes() for view in views}) == COUNT
 
 
 def test_the_face_is_drawn_where_its_label_says_on_a_frame_of_the_video(drawn):
-    _, given, _, _, views = drawn
+    given, _, _, views = drawn
     frames = np.asarray(given.video.frames.image).astype(int)
     for view in views:
         points = project_weak(view["pose"], view["vertices"])[:, :2]
@@ -62,8 +60,19 @@ def test_the_face_is_drawn_where_its_label_says_on_a_frame_of_the_video(drawn):
         assert change[~outside].max() > 10
 
 
+def test_the_face_has_the_moments_texture(drawn):
+    _, moments, draw, views = drawn
+    dark = [m | {"average_texture": m["average_texture"] // 4} for m in moments]
+    for light, other in zip(views, draw(moments=dark), strict=True):
+        np.testing.assert_array_equal(light["pose"], other["pose"])
+        drawn_on = (light["image"] != other["image"]).any(-1)
+        assert drawn_on.any()
+        assert not drawn_on.all()
+        assert light["image"][drawn_on].mean() > other["image"][drawn_on].mean() + 10
+
+
 def test_the_seed_decides(drawn):
-    _, _, _, draw, views = drawn
+    _, _, draw, views = drawn
     again, other = draw(4), draw(4, seed=1)
     fewer = draw(COUNT)
     np.testing.assert_array_equal(fewer[3]["image"], views[3]["image"])
