@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import jax.numpy as jnp
 import tyro
 from rich.table import Table
@@ -41,6 +42,7 @@ ABLATION: dict[str, dict[str, float]] = {
     "MOTC alone": {"landmarks": 0.0, "consistency": 0.0},
 }
 NO_BIAS = "all terms, landmarks as the topology has them"
+NO_REHEARSAL = "without rehearsal"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def main(options: Options) -> None:
         for seed in options.seeds:
             variants = ["all terms"]
             if options.ablation and seed == options.seeds[0]:
-                variants = [*ABLATION, NO_BIAS]
+                variants = [*ABLATION, NO_REHEARSAL, NO_BIAS]
             missing = [v for v in variants if (video.name, seed, v) not in done]
             if not missing:
                 continue
@@ -122,6 +124,10 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
                 landmark_weight=jnp.asarray(plain.trust, jnp.float32),
             )
             ours = material._replace(face=place(face, mesh))
+        elif variant == NO_REHEARSAL:
+            # The lab's views come first.
+            lab = jax.tree.map(lambda x: x[: config.replay], material.replay)
+            ours = material._replace(replay=place(lab, mesh))
         else:
             weights = replace(weights, **ABLATION[variant])
         place_of_run = workdir / variant.replace(" ", "-").replace(",", "")

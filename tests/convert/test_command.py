@@ -225,7 +225,7 @@ def test_reading_and_converting_needs_no_pytorch(published):
     subprocess.run(command, cwd=CHECKOUT, check=True)
 
 
-@pytest.mark.parametrize(("preset", "trained"), [("paper", 141e6), ("tiny", 2.1e6)])
+@pytest.mark.parametrize(("preset", "trained"), [("paper", 141e6), ("tiny", 2.4e6)])
 def test_inspect_a_preset(capsys, preset, trained):
     inspect.run(inspect.Config(preset))
     rows = capsys.readouterr().out.splitlines()
