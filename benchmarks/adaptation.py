@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 from rich.table import Table
 
@@ -125,8 +125,9 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
             )
             ours = material._replace(face=place(face, mesh))
         elif variant == NO_REHEARSAL:
-            # The lab's views come first.
-            lab = jax.tree.map(lambda x: x[: config.replay], material.replay)
+            # The lab's views come first, however many there are.
+            count = len(material.replay.z) - config.rehearse
+            lab = material.replay.rows(np.arange(count))
             ours = material._replace(replay=place(lab, mesh))
         else:
             weights = replace(weights, **ABLATION[variant])

@@ -72,7 +72,7 @@ Layer = tuple[Float[Array, "i o"], Float[Array, "o"]]
 UNITS = 2048
 # Of the standard deviation of the widest direction.
 LEAST_SPREAD = 0.2
-# In the least squares of the answer: of what one view in which all varies would weigh.
+# In the least squares of the answer: about what one view weighs.
 RIDGE = 5e-4
 # Standard deviation of a random unit's bias, about that of what it is added to: of 139
 # whitened numbers a few vary by 1, the others hardly.

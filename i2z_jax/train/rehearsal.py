@@ -23,11 +23,7 @@ from jax.sharding import Mesh
 
 from i2z_jax import console
 from i2z_jax.data.batches import Example, Source
-from i2z_jax.geometry.camera import (
-    bring_near,
-    near_anchor,
-    project_weak,
-)
+from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.parameters import split_trained
@@ -171,6 +167,6 @@ def _over(topology: Topology, frame, points, texture):
 
 
 def _small(texture: UInt8[NDArray, "t t 3"], face: FaceMesh) -> UInt8[NDArray, "s s 3"]:
-    """Of the size that the video is looked at."""
+    """Of the size at which the video is looked at."""
     size = face.texel_map.triangle.shape[0]
     return cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)

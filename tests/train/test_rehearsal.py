@@ -60,15 +60,29 @@ def test_the_face_is_drawn_where_its_label_says_on_a_frame_of_the_video(drawn):
         assert change[~outside].max() > 10
 
 
-def test_the_face_has_the_moments_texture(drawn):
+def test_the_face_has_the_moments_texture_where_its_uvs_say(drawn):
+    """A texture that is darker in one quarter darkens that quarter of the sheet."""
     _, moments, draw, views = drawn
-    dark = [m | {"average_texture": m["average_texture"] // 4} for m in moments]
+    half = adapt_world.TEXTURE // 2
+    dark = []
+    for moment in moments:
+        texture = moment["average_texture"].copy()
+        texture[:half, :half] //= 4
+        dark.append(moment | {"average_texture": texture})
+    u, v = adapt_world.sheet()[1].uvs.T
+    # Of six rows of vertices the fourth is the first beyond the middle.
+    quarter = (u <= 0.5) & (v < 0.6)
+    texel = adapt_world.SIZE / adapt_world.TEXTURE
     for light, other in zip(views, draw(moments=dark), strict=True):
         np.testing.assert_array_equal(light["pose"], other["pose"])
-        drawn_on = (light["image"] != other["image"]).any(-1)
-        assert drawn_on.any()
-        assert not drawn_on.all()
-        assert light["image"][drawn_on].mean() > other["image"][drawn_on].mean() + 10
+        changed = (light["image"] != other["image"]).any(-1)
+        assert light["image"][changed].mean() > other["image"][changed].mean() + 10
+        points = project_weak(light["pose"], light["vertices"][quarter])[:, :2]
+        pixels = (points + 1) * adapt_world.SIZE / 2
+        low, high = pixels.min(0) - texel, pixels.max(0) + texel
+        seen = np.argwhere(changed)[:, ::-1] + 0.5
+        assert ((seen > low) & (seen < high)).all()
+        assert len(seen) > 0.3 * np.prod(high - low)
 
 
 def test_the_seed_decides(drawn):
