@@ -11,6 +11,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 
 # What a run leaves in its folder; --overwrite removes these and nothing else.
 OUTPUTS = (
@@ -43,6 +44,8 @@ class Config:
     face: int = 1
     # Boxes or 68 landmarks for each frame (.npz, .csv) in the detector's place.
     boxes: Path | None = None
+    # Of the camera from the head, mm, as in `i2z adapt`; inf for none that counts.
+    distance_mm: float = ARM_LENGTH_MM
     # Stop after this many frames.
     max_frames: int | None = None
     # Frames whose mean landmark peak (0 to 1) is lower count as lost.
@@ -114,7 +117,13 @@ def run(config: Config) -> None:
     )
 
     def collected():
-        return tracking.collect(work, video, networks.size, config.min_confidence)
+        return tracking.collect(
+            work,
+            video,
+            networks.size,
+            min_confidence=config.min_confidence,
+            distance_mm=config.distance_mm,
+        )
 
     try:
         tracking.run(networks, video, work, options, opencv_detector)
@@ -149,6 +158,7 @@ def _check(config: Config) -> None:
     for name, is_wrong in wrong.items():
         if is_wrong:
             raise InputError("must be positive", where=name)
+    nearness_of(config.distance_mm)  # says so if a camera cannot be so near
 
 
 def _refuse_foreign(config: Config) -> None:

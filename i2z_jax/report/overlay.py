@@ -15,7 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.geometry.camera import project_weak, view_direction
+from i2z_jax.geometry.camera import (
+    bring_near,
+    near_anchor,
+    project_weak,
+    view_direction,
+)
 from i2z_jax.geometry.crop import compose, invert, pixels_from_unit
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
@@ -23,7 +28,7 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.system import System
 from i2z_jax.track.result import Status, Track, image_from_unit
 from i2z_jax.track.timing import COMPILE, Stopwatch
-from i2z_jax.types import Array, Float, NDArray, UInt8
+from i2z_jax.types import Array, ArrayLike, Float, NDArray, UInt8
 
 # A panel is at most this high, px.
 PANEL_HEIGHT = 720
@@ -95,6 +100,7 @@ class Overlay:
             [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
         )
         self.window = _window_side(track, zoom)
+        self.nearness = np.array(1 / track.distance_mm, np.float32)
         self._program = None
         # Taken apart once, as in `track/networks.py`.
         self._parameters, self._tree = jax.tree.flatten(system.dam)
@@ -134,7 +140,8 @@ class Overlay:
 
                 def program(parameters, z, pose):
                     dam = jax.tree.unflatten(self._tree, parameters)
-                    return draw(dam, self.system.topology, z, pose, self.window)
+                    topology = self.system.topology
+                    return draw(dam, topology, z, pose, self.window, self.nearness)
 
                 self._program = jax.jit(program).lower(*arguments).compile()
         with self.clock.stage("render", len(part)):
@@ -209,13 +216,15 @@ def draw(
     z: Float[Array, "b z"],
     pose: Float[Array, "b 6"],
     side: int,
+    nearness: Float[ArrayLike, ""],
 ) -> Window:
     """Decode and draw faces in windows of `side` px, `MARGIN` times their crops.
 
     The grid follows u and v: a line is where the next pixel has another cell.
     """
     face = dam.decode(z, view_direction(pose))
-    points = project_weak(pose, face.vertices)
+    anchor = near_anchor(pose, face.vertices)
+    points = project_weak(pose, bring_near(pose, face.vertices, nearness, anchor))
     flat = pixels_from_unit(points[..., :2] / MARGIN, side)
     points = jnp.concatenate([flat, points[..., 2:]], axis=-1)
     size = face.texture.shape[1]

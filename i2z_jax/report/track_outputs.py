@@ -120,7 +120,7 @@ def _mesh_landmarks(
     if topology.landmark_faces is None:
         return None
     parts = [
-        part.project(np.asarray(landmark_points(topology, vertices)))[..., :2]
+        part.project(np.asarray(landmark_points(topology, vertices)), vertices)[..., :2]
         for part, vertices in vertices_of(networks, track)
     ]
     return np.concatenate(parts)

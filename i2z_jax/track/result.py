@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.crop import (
     apply_affine,
     compose,
@@ -25,12 +25,13 @@ from i2z_jax.geometry.crop import (
 )
 from i2z_jax.types import Bool, Float, Int, NDArray
 
-# Raised when the meaning of an array changes.
-FORMAT = 1
+# Raised when the meaning of an array changes. 1 had no `distance_mm`: far cameras.
+FORMAT = 2
 
 CAMERA = (
-    "p = f (R(r) G)_xy + t in [-1,1] of the crop; H = pose = f (1/mm), rx, ry, rz"
-    " (rad), tx, ty; R(r) = Rz(rz) Ry(ry) Rx(rx) diag(1,-1,-1); x right, y down;"
+    "p = f C_xy + t in [-1,1] of the crop, C = R(r) G seen from distance_mm;"
+    " H = pose = f (1/mm), rx, ry, rz (rad), tx, ty, the weak camera that fits best;"
+    " R(r) = Rz(rz) Ry(ry) Rx(rx) diag(1,-1,-1); x right, y down;"
     " crop px = (p+1)/2 * crop_size, frame px = inverse of crop_from_image;"
     " pixel centres at +0.5; G in mm, y up, z out of the face"
 )
@@ -54,6 +55,8 @@ class Track:
     frame_size: Int[NDArray, "2"]
     """Width, height in px."""
     crop_size: int
+    distance_mm: float
+    """Of the camera from the head; infinite where perspective does not count."""
     complete: bool
     """False: the run was interrupted; the rows are the frames that were done."""
     time_s: Float[NDArray, "f"]
@@ -94,9 +97,18 @@ class Track:
         steps = np.diff(self.time_s)
         return float(1 / np.median(steps)) if len(steps) and np.any(steps > 0) else 0.0
 
-    def project(self, vertices: Float[NDArray, "f n 3"]) -> Float[NDArray, "f n 3"]:
-        """Head-space points, mm, as x and y in px of the frames, and depth in mm."""
-        points = np.asarray(project_weak(self.pose.astype(np.float64), vertices))
+    def project(
+        self, points: Float[NDArray, "f p 3"], vertices: Float[NDArray, "f n 3"]
+    ) -> Float[NDArray, "f p 3"]:
+        """Head-space points, mm, as x and y in px of the frames, and depth in mm.
+
+        Args:
+            points: of the face in each frame.
+            vertices: its whole mesh, which `pose` is the best weak camera for.
+        """
+        pose, nearness = self.pose.astype(np.float64), np.array(1 / self.distance_mm)
+        near = bring_near(pose, points, nearness, near_anchor(pose, vertices))
+        points = np.asarray(project_weak(pose, near))
         pixels = pixels_from_unit(points[..., :2], self.crop_size)
         image_from_crop = np.asarray(invert(self.crop_from_image))
         flat = np.asarray(apply_affine(image_from_crop, np.asarray(pixels)))
@@ -171,14 +183,16 @@ def load(path: str | Path) -> Track:
                 raise InputError(
                     "written by a newer i2z_jax", where=path, got=int(file["format"])
                 )
-            values = {f.name: file[f.name] for f in fields(Track)}
+            values = {f.name: file[f.name] for f in fields(Track) if f.name in file}
+        values.setdefault("distance_mm", np.inf)
+        kinds = {"video": str, "crop_size": int, "distance_mm": float, "complete": bool}
+        for name, kind in kinds.items():
+            values[name] = kind(values[name])
+        return Track(**values)
     except InputError:
         raise
     except Exception as error:  # whatever the zip or a header runs into
         raise InputError(f"not a track ({error})", where=path) from error
-    for name, kind in (("video", str), ("crop_size", int), ("complete", bool)):
-        values[name] = kind(values[name])
-    return Track(**values)
 
 
 def _write_parts(

@@ -145,9 +145,22 @@ def box_source(boxes: Path | None) -> BoxSource:
 
 
 def collect(
-    work: Path, video: Path, crop_size: int, min_confidence: float
+    work: Path,
+    video: Path,
+    crop_size: int,
+    *,
+    min_confidence: float,
+    distance_mm: float,
 ) -> Track | None:
-    """What a run has left in its folder so far; None if not one frame is done."""
+    """What a run has left in its folder so far; None if not one frame is done.
+
+    Args:
+        work: the run's folder.
+        video: what is tracked.
+        crop_size: side of the crops, px.
+        min_confidence: frames with less of it are lost.
+        distance_mm: of the camera from the head.
+    """
     parts = [_read(p) for p in sorted(work.glob("rows-*.npz"))]
     if not parts:
         return None
@@ -178,6 +191,7 @@ def collect(
         video=video.name,
         frame_size=scanned.size,
         crop_size=crop_size,
+        distance_mm=distance_mm,
         complete=done == len(scanned.box),
         time_s=scanned.time_s[:done],
         status=status.astype(np.uint8),

@@ -8,7 +8,9 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
+from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.overlay import BACKGROUND
+from i2z_jax.track import result
 from tests.report.glb_reader import Glb
 
 
@@ -26,17 +28,38 @@ def overlay(tracked):
     return np.stack([f.to_ndarray(format="rgb24") for f in frames]), times
 
 
-def projected(values) -> np.ndarray:
+def seen_from(distance_mm: float, points: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """Points in camera axes as a near camera sees them, but for what H says already.
+
+    To first order perspective moves a point by -depth xy / distance; of that, scale,
+    tilt by depth and shift, by least squares over the mesh, are a weak camera's own.
+    """
+    flat, depth = mesh[:, :2], mesh[:, 2:]
+    nothing = np.zeros((len(mesh), 2))
+    along, still = np.hstack([depth, nothing]), np.hstack([depth**0, nothing])
+    columns = [along[:, :2], along[:, [1, 0]], still[:, :2], still[:, [1, 0]]]
+    design = np.stack([flat, *columns], axis=-1).reshape(-1, 5)
+    scale, *rest = np.linalg.lstsq(design, (-depth * flat).reshape(-1), rcond=None)[0]
+    tilt, shift = np.array(rest[:2]), np.array(rest[2:])
+    flat, depth = points[:, :2], points[:, 2:]
+    near = flat * (1 - scale / distance_mm) / (1 + depth / distance_mm)
+    return near - (tilt * depth + shift) / distance_mm
+
+
+def projected(values, distance_mm: float, points=None) -> np.ndarray:
     """The file's own camera string, in other words: SciPy turns, the map is solved."""
     result = []
-    for pose, vertices, crop in zip(
+    mesh = values["vertices"].astype(float)
+    for pose, points_mm, vertices, crop in zip(
         values["pose"].astype(float),
-        values["vertices"].astype(float),
+        mesh if points is None else points,
+        mesh,
         values["crop_from_image"],
         strict=True,
     ):
         turn = Rotation.from_euler("xyz", pose[1:4]).as_matrix() @ np.diag([1, -1, -1])
-        unit = pose[0] * (vertices @ turn.T)[:, :2] + pose[4:6]
+        near = seen_from(distance_mm, points_mm @ turn.T, vertices @ turn.T)
+        unit = pose[0] * near + pose[4:6]
         pixels = (unit + 1) / 2 * values["crop_size"]
         result.append(np.linalg.solve(crop[:, :2], (pixels - crop[:, 2]).T).T)
     return np.stack(result)
@@ -46,6 +69,7 @@ def test_values_are_complete_and_plain(tracked, values):
     frames = len(tracked.pictures)
     assert bool(values["complete"])
     assert values["frame_size"].tolist() == [160, 120]
+    assert float(values["distance_mm"]) == 550
     names = values["status_names"][values["status"]]
     assert names.tolist() == ["tracked"] * frames
     np.testing.assert_allclose(values["time_s"], tracked.times, atol=1e-3)
@@ -63,7 +87,7 @@ def test_values_are_complete_and_plain(tracked, values):
 def test_values_recreate_the_overlay(tracked, values, overlay):
     images, _ = overlay
     assert len(images) == len(tracked.pictures)
-    for row, points in enumerate(projected(values)):
+    for row, points in enumerate(projected(values, 550.0)):
         expected = np.zeros((120, 160), np.uint8)
         for triangle in points[values["faces"]]:
             fixed = np.round((triangle - 0.5) * 256).astype(np.int32)
@@ -123,12 +147,12 @@ def test_glb_plays_at_the_videos_times(glb, tracked):
         np.testing.assert_allclose(times, tracked.times, atol=1e-3)
 
 
-def test_glb_seen_by_its_camera_is_the_overlay(glb, values):
+def test_glb_seen_by_its_camera_is_the_overlay_from_afar(glb, values):
     animation = {name: v for name, (_, v) in glb.animation().items()}
     lens = glb.json["cameras"][0]["orthographic"]
     half = np.array([lens["xmag"], lens["ymag"]])
     np.testing.assert_allclose(half[0] / half[1], 160 / 120, rtol=1e-6)
-    shapes, truth = morphed(glb), projected(values)
+    shapes, truth = morphed(glb), projected(values, np.inf)
     for row, (turn, place, size) in enumerate(
         zip(
             animation["rotation"],
@@ -164,3 +188,19 @@ def test_mesh_sequence_has_the_vertices(tracked, values):
 def test_nothing_of_the_run_itself_is_left(tracked):
     names = {p.name for p in tracked.folder.iterdir()}
     assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html", "meshes"}
+
+
+def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):
+    topology = topologies.load(tracked.checkpoint / "topology.npz")
+    corners = values["vertices"][:, topology.faces[topology.landmark_faces]]
+    points = (corners * topology.landmark_barycentric[..., None]).sum(2)
+    for distance, agrees in ((550.0, True), (np.inf, False)):
+        difference = projected(values, distance, points) - values["mesh_landmarks"]
+        assert (np.abs(difference).max() < 0.01) == agrees, distance
+
+
+def test_a_track_of_the_first_format_is_from_afar(tmp_path, tracked, values):
+    old = {name: v for name, v in values.items() if name != "distance_mm"}
+    np.savez(tmp_path / "old.npz", **old | {"format": 1})
+    assert result.load(tmp_path / "old.npz").distance_mm == np.inf
+    assert result.load(tracked.folder / "track.npz").distance_mm == 550

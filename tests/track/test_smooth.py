@@ -14,7 +14,8 @@ def track(pose, status=None, crop=None):
     crops = np.tile([[0.5, 0, -10.0], [0, 0.5, -20.0]], (frames, 1, 1))
     status = np.zeros(frames, np.uint8) if status is None else np.uint8(status)
     value = Track(
-        video="clip.mp4", frame_size=np.array([160, 120]), crop_size=64, complete=True,
+        video="clip.mp4", frame_size=np.array([160, 120]), crop_size=64,
+        distance_mm=np.inf, complete=True,
         time_s=np.arange(frames) / 30, status=status, box=np.zeros((frames, 4)),
         crop_from_image=crops if crop is None else crop, z=np.float32(pose[:, :3]),
         pose=np.float32(pose), landmarks=np.zeros((frames, 68, 2), np.float32),
