@@ -13,7 +13,12 @@ from PIL import Image, ImageDraw
 
 from i2z_jax.drawing import INK, PAPER, font, heat, titled
 from i2z_jax.files import write_aside
-from i2z_jax.geometry.camera import project_weak, view_direction
+from i2z_jax.geometry.camera import (
+    bring_near,
+    near_anchor,
+    project_weak,
+    view_direction,
+)
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.raster import interpolate, rasterize
 from i2z_jax.geometry.render import render
@@ -69,9 +74,14 @@ def draw_face(
     topology: Topology,
     size: int,
     behind: UInt8[NDArray, "h w 3"] | None = None,
+    *,
+    nearness: float = 0.0,
 ) -> UInt8[NDArray, "h w 3"]:
-    """A textured face in a crop."""
-    points = jnp.asarray(_pixels(vertices, pose, size))
+    """A textured face in a crop, as a camera of some nearness, 1/mm, sees it."""
+    vertices, pose = np.float32(vertices), np.float32(pose)
+    anchor = near_anchor(pose, vertices)
+    near = bring_near(pose, vertices, np.array(nearness, np.float32), anchor)
+    points = jnp.asarray(_pixels(near, pose, size))
     side = size * _FINER
     image, mask = _paint(points, jnp.asarray(texture), topology, size=side)
     return _over(np.asarray(image), np.asarray(mask), size, behind)

@@ -102,7 +102,13 @@ def comparison_picture(
             vertices, texture = decoded(system, scores.states[name][i], pose)
             crop = resized(example["image"], SIDE)
             face = pictures.draw_face(
-                vertices, pose, texture, system.topology, SIDE, crop
+                vertices,
+                pose,
+                texture,
+                system.topology,
+                SIDE,
+                crop,
+                nearness=scores.nearness,
             )
             faces.append(face)
             if truth:

@@ -74,6 +74,7 @@ class VideoScores(NamedTuple):
         source: the frames.
         time_s: of each frame, in its own video.
         counted: the frames that count.
+        nearness: of the camera, 1/mm.
     """
 
     rows: list[Row]
@@ -84,6 +85,7 @@ class VideoScores(NamedTuple):
     source: VideoFrames
     time_s: Float[NDArray, "e"]
     counted: Bool[NDArray, "e"]
+    nearness: float
 
 
 def evaluate_video(
@@ -176,6 +178,7 @@ def evaluate_video(
         source,
         facts.time_s,
         counted,
+        nearness,
     )
 
 

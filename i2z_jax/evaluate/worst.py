@@ -111,6 +111,7 @@ def video_pictures(
         scores.states[name],
         scores.poses[name],
         truth=truth,
+        nearness=scores.nearness,
     )
     labels = [f"frame {i}\n{each[i]:.2f} {unit}" for i in indices]
     scale = f"; error: yellow is {_LIMIT:g} mm and more" if truth else ""
@@ -130,6 +131,7 @@ def face_rows(
     pose: Float[NDArray, "e 6"],
     *,
     truth: bool,
+    nearness: float = 0.0,
 ) -> list[list[UInt8[NDArray, "s s 3"]]]:
     """For each example the pictures of `FACE_COLUMNS`; three without truth."""
     topology, rows = system.topology, []
@@ -139,7 +141,9 @@ def face_rows(
         vertices, texture = decoded(system, z[i], pose[i])
         row = [
             crop,
-            pictures.draw_face(vertices, pose[i], texture, topology, SIDE, crop),
+            pictures.draw_face(
+                vertices, pose[i], texture, topology, SIDE, crop, nearness=nearness
+            ),
             pictures.draw_mesh(vertices, pose[i], topology, SIDE),
         ]
         if truth:
