@@ -78,8 +78,8 @@ STAGES = (
     ),
     Stage(
         "train hourglass",
-        "train landmarks --preset tiny --data {out}/data --capture {out}/data"
-        " --workdir {out}/landmarks",
+        "train landmarks --preset tiny --loop.steps 600 --data {out}/data"
+        " --capture {out}/data --workdir {out}/landmarks",
         "landmarks/hourglass",
         (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
         group="train",
