@@ -78,7 +78,7 @@ STAGES = (
     ),
     Stage(
         "train hourglass",
-        "train landmarks --preset tiny --loop.steps 600 --data {out}/data"
+        "train landmarks --preset tiny --loop.steps 550 --data {out}/data"
         " --capture {out}/data --workdir {out}/landmarks",
         "landmarks/hourglass",
         (Figure("landmark_nme", "landmarks/metrics.jsonl", ("eval/nme",)),),
