@@ -13,12 +13,7 @@ from PIL import Image, ImageDraw
 
 from i2z_jax.drawing import INK, PAPER, font, heat, titled
 from i2z_jax.files import write_aside
-from i2z_jax.geometry.camera import (
-    bring_near,
-    near_anchor,
-    project_weak,
-    view_direction,
-)
+from i2z_jax.geometry.camera import project_near, project_weak, view_direction
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.raster import interpolate, rasterize
 from i2z_jax.geometry.render import render
@@ -78,17 +73,16 @@ def draw_face(
     nearness: float = 0.0,
 ) -> UInt8[NDArray, "h w 3"]:
     """A textured face in a crop, as a camera of some nearness, 1/mm, sees it."""
-    vertices, pose = np.float32(vertices), np.float32(pose)
-    anchor = near_anchor(pose, vertices)
-    near = bring_near(pose, vertices, np.array(nearness, np.float32), anchor)
-    points = jnp.asarray(_pixels(near, pose, size))
+    points = jnp.asarray(_pixels(vertices, pose, size, nearness))
     side = size * _FINER
     image, mask = _paint(points, jnp.asarray(texture), topology, size=side)
     return _over(np.asarray(image), np.asarray(mask), size, behind)
 
 
-def _pixels(vertices, pose, size) -> Float[NDArray, "n 3"]:
-    points = np.array(project_weak(np.float32(pose), np.float32(vertices)))
+def _pixels(vertices, pose, size, nearness=0.0) -> Float[NDArray, "n 3"]:
+    vertices = np.float32(vertices)
+    nearness = np.array(nearness, np.float32)
+    points = np.array(project_near(np.float32(pose), vertices, vertices, nearness))
     points[:, :2] = (points[:, :2] + 1) * (size * _FINER / 2)
     return points
 

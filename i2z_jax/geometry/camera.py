@@ -108,6 +108,24 @@ def near_anchor(
     return xp.concatenate(weak_motion(-depth * flat, flat, depth, even), axis=-1)
 
 
+def project_near(
+    pose: Float[ArrayLike, "*b 6"],
+    points: Float[ArrayLike, "*b p 3"],
+    vertices: Float[ArrayLike, "*b n 3"],
+    nearness: Float[ArrayLike, ""],
+) -> Float[ArrayLike, "*b p 3"]:
+    """`project_weak` as a near camera sees it.
+
+    Args:
+        pose: the weak camera that fits the mesh best.
+        points: of the head, mm.
+        vertices: the whole mesh.
+        nearness: inverse distance of the camera, 1/mm.
+    """
+    near = bring_near(pose, points, nearness, near_anchor(pose, vertices))
+    return project_weak(pose, near)
+
+
 def weak_motion(
     moved: Float[ArrayLike, "*b n 2"],
     flat: Float[ArrayLike, "*b n 2"],

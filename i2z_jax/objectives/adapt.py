@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from i2z_jax.geometry.camera import (
     bring_near,
     near_anchor,
-    project_weak,
+    project_near,
     view_direction,
     view_from_head,
 )
@@ -288,9 +288,9 @@ def projected_landmarks(
     image_size: int,
 ) -> Float[Array, "b l 2"]:
     """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    anchor = near_anchor(pose, vertices)
-    points = bring_near(pose, landmark_points(vertices, mesh), nearness, anchor)
-    return (project_weak(pose, points)[..., :2] + 1) * (image_size / 2)
+    points = landmark_points(vertices, mesh)
+    points = project_near(pose, points, vertices, nearness)[..., :2]
+    return (points + 1) * (image_size / 2)
 
 
 def texel_normals(

@@ -15,12 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.geometry.camera import (
-    bring_near,
-    near_anchor,
-    project_weak,
-    view_direction,
-)
+from i2z_jax.geometry.camera import project_near, view_direction
 from i2z_jax.geometry.crop import compose, invert, pixels_from_unit
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
@@ -223,8 +218,7 @@ def draw(
     The grid follows u and v: a line is where the next pixel has another cell.
     """
     face = dam.decode(z, view_direction(pose))
-    anchor = near_anchor(pose, face.vertices)
-    points = project_weak(pose, bring_near(pose, face.vertices, nearness, anchor))
+    points = project_near(pose, face.vertices, face.vertices, nearness)
     flat = pixels_from_unit(points[..., :2] / MARGIN, side)
     points = jnp.concatenate([flat, points[..., 2:]], axis=-1)
     size = face.texture.shape[1]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
+from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import (
     apply_affine,
     compose,
@@ -107,8 +107,7 @@ class Track:
             vertices: its whole mesh, which `pose` is the best weak camera for.
         """
         pose, nearness = self.pose.astype(np.float64), np.array(1 / self.distance_mm)
-        near = bring_near(pose, points, nearness, near_anchor(pose, vertices))
-        points = np.asarray(project_weak(pose, near))
+        points = np.asarray(project_near(pose, points, vertices, nearness))
         pixels = pixels_from_unit(points[..., :2], self.crop_size)
         image_from_crop = np.asarray(invert(self.crop_from_image))
         flat = np.asarray(apply_affine(image_from_crop, np.asarray(pixels)))

@@ -23,7 +23,7 @@ from i2z_jax.data.landmarks68 import PARTS
 from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
 from i2z_jax.data.records import has_split
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
+from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.objectives.adapt import FaceMesh, Lab
 from i2z_jax.system import System
@@ -306,7 +306,6 @@ def _projected_landmarks(topology: Topology, examples, nearness: float, size: in
     pose = np.stack([example["pose"] for example in examples]).astype(np.float64)
     vertices = np.stack([example["vertices"] for example in examples])
     vertices = vertices.astype(np.float64)
-    anchor = near_anchor(pose, vertices)
     points = landmark_points(topology, vertices)
-    points = bring_near(pose, points, np.asarray(nearness), anchor)
-    return (project_weak(pose, points)[..., :2] + 1) * size / 2, pose
+    points = project_near(pose, points, vertices, np.asarray(nearness))[..., :2]
+    return (points + 1) * size / 2, pose

@@ -233,7 +233,9 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
     assert ("z_size" if kind == "of another preset" else "not a tracker") in line
 
 
-@pytest.mark.parametrize("option", ["--face", "--batch-size", "--smooth"])
+@pytest.mark.parametrize(
+    "option", ["--face", "--batch-size", "--smooth", "--distance-mm"]
+)
 def test_numbers_that_mean_nothing_are_refused(tmp_path, tracked, capsys, option):
     out = tmp_path / "out"
     assert track(tracked.video, tracked.checkpoint, out, option, "0") == 1
