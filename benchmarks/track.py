@@ -62,7 +62,13 @@ def _whole(system: System, clip: Path, folder: Path, batch: int):
     # Random landmarks are looked at and not believed: the face stays in its crop.
     options = tracking.Options(min_confidence=2.0)
     tracking.run(networks, clip, work, options, opencv_detector)
-    track = tracking.collect(work, clip, networks.size, -np.inf)
+    track = tracking.collect(
+        work,
+        clip,
+        networks.size,
+        min_confidence=-np.inf,
+        distance_mm=Config.distance_mm,
+    )
     assert track is not None
     with clock.stage("outputs"):
         write_outputs(networks, track, clip, folder, Wishes())
