@@ -95,7 +95,6 @@ class Overlay:
             [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
         )
         self.window = _window_side(track, zoom)
-        self.nearness = np.array(1 / track.distance_mm, np.float32)
         self._program = None
         # Taken apart once, as in `track/networks.py`.
         self._parameters, self._tree = jax.tree.flatten(system.dam)
@@ -135,8 +134,8 @@ class Overlay:
 
                 def program(parameters, z, pose):
                     dam = jax.tree.unflatten(self._tree, parameters)
-                    topology = self.system.topology
-                    return draw(dam, topology, z, pose, self.window, self.nearness)
+                    topology, nearness = self.system.topology, self.track.nearness
+                    return draw(dam, topology, z, pose, self.window, nearness)
 
                 self._program = jax.jit(program).lower(*arguments).compile()
         with self.clock.stage("render", len(part)):

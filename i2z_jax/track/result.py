@@ -97,6 +97,11 @@ class Track:
         steps = np.diff(self.time_s)
         return float(1 / np.median(steps)) if len(steps) and np.any(steps > 0) else 0.0
 
+    @property
+    def nearness(self) -> Float[NDArray, ""]:
+        """Of the camera, 1/mm (`geometry.camera.bring_near`)."""
+        return np.array(1 / self.distance_mm)
+
     def project(
         self, points: Float[NDArray, "f p 3"], vertices: Float[NDArray, "f n 3"]
     ) -> Float[NDArray, "f p 3"]:
@@ -106,8 +111,8 @@ class Track:
             points: of the face in each frame.
             vertices: its whole mesh, which `pose` is the best weak camera for.
         """
-        pose, nearness = self.pose.astype(np.float64), np.array(1 / self.distance_mm)
-        points = np.asarray(project_near(pose, points, vertices, nearness))
+        pose = self.pose.astype(np.float64)
+        points = np.asarray(project_near(pose, points, vertices, self.nearness))
         pixels = pixels_from_unit(points[..., :2], self.crop_size)
         image_from_crop = np.asarray(invert(self.crop_from_image))
         flat = np.asarray(apply_affine(image_from_crop, np.asarray(pixels)))

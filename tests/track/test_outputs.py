@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `i2z track` leaves behind: values, overlay and mesh say the same."""
 
+from dataclasses import replace
+
 import av
 import cv2
 import numpy as np
@@ -9,8 +11,10 @@ import trimesh
 from scipy.spatial.transform import Rotation
 
 from i2z_jax.geometry import topology as topologies
-from i2z_jax.report.overlay import BACKGROUND
+from i2z_jax.report.overlay import BACKGROUND, Overlay
+from i2z_jax.system import load_system
 from i2z_jax.track import result
+from i2z_jax.track.timing import Stopwatch
 from tests.report.glb_reader import Glb
 
 
@@ -96,6 +100,23 @@ def test_values_recreate_the_overlay(tracked, values, overlay):
         drawn = np.abs(right - BACKGROUND).max(axis=-1) > 40
         both, either = (drawn & (expected > 0)).sum(), (drawn | (expected > 0)).sum()
         assert both / either > 0.93, row
+
+
+def test_the_overlay_is_drawn_as_from_the_cameras_distance(tracked, values):
+    """At 150 mm the outline is another one than from afar, and it is that one."""
+    track = replace(result.load(tracked.folder / "track.npz"), distance_mm=150.0)
+    system, row = load_system(tracked.checkpoint), 10
+    overlay = Overlay(system, track, None, 4, Stopwatch())
+    (image,) = overlay.frames([(row, tracked.pictures[row])])
+    drawn = np.abs(image[:, 160:].astype(int) - BACKGROUND).max(axis=-1) > 40
+    apart = []
+    for distance in (150.0, np.inf):
+        outline = np.zeros((120, 160), np.uint8)
+        for triangle in projected(values, distance)[row][values["faces"]]:
+            fixed = np.round((triangle - 0.5) * 256).astype(np.int32)
+            cv2.fillConvexPoly(outline, fixed, 1, shift=8)
+        apart.append((drawn != (outline > 0)).sum())
+    assert apart[0] < 0.5 * apart[1]
 
 
 def test_landmarks_are_drawn_where_the_values_say(tracked, values, overlay):
