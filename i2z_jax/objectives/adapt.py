@@ -82,22 +82,16 @@ class Lab(NamedTuple):
     z_std: Float[Array, "z"]
 
 
-class Observation(NamedTuple):
-    """Frames seen through a prediction of them; t, t + 1, t', t' + 1, ..."""
+class Appearance(NamedTuple):
+    """Faces as the decoder shows them, and as the frames do."""
 
-    # The mesh's landmarks, px of the crop: as the pose puts them there, and as the mesh
-    # does. Each carries the gradient of one alone (see `landmark_distance`).
-    landmarks: Float[Array, "b l 2"]
-    shape_landmarks: Float[Array, "b l 2"]
-    # The same in camera space, mm; no gradient.
-    landmarks_mm: Float[Array, "b l 3"]
-    # What the decoder says the face looks like from there, in the capture's colours.
-    decoded: Float[Array, "b t t 3"]
-    # What the frame shows where the prediction puts the face, and where it does.
-    observed: Float[Array, "b t t 3"]
-    visible: Float[Array, "b t t"]
+    # What the decoder says they look like from there, in the capture's colours.
+    decoded: Float[Array, "c t t 3"]
+    # What the frames show where the predictions put them, and where they do.
+    observed: Float[Array, "c t t 3"]
+    visible: Float[Array, "c t t"]
     # Surface normals in camera space; they carry no gradient.
-    normals: Float[Array, "b t t 3"]
+    normals: Float[Array, "c t t 3"]
 
     def equations(self) -> colour.ColourEquations:
         """The colours of these frames, for `adaptation_terms`.
@@ -107,11 +101,39 @@ class Observation(NamedTuple):
         fitted to textures of an eighth of the size, where light still is what it is
         and a face that is a little off matters less.
         """
-        seen = jax.lax.stop_gradient(self)
-        layers = jnp.concatenate([seen.decoded, seen.observed, seen.normals], -1)
-        layers, weight = pyramid(layers, seen.visible, 4)[-1]
+        face = jax.lax.stop_gradient(self)
+        layers = jnp.concatenate([face.decoded, face.observed, face.normals], -1)
+        layers, weight = pyramid(layers, face.visible, 4)[-1]
         decoded, observed, normals = jnp.split(layers, 3, -1)
         return colour.equations_of(decoded, observed, normals, weight)
+
+    def corrected(
+        self, coefficients: Float[Array, "3 u"]
+    ) -> tuple[Float[Array, "c t t 3"], Float[Array, "c"]]:
+        """Decoded textures in the video's light and colours, before exposure; and that.
+
+        Args:
+            coefficients: from `colour.solve`.
+        """
+        in_light = colour.correct(self.decoded, self.normals, coefficients)
+        fixed = jax.lax.stop_gradient((in_light, self.observed, self.visible))
+        return in_light, colour.frame_gain(*fixed)
+
+
+class Observation(NamedTuple):
+    """Frames seen through a prediction of them; t, t + 1, t', t' + 1, ..."""
+
+    # The mesh's landmarks, px of the crop: as the pose puts them there, and as the mesh
+    # does. Each carries the gradient of one alone (see `landmark_distance`).
+    landmarks: Float[Array, "b l 2"]
+    shape_landmarks: Float[Array, "b l 2"]
+    # The same in camera space, mm; no gradient.
+    landmarks_mm: Float[Array, "b l 3"]
+    # What the frames show where the prediction puts the face, and where they do.
+    observed: Float[Array, "b t t 3"]
+    visible: Float[Array, "b t t"]
+    # Of the frames that were decoded, all or some.
+    face: Appearance
 
 
 # Frames of a batch through `unwrap`, the mesh being the same for all.
@@ -126,8 +148,9 @@ def observe(
     nearness: Float[Array, ""],
     *,
     unwrap_frames: Callable[..., tuple[Array, Array]] = unwrap_frames,
+    decode_every: int = 1,
 ) -> Observation:
-    """Decode a prediction and unwrap the images with it.
+    """Unwrap images with a prediction of them, and decode it.
 
     Args:
         prediction: of the images.
@@ -138,13 +161,13 @@ def observe(
             arm's length a chin looks like that of an open mouth.
         unwrap_frames: of batches; in a program divided over devices, the same under
             `jax.shard_map` (see `geometry.raster.rasterize`).
+        decode_every: of how many frames the first is decoded.
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
-    decoded = dam.decode_texture(z, view_direction(pose), size=observed.shape[-2])
     marked = landmark_points(vertices, mesh)
 
     def projected(vertices, pose):
@@ -156,7 +179,22 @@ def observe(
         landmarks_mm=jax.lax.stop_gradient(
             jnp.einsum("bij,blj->bli", view_from_head(pose), marked)
         ),
-        decoded=decoded,
+        observed=observed,
+        visible=visible,
+        face=_appearance(
+            dam,
+            mesh,
+            *(
+                in_turn(x, decode_every)[0]
+                for x in (z, pose, vertices, observed, visible)
+            ),
+        ),
+    )
+
+
+def _appearance(dam, mesh, z, pose, vertices, observed, visible) -> Appearance:
+    return Appearance(
+        decoded=dam.decode_texture(z, view_direction(pose), size=observed.shape[-2]),
         observed=observed,
         visible=visible,
         normals=jax.lax.stop_gradient(texel_normals(vertices, pose, mesh)),
@@ -183,22 +221,18 @@ def adaptation_terms(
         equations: of the colours of the whole video, so far.
         levels: of the texture pyramid; each doubles the basin of CFTC and MOTC.
     """
-    coefficients = colour.solve(equations)
-    fixed = jax.lax.stop_gradient(seen)
-    gain = colour.frame_gain(
-        colour.correct(fixed.decoded, fixed.normals, coefficients),
-        fixed.observed,
-        fixed.visible,
-    )
-    corrected = colour.correct(seen.decoded, seen.normals, coefficients)
-    corrected = corrected * gain[:, None, None, None]
-    now, then = pairs(seen.observed)
-    both = jnp.prod(pairs(seen.visible), 0)
+    face = seen.face
+    in_light, gain = face.corrected(colour.solve(equations))
+    now, then = in_turn(seen.observed, 2)
+    both = jnp.prod(in_turn(seen.visible, 2), 0)
     return {
         "landmarks": landmark_distance(seen, detected, mesh) * (256 / image_size),
         "consistency": pyramid_difference(now, then, both, levels=levels),
         "appearance": pyramid_difference(
-            corrected, seen.observed, seen.visible, levels=levels
+            in_light * gain[:, None, None, None],
+            face.observed,
+            face.visible,
+            levels=levels,
         ),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
@@ -262,13 +296,13 @@ def weighted(
     return jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
 
 
-def pairs(x: Float[Array, "b *s"]) -> Float[Array, "2 half *s"]:
-    """Frames t, t + 1, t', t' + 1, ... as frames (t, t', ...) and the ones after.
+def in_turn(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
+    """Every n-th frame; the ones after these; and so on: for 2, frames t and t + 1.
 
     Not by a strided slice, for which a batch that is divided over devices would be
     gathered.
     """
-    return jnp.moveaxis(x.reshape(-1, 2, *x.shape[1:]), 1, 0)
+    return jnp.moveaxis(x.reshape(-1, n, *x.shape[1:]), 1, 0)
 
 
 def landmark_points(

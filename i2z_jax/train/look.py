@@ -47,7 +47,12 @@ class Networks(NamedTuple):
         return nnx.merge(self.net, params, rest).regress(maps)
 
     def observe(
-        self, prediction: I2ZOutput, given: "Given", frames: FrameCache
+        self,
+        prediction: I2ZOutput,
+        given: "Given",
+        frames: FrameCache,
+        *,
+        decode_every: int = 1,
     ) -> Observation:
         """What the frames show where the prediction puts the face."""
         return observe(
@@ -57,6 +62,7 @@ class Networks(NamedTuple):
             given.face,
             given.nearness,
             unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
+            decode_every=decode_every,
         )
 
 

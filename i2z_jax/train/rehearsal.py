@@ -28,7 +28,7 @@ from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
-from i2z_jax.objectives.adapt import FaceMesh, Observation, texel_normals
+from i2z_jax.objectives.adapt import Appearance, FaceMesh, texel_normals
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import parameter_shardings, put, replicated
 from i2z_jax.system import System
@@ -126,15 +126,12 @@ def _looks(
     """Colours, and exposures given these."""
     mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)
     found = look_at(networks, params, given, whole)
-    equations_of = jax.jit(Observation.equations, out_shardings=replicated(mesh))
-    equations = [equations_of(look.seen) for look in found]
+    equations_of = jax.jit(Appearance.equations, out_shardings=replicated(mesh))
+    equations = [equations_of(look.seen.face) for look in found]
     colours = colour.solve(jax.tree.map(lambda *x: sum(x) / len(x), *equations))
 
     def exposures(look, colours):
-        seen = look.seen
-        corrected = colour.correct(seen.decoded, seen.normals, colours)
-        gain = colour.frame_gain(corrected, seen.observed, seen.visible)
-        return look.pose, gain
+        return look.pose, look.seen.face.corrected(colours)[1]
 
     compiled = jax.jit(exposures, out_shardings=replicated(mesh))
     each = [compiled(look, colours) for look in found]

@@ -25,8 +25,8 @@ from i2z_jax.objectives.adapt import (
     Lab,
     adaptation_terms,
     camera_part,
+    in_turn,
     observe,
-    pairs,
     projected_landmarks,
     weighted,
 )
@@ -103,7 +103,7 @@ class Clip:
         # The colours of the video, from frames that were understood.
         truth = I2ZOutput(self.z, self.pose, None)
         self.equations = jax.jit(
-            lambda i: observe(truth, dam, i, mesh, FAR).equations()
+            lambda i: observe(truth, dam, i, mesh, FAR).face.equations()
         )(self.image)
         self.terms = jax.jit(self._terms)
 
@@ -323,7 +323,29 @@ def test_the_loss_is_the_weighted_sum():
     np.testing.assert_allclose(weighted(terms, asdict(weights)), 2 + 1 + 1 + 1.5)
 
 
-def test_pairs_are_a_frame_and_the_next():
-    now, then = pairs(jnp.arange(6.0))
+def test_of_pairs_the_first_may_be_decoded_alone(clip, mesh):
+    """MOTC is then that of the first frames, and says nothing of the others."""
+
+    def appearance(z, pose, image, every):
+        wrong = I2ZOutput(z + 0.4, pose, None)
+        seen = observe(wrong, clip.dam, image, mesh, FAR, decode_every=every)
+        detected = Landmarks(jnp.zeros((len(z), 68, 2)), jnp.ones((len(z), 68)))
+        terms = adaptation_terms(
+            seen, z, detected, clip.equations, mesh,
+            Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
+        )  # fmt: skip
+        return terms["appearance"]
+
+    slope = jax.jit(jax.value_and_grad(appearance), static_argnames="every")
+    halved, of_halved = slope(clip.z, clip.pose, clip.image, every=2)
+    first, of_first = slope(*(x[::2] for x in (clip.z, clip.pose, clip.image)), every=1)
+    np.testing.assert_allclose(halved, first, rtol=1e-5)
+    np.testing.assert_allclose(of_halved[::2], of_first, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(of_halved[1::2], 0)
+    assert np.abs(of_first).min() > 0
+
+
+def test_in_turn_a_frame_and_the_next():
+    now, then = in_turn(jnp.arange(6.0), 2)
     np.testing.assert_array_equal(now, [0, 2, 4])
     np.testing.assert_array_equal(then, [1, 3, 5])
