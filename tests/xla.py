@@ -3,11 +3,16 @@
 
 import os
 
+from i2z_jax.xla_flags import older_fusion_emitters
+
 # Two to four times quicker to compile than at optimisation 1. What XLA writes itself
 # runs slower; products and convolutions are a library's, and as fast as ever.
-CHEAP = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    " --xla_cpu_use_fusion_emitters=false"
+CHEAP = " ".join(
+    [
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        *older_fusion_emitters(),
+    ]
 )
 
 
