@@ -8,8 +8,8 @@ patterns for faces now and then. The track forgives misses and outliers of a sec
 so. For anything harder, give boxes or landmarks of your own.
 """
 
-import functools
 import itertools
+import threading
 from typing import Protocol, runtime_checkable
 
 import cv2
@@ -30,7 +30,7 @@ LONGEST_MISS = 45
 
 @runtime_checkable
 class FaceDetector(Protocol):
-    """Anything that finds faces in one picture."""
+    """Anything that finds faces in one picture; several threads call it at once."""
 
     def __call__(self, image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
         """Boxes of all faces: left, top, right, bottom in pixels, and a score that
@@ -59,8 +59,13 @@ def opencv_detector(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
     return np.concatenate([corner / scale, (corner + size) / scale, score], axis=1)
 
 
-@functools.cache
+# OpenCV's cascade keeps the picture that it looks at: each thread has its own.
+_thread = threading.local()
+
+
 def _cascade() -> "cv2.CascadeClassifier":
+    if hasattr(_thread, "cascade"):
+        return _thread.cascade
     if not hasattr(cv2, "CascadeClassifier"):
         raise InputError(
             "this OpenCV has no face detector",
@@ -68,9 +73,10 @@ def _cascade() -> "cv2.CascadeClassifier":
             expected="a version below 5, which bundles its cascades",
             fix="pip install 'opencv-python-headless<5', or give --boxes",
         )
-    return cv2.CascadeClassifier(
+    _thread.cascade = cv2.CascadeClassifier(
         cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
     )
+    return _thread.cascade
 
 
 def track(

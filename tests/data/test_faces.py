@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The box track: steady on trembling detections, true to real motion."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
 import numpy as np
 
 from i2z_jax.data.faces import opencv_detector, track
+from i2z_jax.data.images import read_picture
 
 
 def detection(x, y, side, score=5.0):
@@ -62,3 +67,17 @@ def test_the_detector_finds_no_face_in_noise(rng):
     noise = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
     assert opencv_detector(noise).shape[1] == 5
     assert opencv_detector(np.zeros((64, 64, 3), np.uint8)).shape == (0, 5)
+
+
+def test_threads_find_the_faces_that_one_finds():
+    """Pictures of many sizes at once: the cascade remembers the one it looks at."""
+    path = Path(__file__).parents[2] / "docs" / "pictures" / "wild_frames.jpg"
+    row = read_picture(path)
+    faces = [row[:, x : x + 360] for x in range(0, 2160, 360)]
+    scaled = [cv2.resize(f, None, fx=s, fy=s) for s in (0.6, 0.8, 1) for f in faces]
+    alone = [opencv_detector(image) for image in scaled]
+    assert sum(map(len, alone)) > 12
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(opencv_detector, scaled))
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, other)
