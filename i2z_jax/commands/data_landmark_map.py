@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z data landmark-map`: 2D landmarks of a capture -> a topology with a map."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def run(config: Config) -> None:
     from i2z_jax.geometry.landmark_map import (
         PosedFrame,
         derive_landmark_map,
-        regions_of_landmarks,
+        with_landmarks,
     )
 
     capture = Capture(config.capture)
@@ -71,13 +70,7 @@ def run(config: Config) -> None:
         )
     mean = capture.statistics.vertex_mean.astype(float)
     found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)
-    topology = dataclasses.replace(
-        topology,
-        landmark_faces=found.faces,
-        landmark_barycentric=found.barycentric,
-    )
-    marks = topologies.landmark_points(topology, mean)
-    topology = dataclasses.replace(topology, regions=regions_of_landmarks(mean, marks))
+    topology = with_landmarks(topology, found.faces, found.barycentric, mean)
     topologies.save(config.out, topology)
     worst = int(np.argmax(found.spread_mm))
     console.out.print(

@@ -20,9 +20,11 @@ from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
+from i2z_jax.geometry import multiface_landmarks
 from i2z_jax.geometry.camera import camera_direction, project_calibrated
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
+from i2z_jax.geometry.landmark_map import with_landmarks
 from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.geometry.topology import load as load_topology
 
@@ -78,6 +80,9 @@ def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
     """What stays fixed on the capture's mesh: the file that was given, the capture's
     own, or one of its `.obj`; None without any.
 
+    Multiface ships no landmarks: on its mesh, without a map in the file, they are where
+    its texture chart has them.
+
     Raises:
         InputError: damaged, or of a mesh with another number of vertices.
     """
@@ -95,6 +100,9 @@ def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
             expected=f"{opened.vertex_count} vertices",
             got=topology.vertex_count,
         )
+    if topology.landmark_faces is None and multiface_landmarks.is_multiface(topology):
+        found = multiface_landmarks.landmark_map(topology)
+        topology = with_landmarks(topology, *found, opened.statistics.vertex_mean)
     return topology
 
 

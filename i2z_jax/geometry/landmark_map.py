@@ -9,11 +9,13 @@ the nearest point of the surface to it is the landmark. NumPy, float64.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.types import Bool, Float, Int, NDArray
 
 # Residual beyond which a view counts less and less, px of its picture's 1000.
@@ -84,6 +86,23 @@ def derive_landmark_map(
     result = (reference[faces[triangle]] * weights[..., None]).sum(axis=1)
     spread = np.nanmedian(np.linalg.norm(found - result[None], axis=2), axis=0)
     return LandmarkMap(triangle.astype(np.int32), weights.astype(np.float32), spread)
+
+
+def with_landmarks(
+    topology: Topology,
+    faces: Int[NDArray, "l"],
+    barycentric: Float[NDArray, "l 3"],
+    neutral: Float[NDArray, "n 3"],
+) -> Topology:
+    """A topology with a landmark map, and the regions that follow from it.
+
+    Args:
+        faces, barycentric: triangle and weights of each of the 68.
+        neutral: a mesh of the topology, head space, mm.
+    """
+    marked = replace(topology, landmark_faces=faces, landmark_barycentric=barycentric)
+    marks = landmark_points(marked, neutral)
+    return replace(marked, regions=regions_of_landmarks(neutral, marks))
 
 
 def regions_of_landmarks(

@@ -11,7 +11,6 @@ left out of the plate, so that the lips part, and its texels are painted dark. E
 part of the skin, so a blink squeezes them.
 """
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,9 +21,9 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import splu
 
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.landmark_map import regions_of_landmarks
+from i2z_jax.geometry import multiface_landmarks
+from i2z_jax.geometry.landmark_map import with_landmarks
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
-from i2z_jax.synth import multiface_landmarks
 from i2z_jax.synth.scan_expressions import expressions, handle_points
 from i2z_jax.types import Array, Bool, Float, NDArray
 
@@ -74,10 +73,10 @@ def scan_head(vertices: Float[NDArray, "n 3"], topology: Topology) -> ScanHead:
                 fix="derive one with `i2z data landmark-map`",
             )
         faces, weights = multiface_landmarks.landmark_map(topology)
-        topology = dataclasses.replace(
-            topology, landmark_faces=faces, landmark_barycentric=weights
-        )
+    else:
+        faces, weights = topology.landmark_faces, topology.landmark_barycentric
     rest = np.asarray(vertices, float)
+    topology = with_landmarks(topology, faces, weights, rest)
     marks = landmark_points(topology, rest)
     eyes = np.linalg.norm(marks[36] - marks[45])
     if not 60 < eyes < 140 or marks[45, 0] < marks[36, 0] or marks[8, 1] > marks[27, 1]:
@@ -87,7 +86,6 @@ def scan_head(vertices: Float[NDArray, "n 3"], topology: Topology) -> ScanHead:
             expected="mm, x to the subject's left, y up, z out of the face",
             got=f"outer eye corners {eyes:.0f} apart",
         )
-    topology = dataclasses.replace(topology, regions=regions_of_landmarks(rest, marks))
     wanted = expressions(marks)
     handles = handle_points(marks)
     solve = _plate(rest, topology, handles)

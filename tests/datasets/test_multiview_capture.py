@@ -10,10 +10,11 @@ import pytest
 
 from i2z_jax.data import images, records
 from i2z_jax.data.build_multiview import CaptureOptions, build
+from i2z_jax.data.capture_examples import topology_of
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
-from i2z_jax.geometry import topology
+from i2z_jax.geometry import multiface_landmarks, topology
 from i2z_jax.geometry.camera import project_calibrated, project_weak
 from tests.data.captures import CAMERAS, TEXTURE, egg_topology, write_capture
 
@@ -221,6 +222,24 @@ def test_what_is_true_of_the_capture_travels_along(built, source):
             np.testing.assert_array_equal(stored[name], value)
     ours = topology.load(folder / "topology.npz")
     np.testing.assert_array_equal(ours.faces, egg_topology().faces)
+
+
+def test_multifaces_mesh_gets_its_landmarks(source, tmp_path, monkeypatch):
+    """As if the egg were of Multiface's topology, in an .obj, which holds no map."""
+    egg = egg_topology()
+    counts = {"FACES": len(egg.faces), "VERTICES": egg.vertex_count}
+    for name, count in (counts | {"UVS": len(egg.uvs)}).items():
+        monkeypatch.setattr(multiface_landmarks, name, count)
+    bare = dataclasses.replace(
+        egg, landmark_faces=None, landmark_barycentric=None, regions={}
+    )
+    topology.save(tmp_path / "bare.npz", bare)
+    options = dataclasses.replace(OPTIONS, topology=tmp_path / "bare.npz")
+    marked = topology_of(source, options)
+    faces, weights = multiface_landmarks.landmark_map(egg)
+    np.testing.assert_array_equal(marked.landmark_faces, faces)
+    np.testing.assert_array_equal(marked.landmark_barycentric, weights)
+    assert set(marked.regions) == {"eyes", "mouth", "jaw"}
 
 
 def test_topology_from_a_file_or_reported_missing(source, tmp_path):

@@ -70,6 +70,12 @@ def test_a_real_frame(capture, tmp_path):
     stored = tmp_path / "multiview_capture" / "sources" / "0" / "topology.npz"
     face = topology.load(stored)
     assert (face.vertex_count, len(face.uvs), len(face.faces)) == (7306, 5779, 11432)
+    # Multiface ships no landmarks; its mesh gets those of its texture chart.
+    marks = topology.landmark_points(face, mesh)
+    across = np.linalg.norm(marks[36] - marks[45])
+    assert 80 < across < 105  # outer eye corners of an adult, mm
+    assert np.linalg.norm(marks[30] - mesh[np.argmax(mesh[:, 2])]) < 8  # the nose's tip
+    assert set(face.regions) == {"eyes", "mouth", "jaw"}
     views = records.open_split(tmp_path, "multiview_capture", "train", config="views")
     # Looking straight into the camera from a metre: no rotation, and a residual of a
     # few pixels of perspective.

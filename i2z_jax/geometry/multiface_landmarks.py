@@ -9,7 +9,8 @@ licensed data is in here.
 
 import numpy as np
 
-from i2z_jax.geometry.topology import Topology, texel_map
+from i2z_jax.geometry.landmark_map import nearest_on_surface
+from i2z_jax.geometry.topology import Topology
 from i2z_jax.types import Float, Int, NDArray
 
 FACES, VERTICES, UVS = 11432, 7306, 5779
@@ -48,9 +49,8 @@ def landmark_map(
     topology: Topology,
 ) -> tuple[Int[NDArray, "68"], Float[NDArray, "68 3"]]:
     """Triangle and weights of each landmark on a mesh of this topology."""
-    texels = texel_map(topology, SIZE)
     column, row = np.array(TEXELS).T
-    return (
-        np.asarray(texels.triangle)[SIZE - 1 - row, column],
-        np.asarray(texels.barycentric)[SIZE - 1 - row, column],
-    )
+    chart = np.stack([column + 0.5, SIZE - 0.5 - row, np.zeros(len(TEXELS))], -1)
+    uvs = np.pad(SIZE * topology.uvs.astype(float), [(0, 0), (0, 1)])
+    triangle, weights = nearest_on_surface(chart, uvs, topology.uv_faces)
+    return triangle.astype(np.int32), weights.astype(np.float32)
