@@ -7,7 +7,8 @@ box of the 68 landmarks, brows to chin: the crop is 1.8 of its longer side wide,
 0.4 and chin at 0.92 of its height. A capture whose topology has no landmark map is cut
 by the box that holds the middle nine tenths of the vertices, brought to the same with
 the proportions of Multiface's mesh; a frontal detection is brought to it with the
-proportions of OpenCV's boxes.
+proportions of OpenCV's boxes ("detector"; 300-W's tables of a detector's boxes are as
+tight as landmarks, and framed like those).
 """
 
 from typing import Literal

@@ -93,6 +93,20 @@ def test_tight_boxes_are_cut_around_the_truth(pictures):
         assert (left + right) / 2 == pytest.approx(worlds.SIDE / 2, abs=1e-3)
 
 
+def test_a_detectors_box_is_as_tight_as_the_landmarks(pictures):
+    """300-W's, unlike a cascade's: the crop shows as much of the head around it."""
+    example = dict(LandmarkPictures(pictures, "common")[0])
+    example["box"] = np.array([20.0, 34.0, 60.0, 66.0])  # beside the landmarks' box
+    crop = PROTOCOL.apply(example, np.random.default_rng(0))
+    points = np.asarray(example["landmarks"])
+    scale = np.ptp(crop["landmarks"], 0) / np.ptp(points, 0)
+    np.testing.assert_allclose(scale, worlds.SIDE / (1.8 * 40), rtol=1e-4)
+    # Its middle lies below the crop's by as much as that of a tight box.
+    middle = crop["landmarks"][0] + scale * (np.array([40.0, 50.0]) - points[0])
+    expected = worlds.SIDE * np.array([0.5, 0.5 + 0.24 / 1.8])
+    np.testing.assert_allclose(middle, expected, atol=1e-3)
+
+
 def test_splits_that_were_built(pictures):
     assert landmarks.splits_of(pictures) == ["common"]
 
