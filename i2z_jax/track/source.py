@@ -5,8 +5,11 @@ A camera is recorded first and tracked then: no frame is dropped because a netwo
 slow, and the run can be repeated.
 """
 
+import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -55,6 +58,8 @@ def count(path: Path, limit: int | None = None) -> int | None:
 def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
     """Record a camera until Ctrl-C, or for `limit` frames, to an mp4.
 
+    For the main thread, which is the one that Ctrl-C reaches.
+
     Raises:
         InputError: no such camera, or it gives no picture.
     """
@@ -62,30 +67,39 @@ def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
     try:
         if not camera.isOpened():
             raise InputError("no such camera, or it is in use", where=f"camera {index}")
-        with write_aside(path, overwrite=True) as aside:
-            if not write_video(aside, _live(camera, limit), crf=16.0):
+        with _ctrl_c() as asked, write_aside(path, overwrite=True) as aside:
+            if not write_video(aside, _live(camera, limit, asked), crf=16.0):
                 raise InputError("the camera gives no picture", where=f"camera {index}")
     finally:
         camera.release()
     return path
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event until the block ends: raised wherever the encoder is, it
+    would cost the recording."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _live(
-    camera: cv2.VideoCapture, limit: int | None
+    camera: cv2.VideoCapture, limit: int | None, asked: threading.Event
 ) -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
     start, number = time.perf_counter(), 0
     console.err.print("recording; Ctrl-C ends the recording and starts tracking")
-    try:
-        while limit is None or number < limit:
-            good, image = camera.read()
-            if not good:
-                return
-            rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            height, width = (side // 2 * 2 for side in rgb.shape[:2])
-            yield time.perf_counter() - start, rgb[:height, :width]
-            number += 1
-    except KeyboardInterrupt:
-        return
+    while not asked.is_set() and (limit is None or number < limit):
+        good, image = camera.read()
+        if not good:
+            return
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        height, width = (side // 2 * 2 for side in rgb.shape[:2])
+        yield time.perf_counter() - start, rgb[:height, :width]
+        number += 1
 
 
 def _refuse_nothing(path: Path) -> None:
