@@ -28,7 +28,7 @@ class Common:
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     # Fail on the first thing that is missing, instead of counting it.
     strict: bool = False
-    # Replace a dataset that is there.
+    # Replace a dataset that is there, and keep nothing of an interrupted build.
     overwrite: bool = False
     # At most this many frames: of a capture spread over it, of a video its first,
     # of each 300-W split its first pictures.

@@ -76,10 +76,16 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
             workers=options.workers,
             strict=options.strict,
             what="pictures",
+            sources=_files,
         )
         counts = adopt(NAME, shards, out, splits=ibug.SPLITS)
         gaps += [gap for shard in shards for gap in shard.gaps]
         return finish(out, NAME, sources, [options], {"": counts}, gaps)
+
+
+def _files(item: Item) -> list[Path | None]:
+    boxes = ibug.boxes_path(item.root, item.folder)
+    return [item.annotated.picture, item.annotated.points, boxes]
 
 
 def encode(item: Item) -> Iterator[dict[str, Any] | Gap]:

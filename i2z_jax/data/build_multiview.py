@@ -27,7 +27,7 @@ from i2z_jax.data.capture_examples import (
     topology_of,
 )
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
-from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
@@ -71,6 +71,7 @@ def build(
             moments[split].append(Moment(opened.paths.root, index, frame))
     if options.strict and gaps:
         raise InputError(gaps[0])
+    shared = [_shared_files(opened, capture) for opened in captures]
     with work_folder(out, NAME, options) as work:
         jobs = [j for s in FRAME_SPLITS for j in into_jobs(s, moments[s], PER_SHARD)]
         frame_shards = write_shards(
@@ -81,6 +82,7 @@ def build(
             workers=options.workers,
             strict=options.strict,
             what="frames",
+            sources=lambda moment: [*shared[moment.source], *_frame_files(moment)],
         )
         built = [
             (job.split, moment)
@@ -96,6 +98,7 @@ def build(
             workers=options.workers,
             strict=options.strict,
             what="views",
+            sources=lambda v: [*shared[v.moment.source], *_view_files(v)],
         )
         counts = {
             "frames": adopt(
@@ -115,6 +118,26 @@ def build(
             _write_source(folder, opened, capture, topologies[index])
         gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
         return finish(out, NAME, sources, [options, capture], counts, gaps)
+
+
+def _shared_files(opened: Capture, options: CaptureOptions) -> list[Path]:
+    """What decides the records of all frames of a capture."""
+    root, topology = opened.paths.root, options.topology or opened.paths.topology
+    if not topology.is_file():
+        topology = next(root.glob("tracked_mesh/*/*.obj"), topology)
+    return [opened.paths.krt, root / "vert_mean.bin", topology]
+
+
+def _frame_files(moment: Moment) -> list[Path]:
+    paths, frame = Layout(moment.root), moment.frame
+    return [paths.mesh(frame), paths.transform(frame), paths.texture(frame)]
+
+
+def _view_files(views: Views) -> list[Path]:
+    paths, frame = Layout(views.moment.root), views.moment.frame
+    images = [paths.image(frame, name) for name in views.cameras]
+    textures = [paths.texture(frame, name) for name in views.cameras]
+    return [*_frame_files(views.moment), *images, *textures]
 
 
 def _cameras(opened: Capture, options: CaptureOptions) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from i2z_jax.data import framing, images, records
 from i2z_jax.data.faces import FaceDetector, opencv_detector
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
-from i2z_jax.data.shards import Gap, Job, write_shards
+from i2z_jax.data.shards import Gap, Job, versions, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
 from i2z_jax.data.video import Frame, is_video, read_frames
@@ -113,7 +113,9 @@ def _analysed(
     detect: FaceDetector,
 ) -> tuple[Path, int]:
     """The first pass, or what the work folder has of it: its file, and its length."""
-    key = f"{path.resolve()} {path.stat().st_mtime_ns} {options.max_frames} {video}"
+    files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+    read = versions(*files, truth_path(path), video.boxes)
+    key = f"{path.resolve()} {read} {options.max_frames} {video}"
     kept = work / f"track-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not kept.exists():
         given = None if video.boxes is None else read_boxes(video.boxes)

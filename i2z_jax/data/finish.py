@@ -42,6 +42,8 @@ class Summary:
 def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
     """A place for finished shards; removed when the build ends well, kept otherwise.
 
+    With `overwrite`, what an earlier build left in it is removed first.
+
     Raises:
         InputError: the dataset is there already and `overwrite` is off.
     """
@@ -53,6 +55,8 @@ def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
             )
         whole.unlink()
     work = out / f".{name}.unfinished"
+    if options.overwrite:
+        shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -121,19 +121,23 @@ def write_pts(path: str | Path, points: Float[NDArray, "68 2"]) -> None:
     Path(path).write_text(header + "\n".join(lines) + "\n}\n")
 
 
+def boxes_path(root: Path, folder: str) -> Path:
+    """Where the detector's boxes of one folder of the layout are, if they are."""
+    name = f"bounding_boxes_{folder.replace('/', '_')}.mat"
+    return root / "Bounding_Boxes" / name
+
+
 def detector_boxes(root: Path, folder: str) -> dict[str, Float[NDArray, "4"]]:
     """Boxes of the 300-W baseline detector, by picture name without spaces.
 
-    Read from `Bounding_Boxes/bounding_boxes_<folder>.mat`; empty when it is not there
-    (the private set has none).
+    Read from `boxes_path`; empty when it is not there (the private set has none).
 
     Raises:
         InputError: the file is there and cannot be understood.
     """
     from scipy.io import loadmat
 
-    name = f"bounding_boxes_{folder.replace('/', '_')}.mat"
-    path = root / "Bounding_Boxes" / name
+    path = boxes_path(root, folder)
     if not path.is_file():
         return {}
     try:

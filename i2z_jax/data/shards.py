@@ -2,9 +2,10 @@
 """Examples -> finished ArrayRecord shards, in worker processes, resumable.
 
 A build is a list of jobs, one shard each. A worker writes its shard aside, renames it
-when whole, then leaves a note (`.json`) with the counts and the gaps: a build that was
-interrupted at any moment finds the finished shards by their notes and goes on with
-the rest. What is wrong with one item is a gap; the build goes on, unless strict.
+when whole, then leaves a note (`.json`) with the counts, the gaps, and the key of what
+it was made of: a build that was interrupted at any moment finds the finished shards
+by their notes and goes on with the rest, and with those whose sources have changed
+since. What is wrong with one item is a gap; the build goes on, unless strict.
 """
 
 import functools
@@ -13,7 +14,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -65,6 +65,39 @@ class Shard:
     gaps: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Task:
+    """A shard to write: all that a worker process is given."""
+
+    job: Job
+    path: Path
+    encode: Encoder
+    features: Any
+    strict: bool
+    key: str
+
+    @property
+    def done(self) -> bool:
+        """Whether the shard is there, of the same sources, and allowed its gaps."""
+        if not _note(self.path).exists():
+            return False
+        note = json.loads(_note(self.path).read_text())
+        return note.get("key") == self.key and not (self.strict and note["gaps"])
+
+
+def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
+    """What tells files from edited ones: size and time, None where there is none."""
+    return [path and _version(path) for path in paths]
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 def into_jobs(
     split: str, items: Sequence[Any], per_shard: int, per_item: int = 1
 ) -> list[Job]:
@@ -92,6 +125,7 @@ def write_shards(
     workers: int,
     strict: bool,
     what: str,
+    sources: Callable[[Any], Iterable[Path | None]] = lambda item: (),
 ) -> list[Shard]:
     """Write every job's shard into `folder`; those already there are kept.
 
@@ -99,45 +133,47 @@ def write_shards(
         jobs: the shards to write.
         encode: items to examples, see `Encoder`.
         features: the TFDS features that serialise an example.
-        folder: where shards and notes go. Emptied first when it belongs to a build of
-            other items or options.
+        folder: where shards and notes go.
         workers: processes; with 1, the work is done in this one.
         strict: raise the first gap instead of counting it.
         what: said in front of the progress bar.
+        sources: item -> the files that decide its examples, there or not. A shard is
+            kept as long as its items, its options and these files are as they were.
 
     Raises:
         InputError: a gap, when strict; or a worker died.
     """
-    _claim(folder, jobs, encode)
-    paths = [folder / f"{number:06d}.array_record" for number in range(len(jobs))]
+    folder.mkdir(parents=True, exist_ok=True)
     tasks = [
-        (job, path, encode, features, strict)
-        for job, path in zip(jobs, paths, strict=True)
-        if not _note(path).exists()
+        Task(
+            job,
+            folder / f"{number:06d}.array_record",
+            encode,
+            features,
+            strict,
+            _key(encode, job, versions(*itertools.chain(*map(sources, job.items)))),
+        )
+        for number, job in enumerate(jobs)
     ]
+    missing = [task for task in tasks if not task.done]
     total = sum(job.size for job in jobs)
     with console.bar() as bar:
-        kept = total - sum(task[0].size for task in tasks)
+        kept = total - sum(task.job.size for task in missing)
         remark = f"{kept} kept from an interrupted build" if kept else ""
         task_id = bar.add_task(what, total=total, completed=kept, remark=remark)
         if workers == 1:
-            for task in tasks:
-                _write_shard(*task, on_outcome=lambda: bar.advance(task_id))
+            for task in missing:
+                write(task, lambda: bar.advance(task_id))
         else:
             _in_processes(
-                tasks, workers, lambda n: bar.update(task_id, completed=kept + n)
+                missing, workers, lambda n: bar.update(task_id, completed=kept + n)
             )
-    return [_read_note(path, job) for path, job in zip(paths, jobs, strict=True)]
+    return [_read_note(task.path, task.job) for task in tasks]
 
 
-def _claim(folder: Path, jobs: Sequence[Job], encode: Encoder) -> None:
-    """Make the folder ours: what another plan left in it is removed."""
-    plan = hashlib.sha256(repr((_identity(encode), jobs)).encode()).hexdigest()
-    mark = folder / "plan"
-    if not mark.exists() or mark.read_text() != plan:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        mark.write_text(plan)
+def _key(encode: Encoder, job: Job, versions: list[Any]) -> str:
+    made_of = repr((_identity(encode), job, versions))
+    return hashlib.sha256(made_of.encode()).hexdigest()
 
 
 def _identity(encode: Any) -> Any:
@@ -156,41 +192,37 @@ def _read_note(path: Path, job: Job) -> Shard:
     return Shard(path, job.split, tuple(note["examples"]), tuple(note["gaps"]))
 
 
-def _write_shard(
-    job: Job,
-    path: Path,
-    encode: Encoder,
-    features: Any,
-    strict: bool,
-    *,
-    on_outcome: Callable[[], None],
-) -> None:
+def write(task: Task, count: Callable[[], None]) -> None:
+    """Write one shard, then its note. `count` is called after each example or gap."""
     from array_record.python import array_record_module
     from tensorflow_datasets.core import example_serializer
 
+    features = task.features
     serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
-    aside = path.with_suffix(".part")
+    # The note of a shard that is out of date must not outlive it.
+    _note(task.path).unlink(missing_ok=True)
+    aside = task.path.with_suffix(".part")
     # One record a group: any record is read without decoding its neighbours.
     writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")
-    examples, gaps = [0] * len(job.items), []
+    examples, gaps = [0] * len(task.job.items), []
     try:
-        for place, item in enumerate(job.items):
-            for outcome in _outcomes(encode, item):
+        for place, item in enumerate(task.job.items):
+            for outcome in _outcomes(task.encode, item):
                 if not isinstance(outcome, Gap):
                     record = features.encode_example(outcome)
                     writer.write(serializer.serialize_example(record))
                     examples[place] += 1
-                elif strict:
+                elif task.strict:
                     raise InputError(outcome.message)
                 else:
                     gaps.append(outcome.message)
-                on_outcome()
+                count()
     finally:
         writer.close()
-    os.replace(aside, path)
-    note = _note(path).with_suffix(".note")
-    note.write_text(json.dumps({"examples": examples, "gaps": gaps}))
-    os.replace(note, _note(path))
+    os.replace(aside, task.path)
+    note = _note(task.path).with_suffix(".note")
+    note.write_text(json.dumps({"key": task.key, "examples": examples, "gaps": gaps}))
+    os.replace(note, _note(task.path))
 
 
 def _outcomes(encode: Encoder, item: Any) -> Iterator["dict[str, Any] | Gap"]:
@@ -200,7 +232,8 @@ def _outcomes(encode: Encoder, item: Any) -> Iterator["dict[str, Any] | Gap"]:
         yield Gap(str(error))
 
 
-# A worker's side: a counter that the progress bar reads, and a wish to stop.
+# A worker's side: a counter that the progress bar reads, and a wish to stop. Global,
+# since a process gets them when it starts and not with a task.
 _shared: dict[str, Any] = {}
 
 
@@ -210,18 +243,18 @@ def _start_worker(counter: Any, stop: Any) -> None:
     _shared.update(counter=counter, stop=stop)
 
 
-def _work(task: tuple[Any, ...]) -> None:
+def _work(task: Task) -> None:
     def count() -> None:
         with _shared["counter"].get_lock():
             _shared["counter"].value += 1
         if _shared["stop"].is_set():
             raise InterruptedError("the build was stopped")
 
-    _write_shard(*task, on_outcome=count)
+    write(task, count)
 
 
 def _in_processes(
-    tasks: Sequence[tuple[Any, ...]], workers: int, show: Callable[[int], None]
+    tasks: Sequence[Task], workers: int, show: Callable[[int], None]
 ) -> None:
     # Spawned, not forked: the parent may hold threads (jax, a test's pool).
     context = multiprocessing.get_context("spawn")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Shards: the same records whoever writes them, and nothing done twice."""
 
+import contextlib
 import functools
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
+from i2z_jax.data.finish import BuildOptions, work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.errors import InputError
 
@@ -31,11 +33,14 @@ def encode(item, *, log=None, stop=None):
     yield {"number": item, "text": f"item {item}"}
 
 
-def write(folder, encoder, *, workers=1, strict=False, items=tuple(range(40))):
+def write(
+    folder, encoder, *, workers=1, strict=False, items=tuple(range(40)), **options
+):
     jobs = into_jobs("train", items, 6)
     return write_shards(
-        jobs, encoder, FEATURES, folder, workers=workers, strict=strict, what="items"
-    )
+        jobs, encoder, FEATURES, folder, workers=workers, strict=strict, what="items",
+        **options,
+    )  # fmt: skip
 
 
 def stored(shards):
@@ -92,6 +97,53 @@ def test_another_plan_starts_over(tmp_path):
     shards = write(tmp_path, encode, items=tuple(range(100, 140)))
     numbers = [i for i in range(100, 140) if i % 7 != 3]
     assert [int(record["number"]) for record in stored(shards)] == numbers
+
+
+def test_a_shard_is_kept_as_long_as_its_files_are_as_they_were(tmp_path):
+    log = tmp_path / "log"
+    jobs = into_jobs("train", range(40), 6)
+
+    def redone():
+        log.write_text("")
+        encoder = functools.partial(encode, log=log)
+        write(
+            tmp_path / "shards", encoder, sources=lambda item: [tmp_path / f"{item}.in"]
+        )
+        return [int(item) for item in log.read_text().split()]
+
+    def of_the_shard_with(item):
+        (job,) = [job for job in jobs if item in job.items]
+        return list(job.items)
+
+    (tmp_path / "12.in").write_text("old")
+    assert redone() == list(range(40))
+    assert redone() == []
+    (tmp_path / "12.in").write_text("new one")
+    assert redone() == of_the_shard_with(12)
+    (tmp_path / "30.in").touch()
+    assert redone() == of_the_shard_with(30)
+    os.utime(tmp_path / "30.in", (1, 1))
+    assert redone() == of_the_shard_with(30)
+    (tmp_path / "12.in").unlink()
+    assert redone() == of_the_shard_with(12)
+
+
+def test_gaps_that_were_tolerated_are_not_kept_by_a_strict_build(tmp_path):
+    write(tmp_path, encode)
+    with pytest.raises(InputError, match="half of"):
+        write(tmp_path, encode, strict=True)
+
+
+@pytest.mark.parametrize(("overwrite", "left"), [(False, ["shard"]), (True, [])])
+def test_overwrite_keeps_nothing_of_an_interrupted_build(tmp_path, overwrite, left):
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        work_folder(tmp_path, "name", BuildOptions()) as work,
+    ):
+        (work / "shard").touch()
+        raise KeyboardInterrupt
+    with work_folder(tmp_path, "name", BuildOptions(overwrite=overwrite)) as work:
+        assert [path.name for path in work.iterdir()] == left
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """300-W: the right pictures in the right split, landmarks on their pixels."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy.io import savemat
 
-from i2z_jax.data import ibug, images, records
+from i2z_jax.data import build_ibug, ibug, images, records
 from i2z_jax.data.build_ibug import build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.errors import InputError
 from tests.data.landmark_folders import face, write_layout, write_pair
+from tests.datasets.interrupted import interrupted
 
 NAME = "ibug_300w"
 
@@ -143,6 +146,19 @@ def test_bad_files_cost_only_themselves(source, tmp_path):
     ):
         (line,) = [gap for gap in summary.gaps if words in gap]
         assert "\n" not in line
+
+
+def test_landmarks_corrected_meanwhile_are_in_the_build_that_goes_on(source, tmp_path):
+    path = source / "afw" / "image_000.pts"
+    interrupted(build_ibug, (source,), tmp_path / "out", BuildOptions())
+    corrected = ibug.read_pts(path) + 2
+    ibug.write_pts(path, corrected)
+    os.utime(path, (1, 1))  # it is as large as before, and the clock may be coarse
+    build((source,), tmp_path / "out", BuildOptions())
+    (record,) = [
+        r for r in rows(tmp_path / "out", "train") if r["id"] == b"afw/image_000.png"
+    ]
+    np.testing.assert_allclose(record["landmarks"], corrected, atol=1e-4)
 
 
 def test_not_300w(tmp_path):

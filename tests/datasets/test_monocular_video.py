@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2z_jax.data import images, records
+from i2z_jax.data import build_video, images, records
 from i2z_jax.data.build_video import VideoOptions, build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
@@ -15,6 +15,7 @@ from i2z_jax.data.video_analysis import read_boxes
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from tests.data.clips import gradient, write_clip
+from tests.datasets.interrupted import interrupted
 
 NAME = "monocular_video"
 SHARED = Path(
@@ -77,6 +78,15 @@ def test_frames_without_a_box_or_a_picture_are_gaps_that_cut(frames, tmp_path):
     assert "004.png: damaged" in gap
     with pytest.raises(InputError, match=r"004\.png"):
         build((frames,), tmp_path / "s", BuildOptions(strict=True), options)
+
+
+def test_boxes_corrected_meanwhile_are_in_the_build_that_goes_on(frames, tmp_path):
+    wrong = with_boxes(tmp_path, 8)
+    interrupted(build_video, (frames,), tmp_path, BuildOptions(), wrong)
+    right = with_boxes(tmp_path, 8, box=(10.0, 20.0, 50.0, 60.0))
+    build((frames,), tmp_path, BuildOptions(), right)
+    for record in rows(tmp_path):
+        np.testing.assert_allclose(record["box"], (10, 20, 50, 60))
 
 
 def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):

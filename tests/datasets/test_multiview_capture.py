@@ -8,15 +8,17 @@ import shutil
 import numpy as np
 import pytest
 
-from i2z_jax.data import images, records
+from i2z_jax.data import build_multiview, capture_examples, images, records
 from i2z_jax.data.build_multiview import CaptureOptions, build
 from i2z_jax.data.capture_examples import topology_of
 from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
 from i2z_jax.geometry import multiface_landmarks, topology
 from i2z_jax.geometry.camera import project_calibrated, project_weak
 from tests.data.captures import CAMERAS, TEXTURE, egg_topology, write_capture
+from tests.datasets.interrupted import interrupted
 
 NAME = "multiview_capture"
 OPTIONS = CaptureOptions(
@@ -184,6 +186,62 @@ def test_strict_refuses_what_is_tolerated_otherwise(source, tmp_path):
         build((root,), tmp_path / "out", BuildOptions(strict=True), OPTIONS)
     with pytest.raises(InputError, match="no built multiview_capture"):
         records.open_split(tmp_path / "out", NAME, "train", config="views")
+
+
+@pytest.fixture
+def copied(source, tmp_path):
+    return shutil.copytree(source, tmp_path / "subject")
+
+
+def test_the_same_command_goes_on_once_the_copy_is_whole(copied, tmp_path):
+    meshes, elsewhere = copied / "tracked_mesh", tmp_path / "elsewhere"
+    meshes.rename(elsewhere)
+    with pytest.raises(InputError, match="nothing could be built"):
+        build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    elsewhere.rename(meshes)
+    summary = build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    assert summary.gaps == []
+    assert sum(summary.counts["views"].values()) == 27
+
+
+def test_a_picture_that_was_put_back_is_in_the_build_that_goes_on(copied, tmp_path):
+    capture = Capture(copied)
+    picture = capture.paths.image(capture.frames[1], "400000")
+    picture.rename(tmp_path / "kept.png")
+    interrupted(build_multiview, (copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    (tmp_path / "kept.png").rename(picture)
+    summary = build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    assert summary.gaps == []
+    assert sum(summary.counts["views"].values()) == 27
+
+
+def test_a_strict_build_keeps_no_shard_with_a_gap(copied, tmp_path):
+    capture = Capture(copied)
+    capture.paths.image(capture.frames[1], "400000").unlink()
+    interrupted(build_multiview, (copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    with pytest.raises(InputError, match=r"400000/000015\.png"):
+        build((copied,), tmp_path / "out", BuildOptions(strict=True), OPTIONS)
+
+
+def test_corrected_cameras_label_every_view(copied, tmp_path):
+    capture = Capture(copied)
+    shifted = {}
+    for name, camera in capture.cameras.items():
+        wrong = camera.camera_from_world.copy()
+        wrong[0, 3] += 20
+        shifted[name] = camera._replace(camera_from_world=wrong)
+    right = capture.paths.krt.read_bytes()
+    write_krt(capture.paths.krt, shifted)
+    interrupted(build_multiview, (copied,), tmp_path / "on", BuildOptions(), OPTIONS)
+    capture.paths.krt.write_bytes(right)
+    # The next command is another process: it remembers nothing of the files.
+    capture_examples._capture.cache_clear()
+    for out in ("on", "whole"):
+        build((copied,), tmp_path / out, BuildOptions(), OPTIONS)
+    gone_on, whole = (rows(tmp_path / out, "train") for out in ("on", "whole"))
+    np.testing.assert_array_equal(
+        [view["view"] for view in gone_on], [view["view"] for view in whole]
+    )
 
 
 def test_two_subjects_filters_and_limits(source, tmp_path):
