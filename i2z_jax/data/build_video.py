@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from i2z_jax import console
 from i2z_jax.data import framing, images, records
 from i2z_jax.data.faces import FaceDetector, opencv_detector
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, Job, versions, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
-from i2z_jax.data.video import Frame, is_video, read_frames
+from i2z_jax.data.video import Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, read_boxes, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
@@ -50,13 +51,17 @@ def build(
 ) -> Summary:
     """Build the dataset under `out` from video files and folders of frames.
 
-    A source is a video, a folder of frames, or a folder of such.
+    A source is a video, a folder of frames, or a folder of such; pictures that lie
+    beside video files are passed over, and a line says so.
 
     Raises:
         InputError: nothing could be built; with `options.strict`, the first gap.
     """
     gaps: list[str] = []
     found = [path for source in sources for path in videos(source)]
+    for source in sources:
+        if stills := passed_over(source):
+            console.err.print(f"{source}: passed over are {stills}")
     if video.boxes is not None and len(found) != 1:
         raise InputError(
             "boxes belong to one video", where=video.boxes, got=f"{len(found)} videos"
@@ -83,26 +88,6 @@ def build(
         counts = adopt(NAME, shards, out, splits=("train",))
         gaps += [gap for shard in shards for gap in shard.gaps]
         return finish(out, NAME, sources, [options, video], {"": counts}, gaps)
-
-
-def videos(source: Path) -> list[Path]:
-    """The videos of a source: itself, or what lies in the folder.
-
-    Raises:
-        InputError: neither a video nor a folder with one.
-    """
-    try:
-        if source.is_dir() and not is_video(source):
-            inside = sorted(p for p in source.iterdir() if is_video(p))
-            if inside:
-                return inside
-        elif source.exists():
-            return [source]
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=source) from error
-    raise InputError(
-        "no video here", where=source, expected="mp4, mov, webm, gif or frames"
-    )
 
 
 def _analysed(

@@ -16,7 +16,9 @@ from i2z_jax.data.video import (
     Frame,
     frame_count,
     is_video,
+    passed_over,
     read_frames,
+    videos,
 )
 from i2z_jax.errors import InputError
 
@@ -36,12 +38,13 @@ def recognises(path: Path) -> bool:
 def look(path: Path) -> Report:
     """Validate one video, or each in the folder."""
     report = Report("monocular video")
-    several = path.is_dir() and not is_video(path)
-    videos = sorted(p for p in path.iterdir() if is_video(p)) if several else [path]
+    found = videos(path)
+    if stills := passed_over(path):
+        report.facts["passed over"] = stills
     usable = 0
-    for video in videos:
+    for video in found:
         try:
-            usable += _video(video, report, max(MOST_CELLS // len(videos), 1))
+            usable += _video(video, report, max(MOST_CELLS // len(found), 1))
         except InputError as error:
             report.gap("unreadable video", str(error))
     if not usable:

@@ -46,10 +46,42 @@ class Frame:
 
 
 def is_video(path: Path) -> bool:
-    """Whether the name says video, or it is a folder with pictures in it."""
+    """Whether the name says video, or it is a folder of frames.
+
+    Pictures beside video files are no frames: posters, the stills of live photos.
+    """
     if path.is_dir():
-        return any(p.suffix.lower() in SUFFIXES for p in path.iterdir())
+        inside = {p.suffix.lower() for p in path.iterdir()}
+        return not inside.isdisjoint(SUFFIXES) and inside.isdisjoint(VIDEO_SUFFIXES)
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def videos(source: Path) -> list[Path]:
+    """The videos of a source: itself, or what lies in the folder.
+
+    Raises:
+        InputError: neither a video nor a folder with one.
+    """
+    try:
+        if source.is_dir() and not is_video(source):
+            inside = sorted(p for p in source.iterdir() if is_video(p))
+            if inside:
+                return inside
+        elif source.exists():
+            return [source]
+    except OSError as error:
+        raise InputError(f"cannot read ({error.strerror})", where=source) from error
+    raise InputError(
+        "no video here", where=source, expected="mp4, mov, webm, gif or frames"
+    )
+
+
+def passed_over(source: Path) -> str:
+    """What lies in a folder of videos and is none, in words: pictures; "" if none."""
+    if not source.is_dir() or is_video(source):
+        return ""
+    names = sorted(p.name for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+    return f"pictures beside videos ({len(names)}: {names[0]} ...)" if names else ""
 
 
 def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
@@ -64,7 +96,8 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
         limit: stop after this many frames.
 
     Raises:
-        InputError: not a video, no video stream, no frame, or damaged on the way.
+        InputError: not a video, a folder of several, no video stream, no frame, or
+            damaged on the way.
     """
     path = Path(path)
     frames = _folder_frames(path) if path.is_dir() else _file_frames(path)
@@ -96,7 +129,7 @@ def frame_count(path: Path, limit: int | None = None) -> int | None:
         InputError: as `read_frames`.
     """
     if path.is_dir():
-        count = sum(p.suffix.lower() in SUFFIXES for p in path.iterdir())
+        count = len(_pictures(path))
     else:
         with _opened(path) as container:
             stream = container.streams.video[0]
@@ -156,13 +189,7 @@ def _opened(path: Path) -> InputContainer:
 
 
 def _folder_frames(path: Path) -> Iterator[Frame]:
-    numbered = sorted(
-        (_last_number(p.stem), p.name, p)
-        for p in path.iterdir()
-        if p.suffix.lower() in SUFFIXES
-    )
-    if not numbered:
-        raise InputError("no pictures in this folder", where=path)
+    numbered = sorted((_last_number(p.stem), p.name, p) for p in _pictures(path))
     # Names that count in threes (or start at 21897) have no gap between 3 and 6.
     steps = Counter(b[0] - a[0] for a, b in itertools.pairwise(numbered))
     step = max(steps.most_common(1)[0][0], 1) if steps else 1
@@ -172,6 +199,19 @@ def _folder_frames(path: Path) -> Iterator[Frame]:
             yield Frame(number, time_s, read_picture(picture))
         except InputError as error:
             yield Frame(number, time_s, None, str(error))
+
+
+def _pictures(path: Path) -> list[Path]:
+    """The frames in a folder, by name."""
+    inside = sorted(path.iterdir())
+    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in inside):
+        raise InputError(
+            "a folder of videos", where=path, expected="one video", fix="give one of it"
+        )
+    pictures = [p for p in inside if p.suffix.lower() in SUFFIXES]
+    if not pictures:
+        raise InputError("no pictures in this folder", where=path)
+    return pictures
 
 
 def _last_number(stem: str) -> int:

@@ -16,7 +16,7 @@ import cv2
 
 from i2z_jax import console
 from i2z_jax.data.images import SUFFIXES, read_picture
-from i2z_jax.data.video import Frame, frame_count, is_video, read_frames
+from i2z_jax.data.video import Frame, frame_count, read_frames
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
@@ -109,5 +109,3 @@ def _refuse_nothing(path: Path) -> None:
             where=path,
             expected="a video, a folder of frames, a picture or a camera's index",
         )
-    if path.is_dir() and not is_video(path):
-        raise InputError("no pictures in this folder", where=path)

@@ -144,7 +144,11 @@ def test_videos(tmp_path):
     assert not report.usable()
     assert "--boxes" in report.gaps["no face"][0]
     (tmp_path / "broken.mov").write_bytes(b"nothing")
-    assert "broken.mov" in check(tmp_path).gaps["unreadable video"][0]
+    (tmp_path / "poster.png").write_bytes(images.encode(gradient(), "png"))
+    report = check(tmp_path)
+    assert "broken.mov" in report.gaps["unreadable video"][0]
+    assert report.facts["wall.mp4"]["frames"] == 5
+    assert "poster.png" in report.facts["passed over"]
 
 
 def test_what_is_no_dataset(tmp_path, capsys):

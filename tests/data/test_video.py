@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import images
-from i2z_jax.data.video import Continuity, frame_count, read_frames
+from i2z_jax.data.video import Continuity, frame_count, read_frames, videos
 from i2z_jax.errors import InputError
 from tests.data.clips import gradient, turn_clockwise, write_clip
 
@@ -74,6 +74,18 @@ def test_folder_of_frames_is_ordered_by_number(tmp_path):
     for frame, number in zip(read, (8, 9, 10, 11, 15, 16), strict=True):
         np.testing.assert_array_equal(frame.image, gradient(shift=2 * number))
     assert [cut for _, cut in flags(read)] == [True, False, False, False, True, False]
+
+
+def test_pictures_beside_videos_are_no_frames(tmp_path):
+    """A poster, or the stills that a phone keeps beside its clips."""
+    clips = [
+        write_clip(tmp_path / name, [gradient()] * 2) for name in ("a.MP4", "b.mp4")
+    ]
+    (tmp_path / "a.jpg").write_bytes(images.encode(gradient(), "jpeg"))
+    assert videos(tmp_path) == clips
+    for read in (frame_count, lambda path: list(read_frames(path))):
+        with pytest.raises(InputError, match=r"a folder of videos .*give one of"):
+            read(tmp_path)
 
 
 def test_frames_of_two_sizes_and_a_damaged_one(tmp_path):

@@ -142,12 +142,13 @@ def test_boxes_from_landmarks_and_from_a_table(tmp_path, rng):
         read_boxes(table)
 
 
-def test_several_videos_one_of_them_bad(tmp_path):
+def test_several_videos_one_of_them_bad(tmp_path, capsys):
     folder = tmp_path / "videos"
     folder.mkdir()
     for name in ("a.mp4", "b.mp4"):
         write_clip(folder / name, [gradient(shift=5 * i) for i in range(6)])
     (folder / "broken.mp4").touch()
+    (folder / "poster.png").write_bytes(images.encode(gradient(), "png"))
 
     def detect(image):
         return np.array([[20.0, 10.0, 60.0, 50.0, 1.0]])
@@ -158,6 +159,7 @@ def test_several_videos_one_of_them_bad(tmp_path):
     assert [i for i, r in enumerate(found) if r["cut"]] == [0, 4]
     (gap,) = summary.gaps
     assert "broken.mp4: empty file" in gap
+    assert "poster.png" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data folder")

@@ -194,6 +194,12 @@ def plain(path):
     write_clip(path, [worlds.picture(0, 0, 0)] * 3)
 
 
+def folder_of_clips(path):
+    path.mkdir()
+    plain(path / "clip.mp4")
+    cv2.imwrite(str(path / "poster.png"), worlds.picture(0, 0, 0))
+
+
 def of_an_unknown_codec(path):
     plain(path)
     path.write_bytes(path.read_bytes().replace(b"avc1", b"zzz1"))
@@ -207,6 +213,7 @@ def of_an_unknown_codec(path):
         ("empty.mp4", lambda p: p.touch(), "empty file"),
         ("nothing.mp4", lambda p: None, "not found"),
         ("folder", lambda p: p.mkdir(), "no pictures"),
+        ("videos", folder_of_clips, "a folder of videos"),
         ("codec.mp4", of_an_unknown_codec, "no decoder"),
         ("wall.mp4", plain, "no face found"),
         ("damaged.png", lambda p: p.write_bytes(b"\x89PNG"), "damaged"),
