@@ -74,6 +74,8 @@ def run(config: Config) -> None:
         "vertices": sizes["vertices"],
         "identity": config.identity,
         "template": str(config.template),
+        "topology": str(config.topology),
+        "texture": str(config.texture),
         "krt": str(config.krt),
     }
     start = time.monotonic()

@@ -56,7 +56,10 @@ def run(config: Config) -> None:
         sizes["count"], sizes["width"], sizes["height"], config.seed
     )
     start = time.monotonic()
-    new = write_landmarks(casting, options, config.out)
+    origin: dict[str, object] = {
+        name: sizes[name] for name in ("texture_size", "vertices")
+    }
+    new = write_landmarks(casting, options, config.out, origin=origin)
     console.out.print(
         f"{config.out}: {options.count} pictures, {options.width} x {options.height}"
         f" px; {new} rendered in {time.monotonic() - start:.1f} s"

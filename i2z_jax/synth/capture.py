@@ -9,7 +9,6 @@ capture's, so neither looks whole before it is.
 What the cameras see of a frame is `stage.py`'s.
 """
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -22,8 +21,8 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data import multiface as mf
 from i2z_jax.data.krt import write_krt
-from i2z_jax.errors import InputError
 from i2z_jax.geometry import mesh, topology
+from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import FRAME_STEP, Segment, capture_segments, chain, rigid
 from i2z_jax.synth.rig import Rig, capture_rig
 from i2z_jax.synth.stage import Seen, Stage
@@ -79,7 +78,7 @@ def write_capture(
         InputError: `out` holds something else, or cannot be written.
     """
     layout = mf.Layout(out)
-    _claim(layout, asdict(options) | origin)
+    claim(out, asdict(options) | origin)
     head, rng = subject.head, np.random.default_rng(options.seed)
     if rig is None:
         rig = capture_rig(options.cameras, options.width, options.height, rng)
@@ -168,22 +167,3 @@ def _moments(arrays: Iterator[np.ndarray]) -> tuple[np.ndarray, float]:
     mean = np.asarray(total / count)
     # A capture of one frame does not vary; a variance of 0 could not normalise.
     return mean, max(float(np.mean(squares / count - mean**2)), 1e-6)
-
-
-def _claim(layout: mf.Layout, settings: dict[str, object]) -> None:
-    """Mark the folder as this capture's, or refuse what is not."""
-    path = layout.root / "synth.json"
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    if path.exists():
-        if path.read_text() != text:
-            raise InputError(
-                "begun with other options",
-                where=layout.root,
-                fix="give the same ones to go on, or another --out",
-            )
-        return
-    if layout.root.is_dir() and any(layout.root.iterdir()):
-        raise InputError(
-            "already exists", where=layout.root, fix="choose another --out"
-        )
-    mf.write_text(path, text)

@@ -7,7 +7,7 @@ so an interrupted run goes on with what is missing.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.synth import wild
+from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import rigid
 from i2z_jax.synth.portrait import Studio
 from i2z_jax.synth.subject import Subject, face_centre
@@ -55,20 +56,33 @@ class LandmarkOptions:
     seed: int = 0
 
 
-def write_landmarks(casting: Casting, options: LandmarkOptions, out: Path) -> int:
+def write_landmarks(
+    casting: Casting,
+    options: LandmarkOptions,
+    out: Path,
+    *,
+    origin: dict[str, object],
+) -> int:
     """Render the set, or what is missing of it; every folder of the layout gets some.
 
     Args:
         casting: who is seen.
         options: how many pictures, spread over the folders as published.
         out: the set's folder.
+        origin: what else decides the result (the heads' own options); a folder begun
+            with other options or another origin is refused.
 
     Returns:
         how many pictures were rendered now.
+
+    Raises:
+        InputError: `out` holds something else, or cannot be written.
     """
+    counts = folder_counts(options.count)
+    claim(out, asdict(options) | origin)
     jobs = [
         (folder, number)
-        for folder, count in folder_counts(options.count).items()
+        for folder, count in counts.items()
         for number in range(1, count + 1)
     ]
     missing = [

@@ -28,6 +28,8 @@ from i2z_jax.data.video import read_frames
 from i2z_jax.geometry import mesh, topology
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.models.dam import DAM
+from i2z_jax.synth import capture as synth_capture
+from i2z_jax.synth import landmark_set
 from tests.synth.test_capture import files, head_pose, krt
 
 TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
@@ -283,6 +285,40 @@ def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says)
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "frames " not in x]
     assert re.search(rf"^i2z synth capture: .*{says}", line)
     assert not (out / "frame_list.txt").exists()
+
+
+@pytest.mark.parametrize("change", ["--topology copy.npz", "--texture copy.png"])
+def test_another_scan_is_another_capture(scan, tmp_path, capsys, monkeypatch, change):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(scan)
+    monkeypatch.setattr(synth_capture, "Stage", stop)
+    shutil.copy("face.npz", "copy.npz")
+    shutil.copy("skin.png", "copy.png")
+    scanned = ["--template", "scan.bin", "--topology", "face.npz"]
+    scanned += ["--texture", "skin.png"]
+    command = [*CAPTURE, "--out", str(tmp_path / "out"), *scanned]
+    for words, says in (([], "interrupted"), (change.split(), "other options")):
+        with pytest.raises(SystemExit):
+            main([*command, *words])
+        assert says in capsys.readouterr().err
+
+
+def test_the_sizes_of_the_heads_belong_to_a_landmark_set(tmp_path, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(landmark_set, "_picture", stop)
+    command = [*LANDMARKS, "--out", str(tmp_path / "out")]
+    for words, says in (
+        ([], "interrupted"),
+        (["--texture-size", "64"], "other options"),
+        (["--vertices", "700"], "other options"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, *words])
+        assert says in capsys.readouterr().err
 
 
 def test_a_model_of_another_mesh(dam, tmp_path, capsys):

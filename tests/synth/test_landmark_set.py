@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The 300-W folder: `.pts` by its rules, points on what was drawn there."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from i2z_jax.synth.landmark_set import (
     write_landmarks,
 )
 from i2z_jax.synth.subject import Subject
+from tests.data.landmark_folders import write_layout
 from tests.synth.pattern_head import TEXTURE, PatternHead, dotted_texture, vertex
 from tests.synth.test_capture import dot_centre, files
 
@@ -34,10 +36,14 @@ def sitter() -> Sitter:
     return Sitter(person, np.zeros(1, np.float32))
 
 
+def render(sitter, out, options=OPTIONS, **origin) -> int:
+    return write_landmarks(lambda rng: sitter, options, out, origin=origin)
+
+
 @pytest.fixture(scope="module")
 def folder(sitter, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("landmarks") / "300w"
-    write_landmarks(lambda rng: sitter, OPTIONS, out)
+    render(sitter, out)
     return out
 
 
@@ -85,8 +91,33 @@ def test_an_interrupted_run_goes_on_to_the_same_files(folder, sitter):
     whole = files(folder)
     (folder / "ibug/image_0001.pts").unlink()
     (folder / "ibug/image_0001.png").write_bytes(b"half")
-    assert write_landmarks(lambda rng: sitter, OPTIONS, folder) == 1
+    assert render(sitter, folder) == 1
     assert files(folder) == whole
+
+
+def test_other_options_are_another_set(folder, sitter):
+    whole = files(folder)
+    (folder / "ibug/image_0001.pts").unlink()
+    for other in (
+        dataclasses.replace(OPTIONS, seed=7),
+        dataclasses.replace(OPTIONS, width=64, height=64),
+        dataclasses.replace(OPTIONS, count=20),
+    ):
+        with pytest.raises(InputError, match="begun with other options"):
+            render(sitter, folder, other)
+    with pytest.raises(InputError, match="begun with other options"):
+        render(sitter, folder, vertices=500)
+    assert not (folder / "ibug/image_0001.pts").exists()
+    assert render(sitter, folder) == 1
+    assert files(folder) == whole
+
+
+def test_a_real_set_gets_no_synthetic_pictures(sitter, tmp_path, rng):
+    real = write_layout(tmp_path / "300W", rng)
+    before = files(real)
+    with pytest.raises(InputError, match="already exists"):
+        render(sitter, real)
+    assert files(real) == before
 
 
 def test_published_count_gives_the_published_folders():
