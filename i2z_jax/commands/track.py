@@ -83,7 +83,9 @@ def run(config: Config) -> None:
     _check(config)
     _refuse_foreign(config)
     system = load_system(config.checkpoint, dtype=config.dtype)
-    boxes = None if config.boxes is None else read_boxes(config.boxes)
+    boxes, box_source = None, "detector"
+    if config.boxes is not None:
+        boxes, box_source = read_boxes(config.boxes)
     if config.overwrite:
         _clear(config.out)
     video = Path(config.video)
@@ -103,7 +105,7 @@ def run(config: Config) -> None:
         min_confidence=config.min_confidence,
         threads=config.workers,
         boxes=boxes,
-        box_source=tracking.box_source(config.boxes),
+        box_source=box_source,
     )
     clock = Stopwatch()
     networks = Networks(system, config.batch_size, clock)

@@ -66,19 +66,27 @@ def build(
         raise InputError(
             "boxes belong to one video", where=video.boxes, got=f"{len(found)} videos"
         )
+    given, source = None, "detector"
+    if video.boxes is not None:
+        given, source = read_boxes(video.boxes)
     with work_folder(out, NAME, options) as work:
         analysed = []
         for path in found:
             try:
-                analysed.append((path, *_analysed(path, work, options, video, detect)))
+                kept, length = _analysed(path, work, options, video, given, detect)
+                analysed.append((path, kept, length))
             except InputError as error:
                 if options.strict or len(found) == 1:
                     raise
                 gaps.append(str(error))
-        jobs = [Job("train", ((path, kept),), n) for path, kept, n in analysed]
+        jobs = [
+            Job("train", ((path, kept),), length) for path, kept, length in analysed
+        ]
         shards = write_shards(
             jobs,
-            functools.partial(_encode, options=video, threads=options.workers),
+            functools.partial(
+                _encode, options=video, source=source, threads=options.workers
+            ),
             records.features(NAME),
             work / "shards",
             workers=min(options.workers, max(len(jobs), 1)),
@@ -95,6 +103,7 @@ def _analysed(
     work: Path,
     options: BuildOptions,
     video: VideoOptions,
+    given: Float[NDArray, "g 4"] | None,
     detect: FaceDetector,
 ) -> tuple[Path, int]:
     """The first pass, or what the work folder has of it: its file, and its length."""
@@ -103,7 +112,6 @@ def _analysed(
     key = f"{path.resolve()} {read} {options.max_frames} {video}"
     kept = work / f"track-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if not kept.exists():
-        given = None if video.boxes is None else read_boxes(video.boxes)
         analysis = analyse(path, detect, given, options.max_frames, options.workers)
         with write_aside(kept) as aside, open(aside, "wb") as file:
             np.savez(file, allow_pickle=False, **analysis._asdict())
@@ -112,7 +120,11 @@ def _analysed(
 
 
 def _encode(
-    item: tuple[Path, Path], *, options: VideoOptions, threads: int
+    item: tuple[Path, Path],
+    *,
+    options: VideoOptions,
+    source: framing.BoxSource,
+    threads: int,
 ) -> Iterator[dict[str, Any] | Gap]:
     """The second pass over one video: its records, in order."""
     path, analysis_path = item
@@ -126,7 +138,6 @@ def _encode(
             expected=f"{len(analysis.box)} frames",
             got=len(truth.pose),
         )
-    source = _box_source(options)
 
     def record(frame: Frame) -> dict[str, Any] | Gap:
         number = frame.number
@@ -160,13 +171,6 @@ def _encode(
             outcome["cut"] |= broken
             broken = False
         yield outcome
-
-
-def _box_source(options: VideoOptions) -> framing.BoxSource:
-    if options.boxes is None or options.boxes.suffix != ".npz":
-        return "detector"
-    with np.load(options.boxes, allow_pickle=False) as file:
-        return "detector" if "boxes" in file else "landmarks"
 
 
 def _truth_fields(

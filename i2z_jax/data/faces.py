@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.types import Bool, Float, NDArray, UInt8
+from i2z_jax.types import Bool, Float, Int, NDArray, UInt8
 
 # Detection works on a picture of at most this many pixels on its longer side.
 DETECT_SIZE = 320
@@ -98,25 +98,45 @@ def track(
     """
     boxes = np.full((len(detections), 4), np.nan)
     found = np.zeros(len(detections), bool)
-    edges = [0, *(np.flatnonzero(starts[1:]) + 1), len(detections)]
-    for first, last in itertools.pairwise(edges):
+    for first, last in stretches(starts):
         chain = _best_chain(detections[first:last])
         if not chain:
             continue
         times = np.array([frame for frame, _ in chain])
         seen = np.array([box for _, box in chain])
         found[first + times] = True
-        for run in np.split(
-            np.arange(len(times)), np.flatnonzero(np.diff(times) > LONGEST_MISS) + 1
-        ):
-            a, b = times[run[0]], times[run[-1]] + 1
-            # A short miss at an end of the shot keeps the last box that was seen.
-            a = 0 if a <= LONGEST_MISS else a
-            b = last - first if last - first - b <= LONGEST_MISS else b
-            boxes[first + a : first + b] = smooth(
-                times[run], seen[run], np.arange(a, b)
-            )
+        boxes[first:last] = bridge(times, seen, last - first)
     return boxes, found
+
+
+def stretches(starts: Bool[NDArray, "n"]) -> list[tuple[int, int]]:
+    """First frame and end of each shot; frame 0 starts one whatever is said of it."""
+    edges = [0, *(np.flatnonzero(starts[1:]) + 1).tolist(), len(starts)]
+    return list(itertools.pairwise(edges))
+
+
+def bridge(
+    times: Int[NDArray, "m"], seen: Float[NDArray, "m 4"], frames: int
+) -> Float[NDArray, "{frames} 4"]:
+    """Smoothed boxes of all frames of a shot, from those seen in some.
+
+    Args:
+        times: frames with a box, ascending; at least one.
+        seen: the boxes, px.
+        frames: length of the shot.
+
+    Returns:
+        NaN within misses longer than `LONGEST_MISS` frames.
+    """
+    boxes = np.full((frames, 4), np.nan)
+    breaks = np.flatnonzero(np.diff(times) > LONGEST_MISS) + 1
+    for run in np.split(np.arange(len(times)), breaks):
+        a, b = times[run[0]], times[run[-1]] + 1
+        # A short miss at an end of the shot keeps the last box that was seen.
+        a = 0 if a <= LONGEST_MISS else a
+        b = frames if frames - b <= LONGEST_MISS else b
+        boxes[a:b] = smooth(times[run], seen[run], np.arange(a, b))
+    return boxes
 
 
 def smooth(

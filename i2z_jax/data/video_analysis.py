@@ -4,7 +4,6 @@
 Detection runs in threads beside decoding: OpenCV lets go of Python's lock.
 """
 
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FaceDetector, smooth, track
+from i2z_jax.data.faces import FaceDetector, bridge, stretches, track
+from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.video import Continuity, Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import box_of_points
@@ -46,8 +46,7 @@ def analyse(
     """The first pass: one steady box a frame, repeats, cuts and gaps.
 
     Raises:
-        InputError: the video is unreadable, no face was found in it, or the boxes
-            given are not one for each frame.
+        InputError: the video is unreadable, or it has no face.
     """
     continuity = Continuity()
     duplicate, cut, detections = [], [], []
@@ -72,7 +71,7 @@ def analyse(
     if given is None:
         box, found = track(detections, starts)
     else:
-        box, found = steady(given, starts, path)
+        box, found = steady(given, starts)
     if np.isnan(box).all():
         raise InputError(
             "no face found",
@@ -83,37 +82,30 @@ def analyse(
 
 
 def steady(
-    given: Float[NDArray, "g 4"], starts: Bool[NDArray, "f"], path: Path
+    given: Float[NDArray, "g 4"], starts: Bool[NDArray, "f"]
 ) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
     """Boxes that somebody gave, smoothed and bridged as `faces.track` does with seen
-    ones; and where one was given.
-
-    Raises:
-        InputError: fewer boxes than frames.
-    """
-    if len(given) < len(starts):
-        raise InputError(
-            "fewer boxes than frames",
-            where=path,
-            expected=len(starts),
-            got=len(given),
-        )
-    given = given[: len(starts)].astype(float)
-    found = np.asarray(np.isfinite(given).all(axis=1))
-    box = np.full_like(given, np.nan)
-    edges = [0, *(np.flatnonzero(starts[1:]) + 1), len(starts)]
-    for a, b in itertools.pairwise(edges):
-        seen = a + np.flatnonzero(found[a:b])
-        if len(seen):
-            box[a:b] = smooth(seen, given[seen], np.arange(a, b))
-    return box, found
+    ones; and where one was given. Frames beyond the last row have none."""
+    boxes = np.full((len(starts), 4), np.nan)
+    boxes[: len(given)] = given[: len(starts)]
+    found = np.asarray(np.isfinite(boxes).all(axis=1))
+    for first, last in stretches(starts):
+        times = np.flatnonzero(found[first:last])
+        if len(times):
+            seen = boxes[first + times]
+            boxes[first:last] = bridge(times, seen, last - first)
+        else:
+            boxes[first:last] = np.nan
+    return boxes, found
 
 
-def read_boxes(path: Path) -> Float[NDArray, "f 4"]:
-    """Boxes for every frame of a video, pixels; NaN where there is none.
+def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
+    """Boxes for the frames of a video, pixels, NaN where there is none; and what they
+    are boxes of.
 
     An `.npz` has `boxes` (f 4) or `landmarks` (f 68 2); a `.csv` has the columns
-    frame, left, top, right, bottom.
+    frame, left, top, right, bottom. Boxes have the proportions of the detector's
+    (docs/data.md).
 
     Raises:
         InputError: something else.
@@ -123,16 +115,16 @@ def read_boxes(path: Path) -> Float[NDArray, "f 4"]:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 if "boxes" in file:
-                    return file["boxes"].reshape(-1, 4).astype(float)
+                    return file["boxes"].reshape(-1, 4).astype(float), "detector"
                 points = file["landmarks"].reshape(-1, 68, 2).astype(float)
-                return np.asarray(box_of_points(points))
+                return np.asarray(box_of_points(points)), "landmarks"
         table = np.genfromtxt(path, delimiter=",", comments="#", ndmin=2)
         # A line of column names reads as NaN.
         table = table[np.isfinite(table).all(axis=1)]
         rows = table[:, 0].astype(int)
         boxes = np.full((rows.max() + 1, 4), np.nan)
         boxes[rows] = table[:, 1:5]
-        return boxes
+        return boxes, "detector"
     except Exception as error:  # a table, a zip or an index that is not what it says
         raise InputError(
             f"not a box file ({error})", where=path, expected=expected

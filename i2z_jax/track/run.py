@@ -132,18 +132,6 @@ def abandon(work: Path) -> None:
             work.parent.rmdir()
 
 
-def box_source(boxes: Path | None) -> BoxSource:
-    """What a file of boxes holds boxes of; a detector's where there is none.
-
-    Raises:
-        InputError: not readable.
-    """
-    if boxes is None or boxes.suffix != ".npz":
-        return "detector"
-    with np.load(boxes, allow_pickle=False) as file:
-        return "detector" if "boxes" in file else "landmarks"
-
-
 def collect(
     work: Path,
     video: Path,

@@ -7,7 +7,6 @@ detections away and looking again gives the second one, and so on. A face that w
 for longer than the box track bridges is looked for again in the frames left open.
 """
 
-import itertools
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import LONGEST_MISS, FaceDetector, track
+from i2z_jax.data.faces import LONGEST_MISS, FaceDetector, stretches, track
 from i2z_jax.data.video import Continuity, Frame
 from i2z_jax.data.video_analysis import steady, threaded
 from i2z_jax.errors import InputError
@@ -93,7 +92,7 @@ def scan(
     if given is None:
         box, found = choose(detections, cut, face)
     else:
-        box, found = steady(given, cut, path)
+        box, found = steady(given, cut)
     if not np.isfinite(box).any():
         raise InputError(
             "no face found" if face == 1 else f"no face number {face} found",
@@ -149,7 +148,7 @@ def _between_found(
     """Frames of each stretch from the first to the last one with a detection, where
     there are at least so many."""
     sure = np.zeros(len(found), bool)
-    for a, b in _stretches(starts):
+    for a, b in stretches(starts):
         seen = a + np.flatnonzero(found[a:b])
         if len(seen) >= least:
             sure[seen[0] : seen[-1] + 1] = True
@@ -161,7 +160,7 @@ def _bridged(
 ) -> Float[NDArray, "f 4"]:
     """Short gaps between sure frames in a straight line, short ends held; else NaN."""
     result = np.full_like(boxes, np.nan)
-    for a, b in _stretches(starts):
+    for a, b in stretches(starts):
         rows, known = np.arange(a, b), a + np.flatnonzero(sure[a:b])
         if not len(known):
             continue
@@ -172,11 +171,6 @@ def _bridged(
         lines = [np.interp(rows, known, column[known]) for column in boxes.T]
         result[a:b] = np.where(near[:, None], np.stack(lines, axis=-1), np.nan)
     return result
-
-
-def _stretches(starts: Bool[NDArray, "f"]) -> list[tuple[int, int]]:
-    edges = [0, *(np.flatnonzero(starts[1:]) + 1).tolist(), len(starts)]
-    return list(itertools.pairwise(edges))
 
 
 def _without_nearest(

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2z_jax.data import build_video, images, records
+from i2z_jax.data import build_video, faces, images, records
 from i2z_jax.data.build_video import VideoOptions, build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
-from i2z_jax.data.video_analysis import read_boxes
+from i2z_jax.data.video_analysis import read_boxes, steady
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from tests.data.clips import gradient, write_clip
@@ -130,16 +130,51 @@ def test_a_sidecar_that_is_none(tmp_path):
 def test_boxes_from_landmarks_and_from_a_table(tmp_path, rng):
     points = rng.uniform(0, 100, (5, 68, 2))
     np.savez(tmp_path / "points.npz", landmarks=points)
-    boxes = read_boxes(tmp_path / "points.npz")
+    boxes, source = read_boxes(tmp_path / "points.npz")
     np.testing.assert_allclose(boxes[:, 2:], points.max(axis=1))
+    assert source == "landmarks"
     table = tmp_path / "boxes.csv"
     table.write_text("frame,left,top,right,bottom\n0,1,2,3,4\n2,5,6,7,8\n")
-    boxes = read_boxes(table)
+    boxes, source = read_boxes(table)
     np.testing.assert_array_equal(boxes[[0, 2]], [[1, 2, 3, 4], [5, 6, 7, 8]])
     assert np.isnan(boxes[1]).all()
+    assert source == "detector"
     table.write_text("nothing of the kind\n")
     with pytest.raises(InputError, match="not a box file"):
         read_boxes(table)
+
+
+def test_given_boxes_are_bridged_as_far_as_seen_ones():
+    """In the middle, at the end, and not across a cut."""
+    seen = np.full((300, 4), np.nan)
+    seen[[*range(50), *range(80, 100), *range(240, 245)]] = [10.0, 10.0, 110.0, 110.0]
+    starts = np.zeros(340, bool)
+    starts[[0, 320]] = True
+    boxes, found = steady(seen, starts)
+    np.testing.assert_array_equal(found[:300], np.isfinite(seen[:, 0]))
+    assert not found[300:].any()
+    there = np.flatnonzero(np.isfinite(boxes).all(axis=1))
+    # 30 frames are bridged, 140 are not; at the end of the shot 75 are not held.
+    np.testing.assert_array_equal(there, [*range(100), *range(240, 245)])
+
+
+def test_frames_without_a_given_box_are_left_out(frames, tmp_path, monkeypatch):
+    """A row of NaN and no row say the same, at the end too."""
+    monkeypatch.setattr(faces, "LONGEST_MISS", 2)
+    box = "20,10,60,50"
+    for end in ("", "7,nan,nan,nan,nan\n"):
+        table = tmp_path / "boxes.csv"
+        table.write_text(
+            f"frame,left,top,right,bottom\n0,{box}\n1,{box}\n6,{box}\n{end}"
+        )
+        options = VideoOptions(64, "png", table)
+        summary = build((frames,), tmp_path, BuildOptions(overwrite=True), options)
+        found = rows(tmp_path)
+        assert [r["frame"] for r in found] == [0, 1, 6, 7]
+        assert [r["frame"] for r in found if r["cut"]] == [0, 6]
+        assert [r["frame"] for r in found if not r["box_found"]] == [7]
+        assert len(summary.gaps) == 4
+        assert "no face in frame 2" in summary.gaps[0]
 
 
 def test_several_videos_one_of_them_bad(tmp_path, capsys):
