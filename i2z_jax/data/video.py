@@ -92,7 +92,7 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
 
     Args:
         path: mp4, mov, webm, gif, ... or a folder of pictures ordered by the last
-            number in their names.
+            number that differs between their names; by name where none does.
         limit: stop after this many frames.
 
     Raises:
@@ -189,11 +189,12 @@ def _opened(path: Path) -> InputContainer:
 
 
 def _folder_frames(path: Path) -> Iterator[Frame]:
-    numbered = sorted((_last_number(p.stem), p.name, p) for p in _pictures(path))
+    pictures = _pictures(path)
+    numbered = sorted(zip(_numbers(pictures), pictures, strict=True))
     # Names that count in threes (or start at 21897) have no gap between 3 and 6.
     steps = Counter(b[0] - a[0] for a, b in itertools.pairwise(numbered))
     step = max(steps.most_common(1)[0][0], 1) if steps else 1
-    for number, (name_number, _, picture) in enumerate(numbered):
+    for number, (name_number, picture) in enumerate(numbered):
         time_s = (name_number - numbered[0][0]) / step / FOLDER_FPS
         try:
             yield Frame(number, time_s, read_picture(picture))
@@ -214,9 +215,17 @@ def _pictures(path: Path) -> list[Path]:
     return pictures
 
 
-def _last_number(stem: str) -> int:
-    digits = re.findall(r"\d+", stem)
-    return int(digits[-1]) if digits else 0
+def _numbers(pictures: list[Path]) -> list[int]:
+    """Of each name the last number in which they differ; the place where none does.
+
+    What all share is no frame's: the camera of `000021_400002.png`.
+    """
+    digits = [re.findall(r"\d+", picture.stem)[::-1] for picture in pictures]
+    for column in itertools.zip_longest(*digits):
+        numbers = [None if each is None else int(each) for each in column]
+        if len(set(numbers) - {None}) > 1:
+            return [number or 0 for number in numbers]
+    return list(range(len(pictures)))
 
 
 class Continuity:

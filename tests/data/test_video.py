@@ -66,14 +66,30 @@ def test_repeats_cuts_and_gaps(tmp_path):
     assert [i for i, (_, cut) in enumerate(found) if cut] == [0, 4, 11]
 
 
-def test_folder_of_frames_is_ordered_by_number(tmp_path):
+@pytest.mark.parametrize(
+    "name", ["shot_{}", "{}_cam0", "take2_{}_400002"], ids=["last", "first", "middle"]
+)
+def test_folder_of_frames_is_ordered_by_number(tmp_path, name):
     for number in (8, 9, 10, 11, 15, 16):
         image = gradient(shift=2 * number)
-        (tmp_path / f"shot_{number}.png").write_bytes(images.encode(image, "png"))
+        path = tmp_path / f"{name.format(number)}.png"
+        path.write_bytes(images.encode(image, "png"))
     read = list(read_frames(tmp_path))
     for frame, number in zip(read, (8, 9, 10, 11, 15, 16), strict=True):
         np.testing.assert_array_equal(frame.image, gradient(shift=2 * number))
+        assert frame.time_s == pytest.approx((number - 8) / 30)
     assert [cut for _, cut in flags(read)] == [True, False, False, False, True, False]
+
+
+def test_names_without_a_number_of_their_own_are_frames_in_turn(tmp_path):
+    for name in ("b_0.png", "a_0.png", "c_0.png"):
+        (tmp_path / name).write_bytes(
+            images.encode(gradient(shift=ord(name[0])), "png")
+        )
+    read = list(read_frames(tmp_path))
+    for frame, letter in zip(read, "abc", strict=True):
+        np.testing.assert_array_equal(frame.image, gradient(shift=ord(letter)))
+    np.testing.assert_allclose([f.time_s for f in read], np.arange(3) / 30)
 
 
 def test_pictures_beside_videos_are_no_frames(tmp_path):
