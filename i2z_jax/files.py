@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Output that never looks whole before it is: write aside, then rename."""
+"""Text that is read, and output that never looks whole before it is."""
 
 import errno
 import os
@@ -13,6 +13,22 @@ from i2z_jax.errors import InputError
 
 # What stops a write that had begun: the disk, a quota or the largest file is reached.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def read_text(path: str | Path) -> str:
+    """A text file that was given, UTF-8.
+
+    Raises:
+        InputError: it cannot be read, or is in another encoding or no text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read ({error.strerror})", where=path) from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "not a text file", where=path, expected="UTF-8", got=error.reason
+        ) from error
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class Config:
     out: Path
     # Triangles and UVs: an OBJ or .npz. Default: the capture's topology.npz.
     topology: Path | None = None
+    # Replace OUT if it exists.
+    overwrite: bool = False
 
 
 def run(config: Config) -> None:
@@ -41,6 +43,11 @@ def run(config: Config) -> None:
         with_landmarks,
     )
 
+    # Before the minutes that it takes.
+    if config.out.exists() and not config.overwrite:
+        raise InputError(
+            "already exists", where=config.out, fix="another --out, or --overwrite"
+        )
     capture = Capture(config.capture)
     topology = topologies.load(config.topology or capture.paths.topology)
     frames, size = [], 0
@@ -71,7 +78,7 @@ def run(config: Config) -> None:
     mean = capture.statistics.vertex_mean.astype(float)
     found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)
     topology = with_landmarks(topology, found.faces, found.barycentric, mean)
-    topologies.save(config.out, topology)
+    topologies.save(config.out, topology, overwrite=config.overwrite)
     worst = int(np.argmax(found.spread_mm))
     console.out.print(
         f"{config.out}: 68 landmarks from {len(frames)} frames; single frames lie "

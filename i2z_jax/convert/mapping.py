@@ -133,7 +133,8 @@ class Published:
 
 
 class Mismatch(NamedTuple):
-    """One tensor that does not fit: `kind` is missing, unexpected or wrong shape."""
+    """One tensor that does not fit: `kind` is missing, unexpected, wrong shape or not
+    finite."""
 
     kind: str
     torch: str
@@ -151,11 +152,14 @@ class MismatchError(InputError):
             f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)
         )
         first = mismatches[0]
+        fix = "give the ARCH it was trained as, or auto"
+        if set(kinds) == {"not finite"}:
+            fix = "its training diverged or it is damaged: give another checkpoint"
         super().__init__(
             f"does not fit {wanted}: {counts}, the first {first.kind} being "
             f"{first.torch or first.flax} ({first.detail})",
             where=where,
-            fix="give the ARCH it was trained as, or auto",
+            fix=fix,
         )
 
 
@@ -163,8 +167,8 @@ class Fit(NamedTuple):
     """A checkpoint in a family's table.
 
     Attributes:
-        arrays: ours by path, C-contiguous float32; complete and of the right shapes
-            if `mismatches` is empty.
+        arrays: ours by path, C-contiguous float32; complete, finite and of the right
+            shapes if `mismatches` is empty.
         mismatches: everything that does not fit.
         left_out: why a tensor was left out on purpose -> how many were.
     """
@@ -209,6 +213,9 @@ def fit(
             continue
         # Not ascontiguousarray, which makes an axis for a scalar.
         arrays[flax] = np.asarray(array, dtype=np.float32, order="C")
+        if bad := np.sum(~np.isfinite(arrays[flax])):
+            detail = f"{bad} of {tensor.size} values NaN or infinite"
+            mismatches.append(Mismatch("not finite", torch, flax, detail))
     reasons = {**COUNTERS, **ignored}
     for name in tensors.keys() - {entry.torch for entry in entries}:
         reason = next((reasons[p] for p in reasons if re.fullmatch(p, name)), None)

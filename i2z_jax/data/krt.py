@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import read_text, write_aside
 from i2z_jax.types import Float, NDArray
 
 # Numbers in the rows below the name.
@@ -32,15 +32,11 @@ def read_krt(path: str | Path) -> dict[str, CalibratedCamera]:
     """The cameras of a KRT file by name, in file order, float64.
 
     Raises:
-        InputError: the file is missing, a camera lacks a row or a number, has no
-            rotation in [R | t], or is named twice. The camera is named.
+        InputError: the file is missing or no text, a camera lacks a row or a number,
+            has no rotation in [R | t], or is named twice. The camera is named.
     """
-    try:
-        text = Path(path).read_text()
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
     cameras: dict[str, CalibratedCamera] = {}
-    for block in _blocks(text):
+    for block in _blocks(read_text(path)):
         name = " ".join(block[0])
         if name in cameras:
             raise InputError(f"camera {name} is there twice", where=path)

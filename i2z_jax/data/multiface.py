@@ -34,7 +34,7 @@ import numpy as np
 from i2z_jax.data import images
 from i2z_jax.data.krt import CalibratedCamera, read_krt
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import read_text, write_aside
 from i2z_jax.types import Float, NDArray, UInt8
 
 # The folder that stands beside the cameras' and holds the mean over them.
@@ -178,11 +178,12 @@ def read_vertices(
         values = np.fromfile(path, "<f4")
     except OSError as error:
         raise InputError(f"cannot read ({error.strerror})", where=path) from error
-    if values.size % 3 or values.size == 0 or values.size != 3 * (count or 0) != 0:
-        expected = f"{3 * count} float32" if count else "float32 triples"
+    size = values.size
+    if size == 0 or size % 3 or (count is not None and size != 3 * count):
+        expected = "float32 triples" if count is None else f"{3 * count} float32"
         raise InputError(
             "not this topology's vertices", where=path, expected=expected,
-            got=f"{values.size} float32",
+            got=f"{size} float32",
         )  # fmt: skip
     if not np.isfinite(values).all():
         raise InputError(
@@ -260,7 +261,7 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def _read_frame_list(path: Path) -> list[Frame]:
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     for number, words in enumerate(lines, 1):
         if len(words) != 2:
             raise InputError(
@@ -288,10 +289,8 @@ def _read_variance(path: Path) -> float:
 
 
 def _read_rows(path: str | Path) -> list[list[float]]:
+    lines = read_text(path).splitlines()
     try:
-        text = Path(path).read_text()
-        return [[float(x) for x in row.split()] for row in text.splitlines() if row]
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
+        return [[float(x) for x in line.split()] for line in lines if line]
     except ValueError as error:
         raise InputError(f"not a table of numbers ({error})", where=path) from error

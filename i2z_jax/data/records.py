@@ -80,6 +80,7 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.errors import InputError
+from i2z_jax.files import read_text
 
 VERSION = "1.0.0"
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
@@ -166,8 +167,23 @@ def folder(directory: str | Path, name: str) -> Path:
 
 
 def description(directory: str | Path, name: str) -> dict[str, Any]:
-    """What `dataset.json` says: sources, options, splits, gaps."""
-    return json.loads((folder(directory, name) / "dataset.json").read_text())
+    """What `dataset.json` says: sources, options, splits, gaps.
+
+    Raises:
+        InputError: nothing built there, or the file is damaged.
+    """
+    path = folder(directory, name) / "dataset.json"
+    text = read_text(path)
+    try:
+        described = json.loads(text)
+    except ValueError:
+        described = None
+    if not (isinstance(described, dict) and {"splits", "gaps"} <= described.keys()):
+        raise InputError(
+            "damaged", where=path, expected="JSON with splits and gaps",
+            fix="build it again with --overwrite",
+        )  # fmt: skip
+    return described
 
 
 def open_split(

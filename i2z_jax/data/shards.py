@@ -87,7 +87,7 @@ class Task:
 
 def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
     """What tells files from edited ones: size and time, None where there is none."""
-    return [path and _version(path) for path in paths]
+    return [_version(path) if path else None for path in paths]
 
 
 def _version(path: Path) -> tuple[int, int] | None:

@@ -172,6 +172,20 @@ def test_every_mismatch_at_once(published, capsys):
     assert not (path.parent / "out").exists()
 
 
+def test_weights_that_are_not_finite(published, capsys):
+    def diverge(state):
+        state["bl0.weight"][0, 0] = torch.nan
+        state["conv1.bias"][0] = torch.inf
+
+    path = published("fan", change=diverge)
+    with pytest.raises(MismatchError, match=r"2 not finite.*another checkpoint"):
+        convert.run(convert.Config("fan", path, path.parent / "out"))
+    said = capsys.readouterr().err
+    assert "not finite: bl0.weight -> stacks.0.merge_features.kernel (1 of " in said
+    assert "not finite: conv1.bias -> " in said
+    assert not (path.parent / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

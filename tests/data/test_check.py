@@ -169,6 +169,15 @@ def test_what_is_no_dataset(tmp_path, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", [b"{", b"[]", b"{}", "{}".encode("utf-16")])
+def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
+    path = tmp_path / "ibug_300w" / "dataset.json"
+    path.parent.mkdir()
+    path.write_bytes(text)
+    with pytest.raises(InputError, match=r"dataset\.json: (damaged|not a text file)"):
+        check(tmp_path)
+
+
 def test_contact_sheet_of_pictures_of_any_shape(tmp_path, rng):
     shapes = [(40, 700), (700, 40), (320, 320), (1, 1), (2000, 1300)]
     cells = [(f"{h}x{w}", np.full((h, w, 3), 128, np.uint8)) for h, w in shapes]

@@ -71,6 +71,14 @@ def test_damaged_krt_names_the_camera(tmp_path, old, new, says):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["KRT", "frame_list.txt", "tex_var.txt"])
+def test_a_file_in_another_encoding_is_named(tmp_path, name):
+    path = write_capture(tmp_path / "c") / name
+    path.write_text(path.read_text(), encoding="utf-16")
+    with pytest.raises(InputError, match=f"{name}: not a text file .*UTF-8"):
+        _ = mf.Capture(tmp_path / "c").statistics
+
+
 def test_krt_round_trip_is_exact(tmp_path, rng):
     write_krt(tmp_path / "KRT", CAMERAS)
     again = read_krt(tmp_path / "KRT")
@@ -131,6 +139,18 @@ def test_bad_vertices(tmp_path, write, says):
     write.tofile(tmp_path / "a.bin")
     with pytest.raises(InputError, match=says):
         mf.read_vertices(tmp_path / "a.bin", count=3)
+
+
+def test_vertices_of_any_count(tmp_path, rng):
+    path = tmp_path / "a.bin"
+    for count in (1, 4):
+        wrote = rng.normal(size=(count, 3)).astype(np.float32)
+        mf.write_vertices(path, wrote)
+        np.testing.assert_array_equal(mf.read_vertices(path), wrote)
+    for torn in (0, 7):
+        np.zeros(torn, "f4").tofile(path)
+        with pytest.raises(InputError, match=f"float32 triples, got {torn} float32"):
+            mf.read_vertices(path)
 
 
 @pytest.mark.parametrize(

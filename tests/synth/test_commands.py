@@ -183,6 +183,19 @@ def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
     assert np.linalg.norm(before - after, axis=1).max() < 0.5
 
 
+def test_a_landmark_map_that_is_there_is_named_first(capture, tmp_path, capsys):
+    out = tmp_path / "topology.npz"
+    out.write_bytes(b"mine")
+    # Nothing is read: there are no landmarks, and it is not they that are missed.
+    command = ["data", "landmark-map", "--capture", str(capture), "--out", str(out)]
+    command += ["--landmarks", str(tmp_path)]
+    for words, says in (([], "already exists; "), (["--overwrite"], "no frame with")):
+        with pytest.raises(SystemExit):
+            main([*command, *words])
+        assert says in capsys.readouterr().err
+    assert out.read_bytes() == b"mine"
+
+
 # One process: nowhere to write, then no file longer than a limit (a full disk).
 NO_ROOM = """
 import os, resource, sys
