@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures and bytes: strict on what a user gives, quick on what we wrote.
 
-One place decides how a picture is read (RGB, 8 bits, no EXIF turning: landmarks and
-calibrations are in the pixels as stored) and what a damaged one says.
+One place decides how a picture is read (RGB, 8 bits, turned as its EXIF says only on
+request: landmarks and calibrations are in the pixels as stored) and what a damaged one
+says.
 """
 
 import io
@@ -12,7 +13,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from i2z_jax.errors import InputError
 from i2z_jax.types import NDArray, UInt8
@@ -37,8 +38,12 @@ _ENCODE = {
 }
 
 
-def read_picture(path: str | Path) -> UInt8[NDArray, "h w 3"]:
+def read_picture(path: str | Path, *, upright: bool = False) -> UInt8[NDArray, "h w 3"]:
     """A picture a user gave, whole and 8 bits a channel, as RGB.
+
+    Args:
+        path: the file.
+        upright: turn it as its EXIF says, for what a phone held upright took.
 
     Raises:
         InputError: unreadable, truncated, not a picture, too large to be one, or with
@@ -48,10 +53,12 @@ def read_picture(path: str | Path) -> UInt8[NDArray, "h w 3"]:
         data = Path(path).read_bytes()
     except OSError as error:  # missing, no permission, a loop of links
         raise InputError(f"cannot read ({error.strerror})", where=path) from error
-    return decode_strictly(data, path)
+    return decode_strictly(data, path, upright=upright)
 
 
-def decode_strictly(data: bytes, where: str | Path) -> UInt8[NDArray, "h w 3"]:
+def decode_strictly(
+    data: bytes, where: str | Path, *, upright: bool = False
+) -> UInt8[NDArray, "h w 3"]:
     """As `read_picture`, from bytes; `where` is named in the error."""
     if not data:
         raise InputError("empty file", where=where, expected="a picture")
@@ -65,7 +72,8 @@ def decode_strictly(data: bytes, where: str | Path) -> UInt8[NDArray, "h w 3"]:
                     raise InputError(
                         "not 8 bits a channel", where=where, got=f"mode {picture.mode}"
                     )
-                return np.array(picture.convert("RGB"))
+                turned = ImageOps.exif_transpose(picture) if upright else picture
+                return np.array(turned.convert("RGB"))
     except InputError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video file or a folder of frames -> upright RGB frames in order.
 
-Rotation metadata is applied, times are the container's own (a variable frame rate
-stays one), and each frame says whether it repeats or continues the one before:
+Rotation metadata and EXIF are applied, times are the container's own (a variable frame
+rate stays one), and each frame says whether it repeats or continues the one before:
 webcams and screen recorders repeat frames, edited clips cut.
 """
 
@@ -197,7 +197,7 @@ def _folder_frames(path: Path) -> Iterator[Frame]:
     for number, (name_number, picture) in enumerate(numbered):
         time_s = (name_number - numbered[0][0]) / step / FOLDER_FPS
         try:
-            yield Frame(number, time_s, read_picture(picture))
+            yield Frame(number, time_s, read_picture(picture, upright=True))
         except InputError as error:
             yield Frame(number, time_s, None, str(error))
 

@@ -40,7 +40,7 @@ def frames(path: Path, limit: int | None = None) -> Iterator[Frame]:
         InputError: nothing there, or not readable as what it seems to be.
     """
     if is_picture(path):
-        return iter([Frame(0, 0.0, read_picture(path))])
+        return iter([Frame(0, 0.0, read_picture(path, upright=True))])
     _refuse_nothing(path)
     return read_frames(path, limit)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from PIL import Image
 
 
 def write_clip(
@@ -44,6 +45,16 @@ def gradient(width: int = 96, height: int = 64, shift: int = 0) -> np.ndarray:
     left = 8 + shift % (width - 32)
     image[height // 4 : height // 2, left : left + 16, 2] = 250
     return image
+
+
+def write_photo(path: Path, image: np.ndarray) -> Path:
+    """A JPEG of an upright picture as a phone writes it: stored turned by 90 degrees
+    counter-clockwise, with the EXIF orientation (6) that says how to turn it back."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = Image.fromarray(np.rot90(image))
+    stored.save(path, quality=95, subsampling=0, exif=exif)
+    return path
 
 
 def turn_clockwise(path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from i2z_jax.data import images
 from i2z_jax.data.video import Continuity, frame_count, read_frames, videos
 from i2z_jax.errors import InputError
-from tests.data.clips import gradient, turn_clockwise, write_clip
+from tests.data.clips import gradient, turn_clockwise, write_clip, write_photo
 
 
 def test_frames_come_in_order_and_nearly_as_they_went_in(tmp_path):
@@ -90,6 +90,17 @@ def test_names_without_a_number_of_their_own_are_frames_in_turn(tmp_path):
     for frame, letter in zip(read, "abc", strict=True):
         np.testing.assert_array_equal(frame.image, gradient(shift=ord(letter)))
     np.testing.assert_allclose([f.time_s for f in read], np.arange(3) / 30)
+
+
+def test_photos_of_a_phone_are_turned_upright(tmp_path):
+    for number in range(3):
+        write_photo(tmp_path / f"{number}.jpg", gradient(shift=9 * number))
+    for number, frame in enumerate(read_frames(tmp_path)):
+        assert frame.image.shape == (64, 96, 3)
+        difference = frame.image.astype(int) - gradient(shift=9 * number)
+        assert np.abs(difference).mean() < 3
+    # Calibrations and landmarks are in the pixels as stored.
+    assert images.read_picture(tmp_path / "0.jpg").shape == (96, 64, 3)
 
 
 def test_pictures_beside_videos_are_no_frames(tmp_path):

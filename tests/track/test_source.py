@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What frames are made of: a camera that is recorded until Ctrl-C."""
+"""What frames are made of: a photo, a camera that is recorded until Ctrl-C."""
 
 import signal
 
@@ -10,7 +10,7 @@ import pytest
 from i2z_jax.data.video import read_frames
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.track import source
-from tests.data.clips import gradient, write_clip
+from tests.data.clips import gradient, write_clip, write_photo
 
 
 @pytest.fixture
@@ -47,3 +47,9 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(camera, tmp_path, monkeypatch):
 def test_a_recording_has_the_frames_asked_for(camera, tmp_path):
     path = source.record_camera(0, tmp_path / "camera.mp4", limit=3)
     assert len(list(read_frames(path))) == 3
+
+
+def test_a_photo_of_a_phone_is_upright(tmp_path):
+    (frame,) = source.frames(write_photo(tmp_path / "photo.jpg", gradient()))
+    assert frame.image.shape == (64, 96, 3)
+    assert np.abs(frame.image.astype(int) - gradient()).mean() < 3
