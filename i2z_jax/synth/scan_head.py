@@ -75,6 +75,7 @@ def scan_head(vertices: Float[NDArray, "n 3"], topology: Topology) -> ScanHead:
         faces, weights = multiface_landmarks.landmark_map(topology)
     else:
         faces, weights = topology.landmark_faces, topology.landmark_barycentric
+        assert weights is not None  # a map has both
     rest = np.asarray(vertices, float)
     topology = with_landmarks(topology, faces, weights, rest)
     marks = landmark_points(topology, rest)
