@@ -154,10 +154,11 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 yield Frame(number, time_s, np.ascontiguousarray(image))
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:
+            keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
             raise InputError(
                 f"damaged after {number} frames ({error})",
                 where=path,
-                fix="--max-frames keeps what is before" if number else None,
+                fix=keep if number else None,
             ) from error
 
 

@@ -16,10 +16,13 @@ def write_clip(
     *,
     times_ms: Sequence[int] | None = None,
     codec: str = "libx264",
+    index_first: bool = False,
 ) -> Path:
-    """Encode frames nearly without loss; 25 a second, or at the times given."""
+    """Encode frames nearly without loss; 25 a second, or at the times given. With
+    `index_first` an mp4 can be read from its beginning on (ffmpeg's faststart)."""
     times = times_ms or [40 * i for i in range(len(frames))]
-    with av.open(str(path), "w") as container:
+    muxer = {"movflags": "faststart"} if index_first else {}
+    with av.open(str(path), "w", options=muxer) as container:
         stream = container.add_stream(codec, rate=1000 if codec == "libx264" else 25)
         stream.height, stream.width = frames[0].shape[:2]
         if codec == "libx264":

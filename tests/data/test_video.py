@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos as users have them: turned, uneven in time, repeating, cut, damaged."""
 
+import re
+
 import av
 import numpy as np
 import pytest
@@ -164,6 +166,18 @@ def test_a_truncated_video_gives_what_is_left_of_it(tmp_path, rng):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InputError, match="cannot be read as a video"):
         list(read_frames(path))
+
+
+def test_a_damaged_video_says_how_to_keep_what_is_whole(tmp_path, rng):
+    """In words that suit every command that reads videos."""
+    noise = [rng.integers(0, 255, (64, 96, 3), dtype=np.uint8) for _ in range(20)]
+    path = write_clip(tmp_path / "clip.mp4", noise, index_first=True)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=r"damaged after (\d+) frames") as error:
+        list(read_frames(path))
+    number = re.search(r"after (\d+)", str(error.value)).group(1)
+    assert f"ffmpeg -i VIDEO -frames:v {number} OUT.mp4" in str(error.value)
+    assert "--max-frames" not in str(error.value)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (3840, 2160)], ids=["64x64", "4K"])
