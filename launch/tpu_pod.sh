@@ -4,8 +4,9 @@
 #
 #     launch/tpu_pod.sh NAME ZONE train regress --data /mnt/share/... --workdir ...
 #
-# NAME and ZONE are those of the TPU VM. The package is installed on its hosts already
-# (docs/scale.md), and /mnt/share is a file system that all of them mount.
+# NAME and ZONE are those of the TPU VM. /mnt/share is a file system that all of its hosts
+# mount, with the package in the virtual environment /mnt/share/i2z (docs/scale.md); in
+# another one, I2Z is its `i2z`.
 
 set -euo pipefail
 if (($# < 3)); then
@@ -16,6 +17,6 @@ name=$1 zone=$2
 shift 2
 
 # --distributed: a TPU VM knows its neighbours, but no variable says so.
-command=$(printf '%q ' i2z --distributed "$@")
+command=$(printf '%q ' "${I2Z:-/mnt/share/i2z/bin/i2z}" --distributed "$@")
 exec gcloud compute tpus tpu-vm ssh "${name}" --zone="${zone}" --worker=all \
     --command="JAX_COMPILATION_CACHE_DIR=\$HOME/.cache/i2z_jax ${command}"

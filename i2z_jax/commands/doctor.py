@@ -40,15 +40,15 @@ def run(config: Config) -> None:
     table.add_row("i2z_jax", __version__)
     table.add_row("python", f"{sys.version.split()[0]} ({platform.platform()})")
     for name in LIBRARIES:
-        table.add_row(name, _version(name) or "missing: pip install i2z_jax")
+        table.add_row(name, _version(name) or f"missing: {_install()}")
     table.add_row("backend", jax.default_backend())
     for device in jax.devices():
         ours = device.process_index == jax.process_index()
         memory = _memory(device) if ours else f", of process {device.process_index}"
         table.add_row("device", f"{device} ({device.device_kind}){memory}")
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
-        table.add_row("", "a GPU is here but jax does not use it: "
-                      "pip install 'i2z_jax[cuda]'")  # fmt: skip
+        missing = f"a GPU is here but jax does not use it: {_install('cuda')}"
+        table.add_row("", missing)
     table.add_row("processes", f"{jax.process_count()}")
     table.add_row("host", f"{os.cpu_count()} cores, {_host_memory_gib():.1f} GiB")
     table.add_row("compile cache", compile_cache.describe(os.environ))
@@ -56,7 +56,7 @@ def run(config: Config) -> None:
         found = _version(package)
         table.add_row(
             f"extra [{extra}]",
-            f"{package} {found}" if found else f"pip install 'i2z_jax[{extra}]'",
+            f"{package} {found}" if found else _install(extra),
         )
     console.out.print(table, markup=False)
 
@@ -66,6 +66,12 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _install(extra: str = "") -> str:
+    """How; no registry has the package."""
+    what = f"'.[{extra}]'" if extra else "."
+    return f"pip install {what} in a checkout"
 
 
 def _memory(device) -> str:
