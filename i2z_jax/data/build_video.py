@@ -82,14 +82,15 @@ def build(
         jobs = [
             Job("train", ((path, kept),), length) for path, kept, length in analysed
         ]
+        # Processes share the threads: each thread has whole frames in flight.
+        processes = min(options.workers, max(len(jobs), 1))
+        threads = options.workers // processes
         shards = write_shards(
             jobs,
-            functools.partial(
-                _encode, options=video, source=source, threads=options.workers
-            ),
+            functools.partial(_encode, options=video, source=source, threads=threads),
             records.features(NAME),
             work / "shards",
-            workers=min(options.workers, max(len(jobs), 1)),
+            workers=processes,
             strict=options.strict,
             what="crops",
         )

@@ -143,7 +143,7 @@ def brightened(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h w 3"]:
 
 def contact_sheet(cells: list[tuple[str, np.ndarray]], path: Path) -> None:
     """Write captioned pictures as one PNG, four a row."""
-    shown = [(caption, _fitted(image)) for caption, image in cells[:MOST_CELLS]]
+    shown = [(caption, fitted(image)) for caption, image in cells[:MOST_CELLS]]
     height = max(image.shape[0] for _, image in shown)
     tiles = []
     for caption, image in shown:
@@ -165,7 +165,8 @@ def contact_sheet(cells: list[tuple[str, np.ndarray]], path: Path) -> None:
         aside.write_bytes(images.encode(np.concatenate(rows), "png"))
 
 
-def _fitted(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h2 w2 3"]:
+def fitted(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h2 w2 3"]:
+    """A picture at the size that it has on the contact sheet."""
     scale = CELL / max(image.shape[:2])
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=way)

@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.check import MOST_CELLS, Report, spread
+from i2z_jax.data.check import MOST_CELLS, Report, fitted, spread
 from i2z_jax.data.faces import opencv_detector
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.data.video import (
     VIDEO_SUFFIXES,
     Continuity,
-    Frame,
     frame_count,
     is_video,
     passed_over,
@@ -21,6 +20,7 @@ from i2z_jax.data.video import (
     videos,
 )
 from i2z_jax.errors import InputError
+from i2z_jax.types import Float, NDArray, UInt8
 
 _CYAN = (60, 230, 255)
 # A face narrower than this has little for a 256 pixel crop to show.
@@ -57,7 +57,8 @@ def _video(path: Path, report: Report, cells: int) -> bool:
     wanted = set(spread(total or 300, 4 * MOST_CELLS))
     continuity = Continuity()
     times, repeats, cuts, size = [], 0, 0, (0, 0)
-    kept: list[Frame] = []
+    # Of the frames looked at: number, widths of its faces, a small picture with them.
+    looked: list[tuple[int, NDArray, NDArray]] = []
     for frame in console.progress(read_frames(path), path.name, total=total):
         times.append(frame.time_s)
         duplicate, cut = continuity.step(frame)
@@ -67,7 +68,9 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         else:
             size = frame.image.shape[1::-1]
             if frame.number in wanted:
-                kept.append(frame)
+                boxes = opencv_detector(frame.image)[:, :4]
+                widths = boxes[:, 2] - boxes[:, 0]
+                looked.append((frame.number, widths, _cell(frame.image, boxes)))
     steps = np.diff(times)
     report.facts[path.name] = {
         "frames": len(times),
@@ -80,24 +83,26 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         "repeated frames": repeats,
         "cuts or gaps": cuts - 1,
     }
-    found = [(frame, opencv_detector(frame.image)) for frame in kept if
-             frame.image is not None]  # fmt: skip
-    widths = [float((b[:, 2] - b[:, 0]).max()) for _, b in found if len(b)]
+    found = [widths.max() for _, widths, _ in looked if len(widths)]
     report.facts[path.name]["face found in"] = (
-        f"{len(widths)} of {len(found)} looked at"
+        f"{len(found)} of {len(looked)} looked at"
     )
-    if not widths:
+    if not found:
         report.gap("no face", f"{path}: none found; a build needs --boxes FILE")
-    elif np.median(widths) < SMALL_FACE:
-        report.gap("small face", f"{path}: about {np.median(widths):.0f} pixels wide")
-    for index in spread(len(found), cells):
-        frame, boxes = found[index]
-        assert frame.image is not None
-        cell = frame.image.copy()
-        for left, top, right, bottom in boxes[:, :4].round().astype(int):
-            cv2.rectangle(
-                cell, (int(left), int(top)), (int(right), int(bottom)), _CYAN,
-                max(2, cell.shape[1] // 200),
-            )  # fmt: skip
-        report.cells.append((f"{path.name} frame {frame.number}", cell))
-    return bool(widths)
+    elif np.median(found) < SMALL_FACE:
+        report.gap("small face", f"{path}: about {np.median(found):.0f} pixels wide")
+    for index in spread(len(looked), cells):
+        number, _, cell = looked[index]
+        report.cells.append((f"{path.name} frame {number}", cell))
+    return bool(found)
+
+
+def _cell(
+    image: UInt8[NDArray, "h w 3"], boxes: Float[NDArray, "k 4"]
+) -> UInt8[NDArray, "h2 w2 3"]:
+    """The picture with its boxes, as small as the contact sheet shows it."""
+    cell = image.copy()
+    for left, top, right, bottom in boxes.round().astype(int).tolist():
+        thickness = max(2, cell.shape[1] // 200)
+        cv2.rectangle(cell, (left, top), (right, bottom), _CYAN, thickness)
+    return fitted(cell)

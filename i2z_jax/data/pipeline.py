@@ -240,6 +240,18 @@ class VideoFrames:
         """The frame as stored, text included."""
         return self._records[index]
 
+    def columns(self, *names: str) -> dict[str, NDArray]:
+        """Small fields of all frames, a row a frame.
+
+        One record is in memory at a time: they hold the pictures of a whole video.
+        """
+        columns: dict[str, list] = {name: [] for name in names}
+        for index in range(len(self)):
+            record = self.record(index)
+            for name, column in columns.items():
+                column.append(record[name])
+        return {name: np.array(column) for name, column in columns.items()}
+
 
 def _numbers(record: Mapping[str, Any], names: tuple[str, ...]) -> Example:
     """Fields as arrays. TFDS makes Python numbers of scalars, which forgets int32."""
@@ -264,10 +276,9 @@ class FramePairs:
 
     def __init__(self, video: VideoFrames, first: Int[NDArray, "k"] | None = None):
         self._video = video
-        records = [video.record(index) for index in range(len(video))]
+        flags = video.columns("cut", "duplicate")
         starts = pair_starts(
-            cut=np.array([record["cut"] for record in records], dtype=bool),
-            duplicate=np.array([record["duplicate"] for record in records], dtype=bool),
+            **{name: flag.astype(bool) for name, flag in flags.items()}
         )
         self.starts = starts if first is None else np.intersect1d(starts, first)
         if not len(self.starts):

@@ -17,6 +17,7 @@ from i2z_jax.errors import InputError
 from tests.data.captures import CAMERAS, camera_at, write_capture
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import face, write_layout, write_pair
+from tests.memory import most_memory
 
 SHARED = Path(
     os.environ.get("I2Z_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
@@ -149,6 +150,16 @@ def test_videos(tmp_path):
     assert "broken.mov" in report.gaps["unreadable video"][0]
     assert report.facts["wall.mp4"]["frames"] == 5
     assert "poster.png" in report.facts["passed over"]
+
+
+def test_a_video_is_checked_a_frame_at_a_time(tmp_path):
+    frame = gradient(1280, 720)
+    clip = write_clip(tmp_path / "wall.mp4", [frame] * 24)
+    with most_memory() as most:
+        report = check(clip)
+        assert most() < 12 * frame.nbytes
+    assert "24 looked at" in report.facts["wall.mp4"]["face found in"]
+    assert len(report.cells) == 12
 
 
 def test_what_is_no_dataset(tmp_path, capsys):

@@ -27,6 +27,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import load, save
 from tests.data import tiny_datasets as tiny
+from tests.memory import most_memory
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +158,24 @@ def test_pairs_can_be_held_out(video):
     assert FramePairs(video, first=np.arange(6)).starts.tolist() == [0, 1, 3, 5]
     with pytest.raises(InputError, match="no two consecutive frames"):
         FramePairs(video, first=np.array([4]))
+
+
+def test_pairs_are_found_without_holding_the_pictures():
+    class Long(VideoFrames):
+        """400 frames of a megapixel."""
+
+        def __init__(self):
+            pass
+
+        def __len__(self):
+            return 400
+
+        def record(self, index):
+            return {"image": bytes(10**6), "cut": index == 0, "duplicate": False}
+
+    with most_memory() as most:
+        assert len(FramePairs(Long())) == 399
+        assert most() < 10 * 10**6
 
 
 def test_pairs_at_half_the_containers_rate():

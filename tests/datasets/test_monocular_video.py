@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2z_jax.data import build_video, faces, images, records
+from i2z_jax.data import build_video, faces, images, records, shards
 from i2z_jax.data.build_video import VideoOptions, build
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
@@ -195,6 +195,27 @@ def test_several_videos_one_of_them_bad(tmp_path, capsys):
     (gap,) = summary.gaps
     assert "broken.mp4: empty file" in gap
     assert "poster.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 1), (5, 2)])
+def test_processes_share_the_threads(tmp_path, monkeypatch, workers, threads):
+    """Each thread has whole frames in flight, so their number bounds the memory."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        write_clip(folder / name, [gradient(shift=5 * i) for i in range(3)])
+
+    def detect(image):
+        return np.array([[20.0, 10.0, 60.0, 50.0, 1.0]])
+
+    def write_shards(jobs, encode, *others, workers, **options):
+        plans.append((workers, encode.keywords["threads"]))
+        return shards.write_shards(jobs, encode, *others, workers=1, **options)
+
+    plans = []
+    monkeypatch.setattr(build_video, "write_shards", write_shards)
+    build((folder,), tmp_path, BuildOptions(workers=workers), PNG, detect)
+    assert plans == [(min(workers, 2), threads)]
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data folder")
