@@ -10,6 +10,7 @@ from orbax.checkpoint import v1 as ocp
 from i2z_jax import console
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
 from i2z_jax.errors import InputError
+from i2z_jax.sharding import from_every_process
 
 # What Orbax raises when files are damaged.
 _DAMAGED = (ValueError, OSError, KeyError)
@@ -75,24 +76,49 @@ class RunCheckpoints:
 
         Raises:
             InputError: this save, or the one before that ran in the background,
-                could not be written.
+                could not be written; or there are checkpoints of later steps, of which
+                `drop_after` knows.
         """
         try:
             self._checkpointer.wait()
-            if score is not None:
-                self.scores[step] = score
-            self._checkpointer.save_checkpointables_async(
+            accepted = self._checkpointer.save_checkpointables_async(
                 step,
                 {"state": state},
                 # Not Orbax's `metrics`: a damaged file of theirs closes the folder.
                 custom_metadata={"extras": extras, "score": score},
-                overwrite=True,  # of one that could not be read
+                overwrite=True,
             )
         except (OSError, ValueError) as error:
             raise self._unwritable(error) from error
+        if accepted is None:  # Orbax does not save before its latest step
+            latest = self._checkpointer.latest
+            raise InputError(
+                f"no checkpoint of step {step} was written",
+                where=self._directory,
+                got=f"one of step {latest.step}" if latest else None,
+                fix="remove it, or give another --workdir",
+            )
+        if score is not None:
+            self.scores[step] = score
+
+    def drop_after(self, step: int) -> None:
+        """Remove the checkpoints of later steps: a run at `step` is to write them.
+
+        Raises:
+            InputError: they cannot be removed.
+        """
+        for later in self._steps():
+            if later > step:
+                self.scores.pop(later, None)
+                try:
+                    self._checkpointer.delete(later)
+                except (OSError, ValueError) as error:
+                    raise self._unwritable(error) from error
 
     def restore(self, abstract: Any) -> Restored | None:
         """The newest readable checkpoint, on the devices `abstract` names; or None.
+
+        Newer ones, which cannot be read, are removed: the run comes to them again.
 
         Args:
             abstract: the tree of the state as `jax.ShapeDtypeStruct`s with shardings.
@@ -102,8 +128,10 @@ class RunCheckpoints:
             InputError: there are checkpoints, and none can be read; or one can, and is
                 of another tree than `abstract`: what differs is listed.
         """
-        steps = [entry.step for entry in self._checkpointer.checkpoints]
-        return self._first_readable(sorted(steps, reverse=True), abstract)
+        restored = self._first_readable(sorted(self._steps(), reverse=True), abstract)
+        if restored is not None:
+            self.drop_after(restored.step)
+        return restored
 
     def restore_best(self, abstract: Any) -> Restored | None:
         """The readable checkpoint of the lowest score; None if none has one.
@@ -111,26 +139,21 @@ class RunCheckpoints:
         Raises:
             InputError: as `restore`.
         """
-        steps = {entry.step for entry in self._checkpointer.checkpoints}
-        scored = steps & self.scores.keys()
+        scored = self._steps() & self.scores.keys()
         order = sorted(scored, key=lambda step: (self.scores[step], step))
         return self._first_readable(order, abstract)
 
     def _first_readable(self, steps: Iterable[int], abstract: Any) -> Restored | None:
         failures = []
         for step in steps:
-            try:
-                state = self._checkpointer.load_checkpointables(
-                    step, {"state": abstract}
-                )["state"]
-                extras = self._facts(step)["extras"]
-            except _DAMAGED as error:
-                self._refuse_another_tree(step, abstract)
-                self.scores.pop(step, None)
-                failures.append(f"step {step}: {str(error)[:120]}")
-                console.err.print(f"checkpoint not readable, {failures[-1]}")
-                continue
-            return Restored(step, state, extras)
+            restored, problem = self._read(step, abstract)
+            # What one process cannot read is no checkpoint for the others either.
+            problem = next(filter(None, from_every_process(problem)), "")
+            if not problem:
+                return restored
+            self.scores.pop(step, None)
+            failures.append(f"step {step}: {problem}")
+            console.err.print(f"checkpoint not readable, {failures[-1]}")
         if failures:
             raise InputError(
                 f"no checkpoint can be read ({'; '.join(failures)})",
@@ -138,6 +161,18 @@ class RunCheckpoints:
                 fix="give another --workdir to start anew",
             )
         return None
+
+    def _read(self, step: int, abstract: Any) -> tuple[Restored | None, str]:
+        """A checkpoint, or what is wrong with it."""
+        try:
+            stored = self._checkpointer.load_checkpointables(step, {"state": abstract})
+            return Restored(step, stored["state"], self._facts(step)["extras"]), ""
+        except _DAMAGED as error:
+            self._refuse_another_tree(step, abstract)
+            return None, str(error)[:120] or type(error).__name__
+
+    def _steps(self) -> set[int]:
+        return {entry.step for entry in self._checkpointer.checkpoints}
 
     def _facts(self, step: int) -> dict[str, Any]:
         """What was saved beside the arrays; empty if it is damaged."""

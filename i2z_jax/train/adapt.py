@@ -171,6 +171,7 @@ class _Collapse(Exception):
 def _save(folder: Path, step: int, params: PyTree) -> None:
     """Before the step is a checkpoint of the run: what is judged best exists."""
     checkpoints = RunCheckpoints(folder, keep=1)
+    checkpoints.drop_after(step)  # of a process that was killed further on
     checkpoints.save(step, {"params": params}, {})
     checkpoints.close()
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run: donation, retention, damage, other devices."""
+"""Checkpoints of a run: donation, retention, damage, other devices and processes."""
+
+import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +10,7 @@ import pytest
 
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
+from launch import local_cluster
 
 
 def tree(value):
@@ -106,6 +109,86 @@ def test_a_damaged_checkpoint_falls_back_and_says_so(tmp_path, capsys):
     assert "step 2" in capsys.readouterr().err
     saved(tmp_path, [2])
     assert RunCheckpoints(tmp_path).restore(abstract()).step == 2
+
+
+def damage(folder):
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+
+
+def test_a_run_saves_again_before_the_step_that_was_damaged(tmp_path):
+    """And a best that was among them is forgotten."""
+    saved(tmp_path, [1, 5, 9, 10], keep=4, scores={5: 0.3, 10: 0.1})
+    for step in (9, 10):
+        damage(tmp_path / str(step))
+    checkpoints = RunCheckpoints(tmp_path, keep=4)
+    assert checkpoints.restore(abstract()).step == 5
+    assert on_disk(tmp_path) == [1, 5]
+    assert checkpoints.best == 5
+    checkpoints.save(6, tree(6.0), {}, score=0.2)
+    checkpoints.close()
+    restored = RunCheckpoints(tmp_path).restore(abstract())
+    assert (restored.step, float(restored.state["a"][0, 0])) == (6, 6.0)
+
+
+PROGRAM = """
+import sys
+import jax
+from i2z_jax import cluster
+from i2z_jax.checkpoint import RunCheckpoints
+from i2z_jax.sharding import create_mesh, put, replicated
+from tests.train.test_checkpoints import tree
+cluster.join()
+whole = replicated(create_mesh())
+state = put(tree(6.0), whole)
+abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), state
+)
+checkpoints = RunCheckpoints(sys.argv[1], keep=4)
+if jax.process_index():  # it alone cannot read step 9
+    read = checkpoints._checkpointer.load_checkpointables
+    def load(step, wanted):
+        found = read(step, wanted)
+        if step == 9:
+            raise OSError("a disk of its own")
+        return found
+    checkpoints._checkpointer.load_checkpointables = load
+print(checkpoints.restore(abstract).step)
+checkpoints.save(6, state, {"data": {}})
+checkpoints.close()
+"""
+
+
+def test_processes_go_on_from_the_same_checkpoint(tmp_path):
+    saved(tmp_path, [1, 5, 9], keep=4)
+    cluster = local_cluster.start(
+        ["-c", PROGRAM, str(tmp_path)],
+        processes=2,
+        devices=1,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for process in cluster:
+        out, error = process.communicate(timeout=100)
+        assert process.returncode == 0, error[-2000:]
+        assert out.splitlines()[-1] == "5"
+    assert on_disk(tmp_path) == [1, 5, 6]
+
+
+def test_what_was_not_written_is_an_error_and_not_the_best(tmp_path):
+    saved(tmp_path, [4], scores={4: 0.5})
+    checkpoints = RunCheckpoints(tmp_path)
+    with pytest.raises(
+        InputError, match=r"no checkpoint of step 3 .*got one of step 4"
+    ):
+        checkpoints.save(3, tree(3.0), {}, score=0.1)
+    assert checkpoints.best == 4
+    checkpoints.drop_after(2)
+    checkpoints.save(3, tree(3.0), {}, score=0.1)
+    checkpoints.close()
+    assert on_disk(tmp_path) == [3]
 
 
 def test_all_damaged_is_one_clear_line(tmp_path):
