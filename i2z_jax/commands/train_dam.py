@@ -4,15 +4,20 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from i2z_jax import console
 from i2z_jax.commands import train_options
 from i2z_jax.config import DAMVariant
+from i2z_jax.errors import InputError
 from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.train.run import RunConfig
+
+if TYPE_CHECKING:
+    from i2z_jax.checkpoint import ModelCard
+    from i2z_jax.train.labels import CaptureSource
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Config:
     data: Path
     # Folder of this run: checkpoints, metrics, TensorBoard, and the result.
     workdir: Path
-    # Start from this model (`i2z convert dam`) instead of random weights.
+    # Start from this model (`i2z convert dam`) instead of random weights: of this
+    # capture's mesh, texture size and cameras.
     start: Path | None = None
     # Without --start: begin the mesh path as the PCA of the capture's meshes; off, as
     # published, everything begins at random.
@@ -72,13 +78,14 @@ def run(config: Config) -> None:
         fields = ("vertices", "average_texture", "texture")
         views = partial(Views, config.data, fields=fields)
         train = views("train")
+        cameras = list(source.cameras)
         if config.start is None:
             sizes = replace(
                 preset(config.preset).dam,
                 variant=config.variant,
                 vertices=source.topology.vertex_count,
                 texture_size=source.texture_size,
-                cameras=len(source.cameras),
+                cameras=len(cameras),
             )
             dam = fresh_module(
                 lambda: DAM(sizes, dtype=dtype, rngs=Keys(config.run.seed)), mesh
@@ -88,9 +95,14 @@ def run(config: Config) -> None:
                 meshes = labels.training_meshes(config.data)
                 start_from_meshes(dam, meshes, config.weights)
         else:
-            sizes = checkpoint.read_card(config.start).config
+            start = checkpoint.read_card(config.start)
+            if start.architecture != "dam":
+                what, got = "not a dam model", start.architecture
+                raise InputError(what, where=config.start, got=got)
+            sizes = start.config
             dam = checkpoint.load(config.start, dtype=dtype)
             labels.check_topology(dam, train[0]["vertices"], config.data)
+            cameras = _cameras_of_start(start, source, config)
         weight = labels.texel_weights(
             source.topology, sizes.texture_size, emphasis=config.emphasis
         )
@@ -111,10 +123,57 @@ def run(config: Config) -> None:
             sizes,
             licence="that of the capture",
             extras={
-                "cameras": list(source.cameras),
+                "cameras": cameras,
                 "capture": str(config.data),
                 "steps": config.run.loop.steps,
             },
         )
         checkpoint.save_model(config.workdir / "dam", module, card, overwrite=True)
         console.out.print(str(config.workdir / "dam"))
+
+
+def _cameras_of_start(
+    card: "ModelCard", source: "CaptureSource", config: Config
+) -> list[str]:
+    """Cameras of the start's colour rows, which the result keeps.
+
+    Converted weights know them from the capture's KRT, if it was there, and may have
+    fewer rows than it has cameras.
+
+    Raises:
+        InputError: the start is of another texture size or of other cameras.
+    """
+    size, rows = card.config.texture_size, card.config.cameras
+    if source.texture_size != size:
+        raise InputError(
+            "textures of another size than the model's",
+            where=config.data,
+            expected=size,
+            got=source.texture_size,
+            fix=f"build the capture with --texture-size {size}",
+        )
+    capture, named = source.cameras, card.extras.get("cameras")
+    if named is None and rows != len(capture):
+        raise InputError(
+            "the model does not say which cameras it knows",
+            where=config.start,
+            expected=f"{len(capture)} cameras, as the capture has",
+            got=rows,
+            fix="convert it again with the capture's KRT in the folder of --stats",
+        )
+    names = list(capture if named is None else named)
+    for row, (wanted, found) in enumerate(zip(names, capture, strict=False)):
+        if wanted != found:
+            raise InputError(
+                "the capture has other cameras than the model",
+                where=config.data,
+                expected=f"camera {row} to be {wanted}",
+                got=found,
+                fix="start from a model of this capture, or without --start",
+            )
+    if rows < len(capture):
+        console.err.print(
+            f"the model corrects the colours of the first {rows} of {len(capture)} "
+            "cameras"
+        )
+    return names
