@@ -157,7 +157,7 @@ def test_a_video_is_checked_a_frame_at_a_time(tmp_path):
     clip = write_clip(tmp_path / "wall.mp4", [frame] * 24)
     with most_memory() as most:
         report = check(clip)
-        assert most() < 12 * frame.nbytes
+        assert most() < 6 * frame.nbytes
     assert "24 looked at" in report.facts["wall.mp4"]["face found in"]
     assert len(report.cells) == 12
 
