@@ -2,10 +2,10 @@
 """The regression step as a PyTorch engineer would write it to be fast.
 
 Frozen streams under `no_grad` in evaluation mode, VGG's BN folded into its
-convolutions, channels-last, bf16 autocast, uint8 to the device, fused AdamW, and all
-of it again under `torch.compile`. Streams and decoder are the references that
-conversions are proved against; the trained part is written here from DESIGN section 3
-and filled with our parameters.
+convolutions, channels-last, bf16 autocast, cuDNN's algorithms chosen by trying them,
+uint8 to the device, fused AdamW, and all of it again under `torch.compile`. Streams
+and decoder are the references that conversions are proved against; the trained part is
+written here from DESIGN section 3 and filled with our parameters.
 """
 
 import os
@@ -105,6 +105,8 @@ def forms() -> dict[str, bool]:
     """Both ways to run it, by whether it is compiled."""
     # As many threads as this process may use (taskset), which is what XLA counts.
     torch.set_num_threads(len(os.sched_getaffinity(0)))
+    # A GPU's convolutions are chosen by trying them, once a shape, as XLA's are.
+    torch.backends.cudnn.benchmark = torch.cuda.is_available()
     return {"PyTorch": False, "PyTorch compiled": True}
 
 
