@@ -41,6 +41,21 @@ class I2ZOutput(NamedTuple):
     heatmaps: Float[Array, "b h w l"] | None
 
 
+class Streams(nnx.Module):
+    """The pretrained networks of an `I2ZNet`: all that sees an image."""
+
+    def __init__(self, vgg: VGG, hourglass: Hourglass | None, levels: int):
+        """The last `levels` of the VGG's maps are kept."""
+        self.vgg, self.hourglass, self.levels = vgg, hourglass, levels
+
+    def __call__(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
+        with jax.named_scope("vgg"):
+            vgg = tuple(self.vgg(image))[-self.levels :]
+        with jax.named_scope("hourglass"):
+            heatmaps = None if self.hourglass is None else self.hourglass(image)[-1]
+        return StreamMaps(vgg, heatmaps)
+
+
 class LevelEncoder(nnx.Module):
     """u_l to p_l^z and p_l^h: two 3x3 convolutions (ch/4, ch/16), a Dense for each."""
 
@@ -148,12 +163,12 @@ class I2ZNet(nnx.Module):
 
     def streams(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
         """The streams' maps; they carry no gradient unless the VGG is trained."""
-        with jax.named_scope("vgg"):
-            vgg = tuple(self.vgg(image))[-self.levels :]
-        with jax.named_scope("hourglass"):
-            heatmaps = None if self.hourglass is None else self.hourglass(image)[-1]
-        maps = StreamMaps(vgg, heatmaps)
+        maps = self.pretrained()(image)
         return maps if self.trains_vgg else jax.lax.stop_gradient(maps)
+
+    def pretrained(self) -> Streams:
+        """The streams by themselves, without what is trained."""
+        return Streams(self.vgg, self.hourglass, self.levels)
 
     def features(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
         """The unified features u_l, finest level first."""

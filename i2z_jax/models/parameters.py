@@ -20,6 +20,14 @@ class Frozen(nnx.Variable):
     """A stored array that is never trained: pretrained weights, data statistics."""
 
 
+class Fitted(Frozen):
+    """What a run fits before its first step and keeps: a part of its checkpoints.
+
+    Fitted anew on other devices it would be another to the last bit, and what was
+    learned from it would not fit.
+    """
+
+
 class Parameter(NamedTuple):
     """One array of a network. Only floating point counts: there is nothing else."""
 

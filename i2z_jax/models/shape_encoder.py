@@ -14,7 +14,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.models.heatmaps import soft_argmax
-from i2z_jax.models.parameters import Frozen
+from i2z_jax.models.parameters import Fitted
 from i2z_jax.types import Array, Float
 
 
@@ -39,8 +39,8 @@ class ShapeEncoder(nnx.Module):
         rngs: nnx.Rngs,
     ):
         inputs = 2 * landmarks + 3
-        self.mean = Frozen(jnp.zeros(inputs))
-        self.whiten = Frozen(jnp.eye(inputs))
+        self.mean = Fitted(jnp.zeros(inputs))
+        self.whiten = Fitted(jnp.eye(inputs))
         self.to_z = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(inputs, size, dtype=dtype, rngs=rngs)
         self.units = nnx.Linear(inputs, UNITS, rngs=rngs)

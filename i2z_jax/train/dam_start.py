@@ -18,7 +18,7 @@ import numpy as np
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
 from i2z_jax.objectives.dam import DAMWeights
-from i2z_jax.sharding import put
+from i2z_jax.sharding import put, whole
 from i2z_jax.types import Float, NDArray
 
 # Components below this share of the variance are noise, or zero by rounding.
@@ -104,7 +104,10 @@ def principal_components(
 
 
 def _raw(layer: WeightNorm) -> NDArray:
-    return np.array(layer.kernel[...], np.float64)
+    kernel = layer.kernel[...]
+    if not kernel.is_fully_addressable:  # divided over processes
+        kernel = whole(kernel, kernel.sharding.mesh)
+    return np.array(kernel, np.float64)
 
 
 def _set(layer: WeightNorm, kernel: NDArray, bias: NDArray | None = None) -> None:

@@ -70,7 +70,8 @@ def build_cache(
         dtype: of the maps kept; the type the network computes in loses nothing.
         mesh: every device of it gets the whole cache.
     """
-    graph, state = nnx.split(net)
+    # Without the regressor, which may be divided over devices of other processes.
+    graph, state = nnx.split(net.pretrained())
     look = _streams(graph, images.shape[-2], jnp.dtype(dtype), mesh)
     # Divided over the devices, and of one shape.
     batch_size = -(-batch_size // mesh.size) * mesh.size
@@ -95,10 +96,10 @@ def build_cache(
 
 @cache
 def _streams(graph: nnx.GraphDef, size: int, dtype: jnp.dtype, mesh: Mesh):
-    """One program for all caches of a network."""
+    """One program for all caches of the same streams."""
 
     def look(state, image):
-        maps = nnx.merge(graph, state).streams(unit_range(image))
+        maps = nnx.merge(graph, state)(unit_range(image))
         seen = maps.heatmaps
         detected = None if seen is None else soft_argmax(seen, size)
         return jax.tree.map(lambda x: x.astype(dtype), maps), detected

@@ -15,7 +15,7 @@ from flax import nnx
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
-from i2z_jax.models.parameters import split_trained
+from i2z_jax.models.parameters import Fitted, split_trained
 from i2z_jax.objectives.dam import DAMWeights, dam_objective
 from i2z_jax.objectives.landmarks import landmarks_objective, unit_range
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
@@ -138,7 +138,7 @@ def regress_stage(
         views: learn from these, `{"row": (b,)}` being a batch, instead of images;
             held-out images are measured either way.
     """
-    graph, params, rest = split_trained(net)
+    graph, params, fitted, rest = nnx.split(net, nnx.Param, Fitted, ...)
     dam_graph, dam_state = nnx.split(dam)
 
     def loss_of(net, prediction, labels, frozen):
@@ -153,20 +153,22 @@ def regress_stage(
         )
 
     def on_images(params, stats, frozen, batch, key):
-        net = nnx.merge(graph, params, frozen["net"])
+        net = nnx.merge(graph, params, stats, frozen["net"])
         prediction = net(unit_range(batch["image"]))
         loss, metrics = loss_of(net, prediction, batch, frozen)
         return loss, (metrics, stats)
 
     def on_views(params, stats, frozen, batch, key):
-        net = nnx.merge(graph, params, frozen["net"])
+        net = nnx.merge(graph, params, stats, frozen["net"])
         rows = frozen["views"].rows(batch["row"])
         prediction = net.regress(rows.maps)
         loss, metrics = loss_of(net, prediction, rows.labels, frozen)
         return loss, (metrics, stats)
 
     def predict(params, stats, frozen, batch):
-        seen = nnx.merge(graph, params, frozen["net"])(unit_range(batch["image"]))
+        seen = nnx.merge(graph, params, stats, frozen["net"])(
+            unit_range(batch["image"])
+        )
         vertices = nnx.merge(dam_graph, frozen["dam"]).decode_vertices(seen.z)
         return {"pose": seen.pose, "vertices": vertices}
 
@@ -180,11 +182,11 @@ def regress_stage(
         frozen["views"], objective = views, on_views
     return Stage(
         params,
-        {},
+        fitted,
         frozen,
         objective,
         on_images,
-        lambda p, _: nnx.merge(graph, p, rest),
+        lambda p, stats: nnx.merge(graph, p, stats, rest),
         "vertices",
         Pictures(predict, face_sheet),
     )

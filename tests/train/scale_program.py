@@ -2,6 +2,7 @@
 """What every process of a simulated cluster runs: `python scale_program.py JOB ...`.
 
 steps OUT FSDP...  a few steps of every stage, for each FSDP; what was found as JSON
+begin OUT FSDP     what is made of networks before the first step, as OUT/begin.npz
 train WORKDIR FSDP a checkpointed run; the trained network as OUT.npz beside it
 """
 
@@ -14,16 +15,29 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
+from flax import nnx
 
 from i2z_jax import cluster, sharding
 from i2z_jax.data.batches import Stream, endless
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.parameters import Keys
+from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.sharding import create_mesh, is_first_process, local_rows, to_global, whole
+from i2z_jax.train.dam_start import start_from_meshes
+from i2z_jax.train.lab_views import label_views
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
-from i2z_jax.train.run import RunConfig, create_state, place, run_stage
+from i2z_jax.train.run import (
+    RunConfig,
+    create_state,
+    fresh_module,
+    place,
+    run_stage,
+)
 from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import hold, remember_config
-from tests.train.tiny_stages import LARGE, Examples, tiny_stage
+from tests.train.tiny_stages import FACE, LARGE, NET, Examples, tiny_stage
 
 STAGES = ("landmarks", "dam", "regress")
 # Steps of a size that three of them do not make a small difference a large one.
@@ -69,6 +83,27 @@ def steps(name, fsdp, *, microbatches=1, count=3):
     arrays = whole((state.params, state.stats), mesh)
     leaves = [np.asarray(x) for x in jax.tree.leaves(arrays)]
     return losses, leaves, compiled.as_text(), shards
+
+
+def begin(fsdp):
+    """A PCA in a divided decoder, and views through a divided network's streams."""
+    mesh = create_mesh(fsdp=fsdp)
+    rng = np.random.default_rng(0)
+    dam = fresh_module(lambda: DAM(FACE, rngs=Keys(0)), mesh)
+    meshes = rng.normal(size=(12, FACE.vertices, 3)).astype(np.float32)
+    start_from_meshes(dam, meshes, DAMWeights())
+    net = fresh_module(lambda: I2ZNet(NET, rngs=Keys(0)), mesh)
+    side = NET.image_size
+    views = [
+        {
+            "image": rng.integers(0, 256, (side, side, 3), dtype=np.uint8),
+            **{name: np.zeros(6, np.float32) for name in ("pose", "vertices", "z")},
+        }
+        for _ in range(6)
+    ]
+    kept, _ = label_views(net, views, dtype=np.float32, mesh=mesh)
+    divided = nnx.state(dam)
+    return [*jax.tree.leaves(whole(divided, mesh)), *jax.tree.leaves(kept.maps)]
 
 
 def shard_shapes(state):
@@ -122,6 +157,11 @@ def main():
                     (Path(out) / f"{name}-{ways}.txt").write_text(text)
         if is_first_process():
             (Path(out) / "found.json").write_text(json.dumps(found))
+        return
+    if job == "begin":
+        leaves = [np.asarray(x) for x in begin(int(fsdp[0]))]
+        if is_first_process():
+            np.savez(Path(out) / "begin.npz", *leaves)
         return
     final = train(Path(out), int(fsdp[0]), slow=job == "slow")
     if final is not None and is_first_process():

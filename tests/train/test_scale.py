@@ -38,6 +38,25 @@ def test_steps_are_those_of_one_device(found, stage, where, fsdp):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+def test_networks_divided_over_processes_begin_like_whole_ones(tmp_path):
+    """A process that holds half of each large kernel: `fsdp` across hosts."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    alone("begin", one, 1, devices=1)
+    finish(start("begin", two, 2, processes=2, devices=1))
+    with np.load(one / "begin.npz") as whole, np.load(two / "begin.npz") as divided:
+        assert len(whole.files) > 20
+        for name in whole.files:
+            # A row of a PCA, or a map, may be large.
+            np.testing.assert_allclose(
+                divided[name],
+                whole[name],
+                rtol=1e-4,
+                atol=1e-4 * abs(whole[name]).max(),
+            )
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_only_gradients_and_scalars_are_sent(found, stage):
     sent = collectives((found["eight"] / f"{stage}-1.txt").read_text())

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `train_step` promises, of every stage's own step: guard, parts, bfloat16."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -8,19 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from jax.extend.core import jaxprs_in_params
 
 from i2z_jax.data.batches import Stream, endless
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.parameters import Keys
 from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.presets import PRESETS
 from i2z_jax.sharding import create_mesh
 from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.stages import regress_stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 from launch import export_check
 from tests.train import adapt_world
-from tests.train.tiny_stages import Examples, tiny_stage
+from tests.train.tiny_stages import FACE, NET, Examples, tiny_stage
 
 STAGES = ("landmarks", "dam", "regress", "adapt")
 BATCH, RATE = 4, 1e-3
@@ -132,3 +139,28 @@ def equations(program):
         yield equation
         for part in jaxprs_in_params(equation.params):
             yield from equations(part)
+
+
+def test_what_a_run_fitted_goes_with_its_state():
+    """Fitted anew, on other devices, it would not be what was learned from."""
+    net = I2ZNet(replace(NET, shape_size=8), rngs=Keys(0))
+    stage = regress_stage(
+        net,
+        DAM(FACE, rngs=Keys(1)),
+        weights=RegressWeights(),
+        texel_weight=jnp.ones((FACE.texture_size, FACE.texture_size)),
+        image_size=NET.image_size,
+    )
+    fitted = dict(nnx.to_flat_state(stage.stats))
+    assert set(fitted) == {("shape", "mean"), ("shape", "whiten")}
+    assert not set(fitted) & set(dict(nnx.to_flat_state(stage.frozen["net"])))
+    restored = jax.tree.map(lambda x: x + 1, stage.stats)
+    module = stage.assemble(stage.params, restored)
+    np.testing.assert_array_equal(module.shape.mean[...], np.ones(2 * 68 + 3))
+    batch = next(endless(Stream(Examples("regress"), BATCH), seed=0))
+    of_loss = jax.jit(stage.objective)
+    key = jax.random.key(0)
+    before, (_, kept) = of_loss(stage.params, stage.stats, stage.frozen, batch, key)
+    after, _ = of_loss(stage.params, restored, stage.frozen, batch, key)
+    assert before != after
+    jax.tree.map(np.testing.assert_array_equal, kept, stage.stats)
