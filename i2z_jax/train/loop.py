@@ -110,10 +110,12 @@ def run_loop(
 
     Raises:
         InputError: nothing finite for `config.bad_steps` steps, a checkpoint that
-            cannot be written, or no figure named `config.best`.
+            cannot be written, no figure named `config.best`, or a device is out of
+            memory.
     """
     # Closed whatever happens: what is being saved in the background gets done.
     with (
+        memory.shortage_is_bad_input(),
         Preemption().listening() as preemption,
         closing(RunCheckpoints(workdir / CHECKPOINTS, keep=config.keep)) as checkpoints,
         closing(Trace(workdir / "profile", config.profile_steps)) as trace,
@@ -121,7 +123,7 @@ def run_loop(
         ExitStack() as stack,
     ):
         restored = checkpoints.restore(abstract(state))
-        start, saved = 0, -1
+        start = saved = 0  # a start that trained nothing leaves nothing to go on from
         if restored is not None:
             start = saved = restored.step
             state = restored.state
@@ -229,5 +231,6 @@ def _refuse_endless_nonsense(bad: int, done: int, config: LoopConfig) -> None:
     if bad >= config.bad_steps:
         raise InputError(
             f"loss or gradient not finite in steps {done - bad + 1} to {done}",
-            fix="look at the data of these steps, or lower the learning rate",
+            fix="look at the data of these steps, or lower the learning rate in "
+            "another --workdir",
         )

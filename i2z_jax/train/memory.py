@@ -6,11 +6,14 @@
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from typing import Any, NamedTuple
 
 import jax
 
+from i2z_jax.errors import InputError
 from i2z_jax.train.state import TrainState
 
 PyTree = Any
@@ -85,6 +88,25 @@ def peak() -> Peak:
         return Peak(stats["peak_bytes_in_use"], "device")
     largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Peak(largest if sys.platform == "darwin" else largest * 1024, "process")
+
+
+@contextmanager
+def shortage_is_bad_input() -> Iterator[None]:
+    """Around what is compiled and run: too large a step has a remedy.
+
+    Raises:
+        InputError: a device is out of memory.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise InputError(
+            f"a device is out of memory ({str(error).splitlines()[0][:200]})",
+            fix="more --microbatches, a smaller --batch-size, or on several devices "
+            "--fsdp, which divides the large kernels",
+        ) from error
 
 
 def _mib(size: int) -> str:

@@ -65,6 +65,13 @@ def _locked(workdir: Path) -> Iterator[None]:
         yield
 
 
+def has_checkpoint(workdir: Path) -> bool:
+    """Whether a run has saved here, so that the next one goes on; to every process."""
+    # Not what a killed one was writing: `500.orbax-checkpoint-tmp`.
+    whole = [p.name for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
+    return bool(from_every_process(" ".join(whole))[0])
+
+
 def remember_config(workdir: Path, config: Any) -> None:
     """Write the configuration of a new run; compare that of a resumed one, but for
     what is `FREE`.
@@ -136,7 +143,7 @@ def _remember(
             )
     # One looks, for all: the others might look when it has written already. A run that
     # never saved has nothing to go on with: what it remembered is replaced.
-    saved = any((path.parent / "checkpoints").glob("[0-9]*"))
+    saved = has_checkpoint(path.parent)
     before, *_ = from_every_process(
         path.read_text() if is_first_process() and saved and path.exists() else ""
     )

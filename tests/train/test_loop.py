@@ -11,8 +11,17 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+
+from i2z_jax.errors import InputError
+from i2z_jax.train.loop import LoopConfig, run_loop
+from i2z_jax.train.run import RunConfig
+from i2z_jax.train.state import TrainState
+from i2z_jax.train.workdir import remember_config
 
 PROGRAM = Path(__file__).with_name("toy_run.py")
 STEPS = 60
@@ -146,3 +155,36 @@ def test_a_passing_nan_is_skipped_and_counted(tmp_path):
     final = finish(process)
     assert final["skipped"] == 3
     assert np.isfinite(final["params"]).all()
+
+
+class Zeros:
+    """Batches that are all the same."""
+
+    def __next__(self):
+        return np.zeros(2, np.float32)
+
+    def get_state(self):
+        return {}
+
+    def set_state(self, state):
+        pass
+
+
+def looped(workdir, step, **loop):
+    state = TrainState.create({"w": jnp.zeros(3)}, {}, optax.adam(1e-3))
+    return run_loop(
+        state, {}, step=step, batches=Zeros(), put=jnp.asarray, workdir=workdir,
+        config=LoopConfig(**{"steps": 5, **loop}), batch_size=2,
+    )  # fmt: skip
+
+
+def too_large(state, frozen, batch):
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory on 1 bytes.")
+
+
+def test_a_step_too_large_names_the_remedies_and_they_are_accepted(tmp_path):
+    remember_config(tmp_path, RunConfig())
+    with pytest.raises(InputError, match=r"out of memory.*--microbatches.*--fsdp"):
+        looped(tmp_path, too_large)
+    assert not list((tmp_path / "checkpoints").iterdir())
+    remember_config(tmp_path, RunConfig(microbatches=2))

@@ -49,7 +49,11 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
 def test_resuming_with_other_options_names_them(tmp_path):
     remember_config(tmp_path, Run(steps=3))
     remember_config(tmp_path, Run())  # nothing was saved under the first
-    (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+    # What a process was killed in is no checkpoint.
+    (tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    remember_config(tmp_path, Run(steps=4))
+    remember_config(tmp_path, Run())
+    (tmp_path / "checkpoints" / "5").mkdir()
     remember_config(tmp_path, Run())
     other = replace(Run(), steps=11, inner=Inner(sizes=(1, 3)))
     with pytest.raises(InputError) as error:
