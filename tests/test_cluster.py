@@ -87,6 +87,45 @@ def test_processes_that_disagree_all_say_so(tmp_path):
     assert (tmp_path / "config.json").exists()
 
 
+# The path of `i2z`: one process of a command meets what is not bad input.
+FAIL = """
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from i2z_jax import commands
+@dataclass(frozen=True)
+class Config:
+    pass
+def run(config):
+    import jax
+    from i2z_jax.sharding import from_every_process
+    from_every_process("here")
+    if jax.process_index():
+        raise RuntimeError("of one process")
+    from_every_process("the other is not")
+sys.modules["failing"] = ModuleType("failing")
+vars(sys.modules["failing"]).update(Config=Config, run=run)
+commands.COMMANDS["fail"] = commands.Command("", "failing")
+commands.main(["fail"])
+"""
+
+
+def test_an_error_in_one_process_ends_it_at_once():
+    pair = local_cluster.start(
+        ["-c", FAIL], processes=2, devices=1, stderr=subprocess.PIPE, text=True
+    )
+    with pair[0], pair[1]:
+        try:
+            # JAX's own way out waits for the other one, 300 s.
+            _, error = pair[1].communicate(timeout=150)
+        finally:
+            for process in pair:
+                process.kill()
+    assert pair[1].returncode == 1
+    assert "Traceback" in error
+    assert "RuntimeError: of one process" in error
+
+
 def test_a_command_line_for_a_cluster():
     run = subprocess.run(
         [

@@ -11,6 +11,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> None:
-    """Run a command and exit: 0 on success, 1 on bad input, 2 on bad usage.
+    """Run a command and exit: 0 on success, 1 on failure, 2 on bad usage.
 
     Args:
         argv: the arguments; `sys.argv[1:]` by default.
@@ -113,7 +114,13 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     arguments = list(sys.argv[1:] if argv is None else argv)
     if command is not None:
         arguments = [*command.split(), *arguments]
-    cluster.leave(_dispatch(arguments))
+    try:
+        code = _dispatch(arguments)
+    except Exception:
+        # Not left to Python, whose way out waits for the other processes of a job.
+        traceback.print_exc()
+        code = 1
+    cluster.leave(code)
 
 
 def _dispatch(arguments: list[str]) -> int:
