@@ -48,10 +48,6 @@ class Config:
     weights: RegressWeights = field(default_factory=RegressWeights)
 
 
-# Views that the shape branch starts from.
-SHAPES = 1024
-
-
 def defaults(arguments: list[str]) -> Config:
     """The preset's recipe (`train/recipes.py`), as the options' defaults."""
     return train_options.defaults(Config, "regress", arguments)
@@ -59,7 +55,6 @@ def defaults(arguments: list[str]) -> Config:
 
 def run(config: Config) -> None:
     """Labels, network, run, system."""
-    import jax
     import jax.numpy as jnp
     import numpy as np
 
@@ -71,12 +66,12 @@ def run(config: Config) -> None:
     from i2z_jax.data.records import has_split
     from i2z_jax.models.i2znet import I2ZNet
     from i2z_jax.models.parameters import Keys
-    from i2z_jax.models.shape_encoder import shape_start
     from i2z_jax.presets import preset
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
-    from i2z_jax.train.lab_views import Rows, draw_views, label_views
+    from i2z_jax.train.lab_views import Rows, keep_views
     from i2z_jax.train.run import fresh_module, place, run_mesh, run_stage
+    from i2z_jax.train.shape_begin import begin_shape
     from i2z_jax.train.stages import regress_stage
     from i2z_jax.train.streams import (
         attach_streams,
@@ -125,32 +120,13 @@ def run(config: Config) -> None:
             augment = partial(augment_regression, size=i2z.image_size, **strength)
             return Stream(source, config.run.batch_size, augment)
 
+        drawn = {"size": i2z.image_size, "seed": config.run.seed, "mesh": mesh}
         learn, kept = stream(train), None
         if cached:
-            size, seed = i2z.image_size, config.run.seed
-            examples = draw_views(train, config.cache, size=size, seed=seed)
-            kept, _ = label_views(
-                net, examples, dtype=jnp.dtype(config.cache_dtype), mesh=mesh
-            )
+            kept_dtype = jnp.dtype(config.cache_dtype)
+            kept = keep_views(net, train, config.cache, dtype=kept_dtype, **drawn)
             learn = Stream(Rows(np.arange(config.cache)), config.run.batch_size)
-        if net.shape is not None:
-            some = kept
-            if some is None:
-                count = min(SHAPES, len(train))
-                examples = draw_views(train, count, size=i2z.image_size, seed=1)
-                some, _ = label_views(net, examples, dtype=dtype, mesh=mesh)
-            assert some.maps.heatmaps is not None  # as `net.shape` is not
-            # Any of them: they lie in the order of the capture.
-            order = np.random.default_rng(config.run.seed).permutation(len(some.pose))
-            rows = np.sort(order[:SHAPES])
-            seen, z_seen, pose_seen = (
-                np.asarray(x)[rows].astype(np.float32)
-                for x in (some.maps.heatmaps, some.z, some.pose)
-            )
-            target = np.concatenate([z_seen, (pose_seen - mean) / std], -1)
-            fit = partial(shape_start, seed=config.run.seed)
-            start = jax.jit(fit)(seen, target.astype(np.float32))
-            net.begin(place(start, mesh))
+        begin_shape(net, train, kept, dtype=dtype, **drawn)
         has_test = has_split(config.data, "multiview_capture", "test", config="views")
         module = run_stage(
             regress_stage(

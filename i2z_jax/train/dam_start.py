@@ -14,6 +14,7 @@ spread starts where the objective has its minimum for such a model (Lucas et al.
 
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
@@ -105,7 +106,7 @@ def principal_components(
 
 def _raw(layer: WeightNorm) -> NDArray:
     kernel = layer.kernel[...]
-    if not kernel.is_fully_addressable:  # divided over processes
+    if isinstance(kernel.sharding, NamedSharding):  # perhaps over other processes
         kernel = whole(kernel, kernel.sharding.mesh)
     return np.array(kernel, np.float64)
 

@@ -84,6 +84,21 @@ def label_views(
     return LabelledViews(cache.maps, *put(labels, replicated(mesh))), cache
 
 
+def keep_views(
+    net: I2ZNet,
+    views: Source,
+    count: int,
+    *,
+    size: int,
+    seed: int,
+    dtype: DTypeLike,
+    mesh: Mesh,
+) -> LabelledViews:
+    """`label_views` of `draw_views`; the pictures themselves are let go."""
+    drawn = draw_views(views, count, size=size, seed=seed)
+    return label_views(net, drawn, dtype=dtype, mesh=mesh)[0]
+
+
 class Rows:
     """Indices as examples: what they point at is on the devices already."""
 
