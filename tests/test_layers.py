@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 LAYERS = [
     {"errors", "types", "files", "console", "config", "presets", "records"},
     {"drawing"},
-    {"compile_cache", "malloc"},
+    {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
     {"data"},

@@ -30,8 +30,10 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
     Raises:
         InputError: some frames have ground truth and some have none.
     """
-    records = [video.record(index) for index in range(len(video))]
-    truth = np.array([bool(r["has_truth"]) for r in records])
+    known = video.columns(
+        "has_truth", "time_s", "cut", "duplicate", "crop_from_image", "landmarks"
+    )
+    truth = known["has_truth"].astype(bool)
     if truth.any() and not truth.all():
         raise InputError(
             "ground truth for some frames only",
@@ -40,13 +42,13 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
             fix="build the videos with and without truth apart",
         )
     return FrameFacts(
-        np.array([float(r["time_s"]) for r in records]),
-        np.array([bool(r["cut"]) for r in records]),
-        np.array([bool(r["duplicate"]) for r in records]),
-        np.stack([r["crop_from_image"] for r in records]).astype(np.float64),
+        known["time_s"].astype(float),
+        known["cut"].astype(bool),
+        known["duplicate"].astype(bool),
+        known["crop_from_image"].astype(np.float64),
         len(video[0]["image"]),
         bool(truth.all()),
-        any(np.any(r["landmarks"]) for r in records),
+        bool(known["landmarks"].any()),
     )
 
 

@@ -14,7 +14,7 @@ spread starts where the objective has its minimum for such a model (Lucas et al.
 
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
@@ -106,8 +106,9 @@ def principal_components(
 
 def _raw(layer: WeightNorm) -> NDArray:
     kernel = layer.kernel[...]
-    if isinstance(kernel.sharding, NamedSharding):  # perhaps over other processes
-        kernel = whole(kernel, kernel.sharding.mesh)
+    place = kernel.sharding
+    if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
+        kernel = whole(kernel, place.mesh)  # it may be divided over processes
     return np.array(kernel, np.float64)
 
 
