@@ -140,7 +140,7 @@ def read_card(directory: str | Path) -> ModelCard:
             where=path,
             got=content.get("tool_version"),
             expected=f"at most {__version__}",
-            fix="pip install --upgrade i2z_jax",
+            fix="install a newer i2z_jax",
         )
     card = records.from_json(ModelCard, content, where=path)
     if card.architecture not in ARCHITECTURES:

@@ -46,7 +46,7 @@ def verify(converted: Converted, *, seed: int = 0) -> list[StageError]:
     except ImportError as error:
         raise InputError(
             "--verify runs the PyTorch network and PyTorch is not installed",
-            fix="pip install 'i2z_jax[torch]'",
+            fix="pip install '.[torch]' in a checkout",
         ) from error
     family, config = converted.family, converted.card.config
     inputs = family.sample(config, np.random.default_rng(seed))

@@ -225,7 +225,7 @@ def test_verify_without_pytorch_names_the_extra(published, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_torch)
-    assert "pip install 'i2z_jax[torch]'" in refused(path, verify=True)
+    assert "pip install '.[torch]' in a checkout" in refused(path, verify=True)
 
 
 def test_reading_and_converting_needs_no_pytorch(published):
