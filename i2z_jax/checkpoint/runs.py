@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a training run: the newest, and the best by a held-out figure."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,8 +11,11 @@ from orbax.checkpoint import v1 as ocp
 from i2z_jax import console
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
 from i2z_jax.errors import InputError
-from i2z_jax.sharding import from_every_process
+from i2z_jax.files import write_aside
+from i2z_jax.sharding import from_every_process, is_first_process
 
+# In the folder of a step, beside what Orbax writes.
+SCORE = "score.json"
 # What Orbax raises when files are damaged.
 _DAMAGED = (ValueError, OSError, KeyError)
 
@@ -32,47 +36,43 @@ class RunCheckpoints:
     swept away by the next one. Every process of a run makes one of these and calls it
     at the same steps.
 
-    Which one is the best follows from what is on disk, so a run that was killed and
-    repeats its steps keeps the same one.
+    A checkpoint is written before it is judged, and what was said of it goes with it,
+    so a run that was killed while it judged does so again, and keeps the same best.
 
     Args:
         directory: `WORKDIR/checkpoints`.
         keep: how many of the newest stay on disk; the best stays beside them.
 
     Attributes:
-        scores: of the steps that were saved with one; less is better.
+        judged: steps on disk of which something was said: their score, less is better,
+            or None where there was nothing to compare.
     """
 
     def __init__(self, directory: str | Path, *, keep: int = 2):
         self._directory = Path(directory).absolute()
-        self.scores: dict[int, float] = {}
         self._checkpointer = ocp.training.Checkpointer(
             self._directory,
             preservation_policy=_NewestAndBest(self, keep),
             cleanup_tmp_directories=True,
         )
-        for entry in self._checkpointer.checkpoints:
-            score = self._facts(entry.step).get("score")
-            if score is not None:
-                self.scores[entry.step] = score
+        found = {step: self._score(step) for step in self._steps()}
+        self.judged: dict[int, float | None] = {
+            step: content["score"] for step, content in found.items() if content
+        }
+
+    @property
+    def scores(self) -> dict[int, float]:
+        """Of the steps that have one."""
+        return {step: score for step, score in self.judged.items() if score is not None}
 
     @property
     def best(self) -> int | None:
         """The step of the lowest score, the first of equals; None without scores."""
-        return min(self.scores, key=lambda s: (self.scores[s], s), default=None)
+        scores = self.scores
+        return min(scores, key=lambda step: (scores[step], step), default=None)
 
-    def save(
-        self,
-        step: int,
-        state: Any,
-        extras: dict[str, Any],
-        *,
-        score: float | None = None,
-    ) -> None:
+    def save(self, step: int, state: Any, extras: dict[str, Any]) -> None:
         """Save a tree of arrays and JSON facts; returns when `state` may be donated.
-
-        Args:
-            score: finite; less is better. A state without one is never the best.
 
         Raises:
             InputError: this save, or the one before that ran in the background,
@@ -84,8 +84,7 @@ class RunCheckpoints:
             accepted = self._checkpointer.save_checkpointables_async(
                 step,
                 {"state": state},
-                # Not Orbax's `metrics`: a damaged file of theirs closes the folder.
-                custom_metadata={"extras": extras, "score": score},
+                custom_metadata={"extras": extras},
                 overwrite=True,
             )
         except (OSError, ValueError) as error:
@@ -98,8 +97,25 @@ class RunCheckpoints:
                 got=f"one of step {latest.step}" if latest else None,
                 fix="remove it, or give another --workdir",
             )
-        if score is not None:
-            self.scores[step] = score
+        self.judged.pop(step, None)
+
+    def judge(self, step: int, score: float | None) -> None:
+        """Note what was said of the step that was saved last, once it is whole.
+
+        Args:
+            score: finite, less is better; None if it is never to be the best.
+
+        Raises:
+            InputError: that step, or this, cannot be written.
+        """
+        self.wait()
+        if is_first_process():
+            # Not Orbax's `metrics`: a damaged file of theirs closes the folder.
+            path = self._directory / str(step) / SCORE
+            with write_aside(path, overwrite=True) as aside:
+                aside.write_text(json.dumps({"score": score}) + "\n")
+        from_every_process("written")  # before another one looks
+        self.judged[step] = score
 
     def drop_after(self, step: int) -> None:
         """Remove the checkpoints of later steps: a run at `step` is to write them.
@@ -109,7 +125,7 @@ class RunCheckpoints:
         """
         for later in self._steps():
             if later > step:
-                self.scores.pop(later, None)
+                self.judged.pop(later, None)
                 try:
                     self._checkpointer.delete(later)
                 except (OSError, ValueError) as error:
@@ -139,8 +155,8 @@ class RunCheckpoints:
         Raises:
             InputError: as `restore`.
         """
-        scored = self._steps() & self.scores.keys()
-        order = sorted(scored, key=lambda step: (self.scores[step], step))
+        scores = self.scores
+        order = sorted(self._steps() & scores.keys(), key=lambda s: (scores[s], s))
         return self._first_readable(order, abstract)
 
     def _first_readable(self, steps: Iterable[int], abstract: Any) -> Restored | None:
@@ -151,7 +167,7 @@ class RunCheckpoints:
             problem = next(filter(None, from_every_process(problem)), "")
             if not problem:
                 return restored
-            self.scores.pop(step, None)
+            self.judged.pop(step, None)
             failures.append(f"step {step}: {problem}")
             console.err.print(f"checkpoint not readable, {failures[-1]}")
         if failures:
@@ -178,6 +194,13 @@ class RunCheckpoints:
         """What was saved beside the arrays; empty if it is damaged."""
         try:
             return dict(self._checkpointer.metadata(step).custom_metadata or {})
+        except _DAMAGED:
+            return {}
+
+    def _score(self, step: int) -> dict[str, float | None]:
+        """What was said of it; empty if nothing was, or it is damaged."""
+        try:
+            return json.loads((self._directory / str(step) / SCORE).read_text())
         except _DAMAGED:
             return {}
 

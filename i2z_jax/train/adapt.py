@@ -8,6 +8,7 @@ The loop, its checkpoints and its resuming are those of every stage; the guard i
 `evaluate`.
 """
 
+import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from i2z_jax.data.batches import Stream, endless
 from i2z_jax.errors import InputError
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.sharding import (
+    from_every_process,
     is_first_process,
     local_rows,
     to_global,
@@ -31,13 +33,13 @@ from i2z_jax.sharding import (
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
-from i2z_jax.train.guard import Figures, Guard
+from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import Rows
 from i2z_jax.train.loop import run_loop
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, check_batch, create_state, place
 from i2z_jax.train.step import train_step
-from i2z_jax.train.workdir import remember_frozen
+from i2z_jax.train.workdir import has_checkpoint, remember_frozen
 
 PyTree = Any
 
@@ -97,7 +99,10 @@ def adapt(
     remember_frozen(workdir, {name: stage.frozen[name] for name in ("net", "dam")})
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    guard, best = Guard(workdir), workdir / "best"
+    best = workdir / "best"
+    if not has_checkpoint(workdir):
+        _forget(workdir, best)
+    guard = Guard(workdir)
 
     def look_first(state) -> None:
         if 0 not in guard.history:
@@ -166,6 +171,14 @@ def adapt(
 
 class _Collapse(Exception):
     """Ends the loop from within an evaluation."""
+
+
+def _forget(workdir: Path, best: Path) -> None:
+    """Of a start that trained nothing, and may have had other options or networks."""
+    if is_first_process():
+        (workdir / GUARD).unlink(missing_ok=True)
+        shutil.rmtree(best, ignore_errors=True)
+    from_every_process("forgotten")  # before any of them looks
 
 
 def _save(folder: Path, step: int, params: PyTree) -> None:

@@ -20,6 +20,8 @@ from i2z_jax.types import Bool
 
 Figures = dict[str, float]
 
+# In a workdir.
+GUARD = "guard.json"
 # Less of an improvement than this share of the score is none.
 MARGIN = 0.01
 # Runs of frames that are held out; each is at least this long.
@@ -91,7 +93,7 @@ class Guard:
     """
 
     def __init__(self, workdir: Path):
-        self._path = workdir / "guard.json"
+        self._path = workdir / GUARD
         self.history: dict[int, Figures] = {}
         if self._path.exists():
             content = json.loads(self._path.read_text())

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Held-out examples of a run: figures of all of them, a picture of a few.
+"""Held-out examples of a run: figures of many of them, a picture of a few.
 
 Read-only: neither changes what the run learns, or the order of its data.
 """
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from i2z_jax.data.batches import Stream, one_pass
+from i2z_jax.data.batches import Example, Source, Stream, one_pass
 from i2z_jax.sharding import (
     is_first_process,
     local_rows,
@@ -22,7 +23,7 @@ from i2z_jax.sharding import (
 )
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.types import NDArray, UInt8
+from i2z_jax.types import Int, NDArray, UInt8
 
 PyTree = Any
 
@@ -38,13 +39,29 @@ class HeldOut:
         frozen: its frozen weights, on the mesh.
         test: the examples.
         mesh: the run's.
+        most: how many of them `figures` measures, spread over them; 0: all.
+        workers: processes that load them, per host.
     """
 
-    def __init__(self, stage: Stage, frozen: PyTree, test: Stream, mesh: Mesh):
+    def __init__(
+        self,
+        stage: Stage,
+        frozen: PyTree,
+        test: Stream,
+        mesh: Mesh,
+        *,
+        most: int = 0,
+        workers: int = 0,
+    ):
         self._stage, self._frozen, self._mesh = stage, frozen, mesh
-        self._test, self._rows = test, partial(local_rows, mesh)
+        count, size = len(test.source), test.batch_size
+        parts = equal_parts(spread(count, most or count), size)
+        filled = np.concatenate([np.resize(part, size) for part in parts])
+        self._measured = replace(test, source=Picked(test.source, filled))
+        self._weights = [len(part) / sum(map(len, parts)) for part in parts]
+        self._workers = workers
         self._measure = jax.jit(stage.measure)
-        self._shown = _spread(test)
+        self._shown = _shown(test)
         if stage.pictures is not None:
             self._predict = jax.jit(
                 with_whole_kernels(stage.pictures.predict, mesh),
@@ -52,25 +69,26 @@ class HeldOut:
             )
 
     def figures(self, state: TrainState, done: int) -> dict[str, float]:
-        """Mean of the stage's loss and metrics, a small pass.
+        """Mean of the stage's loss and metrics.
 
-        A monitor: the last batch is filled up with the last example. `i2z evaluate` is
+        A monitor: of `most` examples, and of means over batches. `i2z evaluate` is
         exact.
         """
         del done
         totals: dict[str, float] = {}
-        batches = one_pass(self._test, rows=self._rows)
-        for batch in batches:
-            batch.pop("valid")
-            loss, (metrics, _) = self._measure(
-                state.params,
-                state.stats,
-                self._frozen,
-                to_global(batch, self._mesh),
-                jax.random.key(0),
-            )
-            for name, value in {"loss": loss, **metrics}.items():
-                totals[name] = totals.get(name, 0.0) + float(value) / len(batches)
+        rows = partial(local_rows, self._mesh)
+        with one_pass(self._measured, rows=rows, workers=self._workers) as batches:
+            for batch, weight in zip(batches, self._weights, strict=True):
+                batch.pop("valid")  # all are
+                loss, (metrics, _) = self._measure(
+                    state.params,
+                    state.stats,
+                    self._frozen,
+                    to_global(batch, self._mesh),
+                    jax.random.key(0),
+                )
+                for name, value in {"loss": loss, **metrics}.items():
+                    totals[name] = totals.get(name, 0.0) + weight * float(value)
         return totals
 
     def names(self, state: TrainState) -> set[str]:
@@ -96,12 +114,44 @@ class HeldOut:
         return {"held_out": self._stage.pictures.draw(self._shown, host)}
 
 
-def _spread(test: Stream) -> dict[str, np.ndarray]:
+class Picked:
+    """Some examples of a source, by number, in an order and as often as asked for."""
+
+    def __init__(self, source: Source, index: Int[NDArray, "k"]):
+        self._source, self._index = source, index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[int(self._index[index])]
+
+
+def spread(count: int, most: int) -> Int[NDArray, "k"]:
+    """At most so many of `count`, from the first to the last."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int)
+
+
+def equal_parts(
+    rows: Int[NDArray, "k"], batch_size: int
+) -> list[Int[NDArray, "_part"]]:
+    """Rows in parts that fill a batch each, or a whole number of times.
+
+    Every batch has one shape, as its devices and the compiled program want it, and its
+    mean is that of its part: 17 rows in batches of 16 are 16 of them, and one 16 times.
+    """
+    divisors = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
+    parts = []
+    while len(rows):
+        size = max(each for each in divisors if each <= len(rows))
+        parts.append(rows[:size])
+        rows = rows[size:]
+    return parts
+
+
+def _shown(test: Stream) -> dict[str, np.ndarray]:
     """Some examples from the first to the last, each augmented the same way always."""
-    count = len(test.source)
-    examples = [
-        test.source[int(i)] for i in np.linspace(0, count - 1, min(SHOWN, count))
-    ]
+    examples = [test.source[int(i)] for i in spread(len(test.source), SHOWN)]
     if test.augment is not None:
         rng = np.random.default_rng
         examples = [test.augment(each, rng(i)) for i, each in enumerate(examples)]

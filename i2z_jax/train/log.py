@@ -73,16 +73,25 @@ class RunLog:
         start: the step that the run goes on from.
         batch_size: images in a batch, for images/s.
         clock: of the loop.
+        evaluated: whether the evaluation of `start` is done (`MetricsLog`).
     """
 
-    def __init__(self, workdir: Path, start: int, batch_size: int, clock: Clock):
+    def __init__(
+        self,
+        workdir: Path,
+        start: int,
+        batch_size: int,
+        clock: Clock,
+        *,
+        evaluated: bool = True,
+    ):
         self._writes = is_first_process()
         self._workdir, self._start = workdir, start
         self._batch_size, self._clock = batch_size, clock
         self._machine: dict[str, Any] = {}
         self._last = (time.perf_counter(), start)
         if self._writes:
-            self._lines = MetricsLog(workdir, start)
+            self._lines = MetricsLog(workdir, start, evaluated=evaluated)
             with self._writing():
                 self._board = Board(workdir / "tensorboard", start)
 

@@ -4,11 +4,11 @@
 Where a run starts, in this order: the newest readable checkpoint of its workdir; else
 the state it was given (fresh, or of a model that it continues).
 
-Each turn: save, draw a batch, step, log, evaluate. What is saved is (state, data
-position), and what the evaluation said of that state, *before* the batch is drawn: a
-restored run draws the very batch that the killed one drew next. The host draws the next
-batch while the devices work on this one; nothing is fetched from them but at a logged
-step.
+Each turn: save, evaluate, draw a batch, step, log. What is saved is (state, data
+position) *before* the batch is drawn: a restored run draws the very batch that the
+killed one drew next. It is saved before it is evaluated, too, which takes long: a run
+that was killed meanwhile evaluates when it goes on. The host draws the next batch while
+the devices work on this one; nothing is fetched from them but at a logged step.
 """
 
 import math
@@ -47,10 +47,13 @@ class LoopConfig:
     steps: int = 10_000
     # Write metrics every so many steps.
     log_every: int = 20
-    # Save every so many steps; also after an evaluation, at the end, and on SIGTERM.
+    # Save every so many steps; also before an evaluation, at the end, and on SIGTERM.
     save_every: int = 500
     # Evaluate every so many steps; 0: only at the end.
     evaluate_every: int = 0
+    # Held-out examples that an evaluation measures, spread over them; 0: all of them.
+    # (`i2z adapt` measures its held-out frames, all of them.)
+    evaluate_on: int = 2048
     # The newest checkpoints that stay on disk; beside them stays the best.
     keep: int = 2
     # Held-out figure that says which is the best, a name of metrics.jsonl such as
@@ -102,7 +105,8 @@ def run_loop(
         batch_size: global number of images in a batch, for images/s.
         before: what looks at the state before the first step, in a thread: most of its
             time it compiles, as the step does meanwhile.
-        evaluate: state and step to figures, called between steps.
+        evaluate: state and step to figures, called between steps; again for a step
+            that the run goes on from, if it was killed before the figures were noted.
         picture: state to pictures (uint8 `h w 3`) by name, called after `evaluate`.
 
     Returns:
@@ -129,36 +133,53 @@ def run_loop(
             state = restored.state
             batches.set_state(restored.extras["data"])
             console.err.print(f"going on from step {start} of {workdir}")
+        evaluated = start in checkpoints.judged
         clock = Clock()
-        log = stack.enter_context(closing(RunLog(workdir, start, batch_size, clock)))
-        running: CompiledStep | None = None
-        score = None
+        log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
+        stack.enter_context(closing(log))
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
-        for number in range(start, config.steps + 1):
-            stop = number == config.steps or preemption.requested(number)
-            due = stop or number % config.save_every == 0 or score is not None
+        running: CompiledStep | None = None  # takes the state over
+
+        def current() -> TrainState:
+            with clock("step"):  # it must be computed
+                now = state if running is None else running.state
+                return jax.block_until_ready(now)
+
+        def evaluation_is_due(number: int) -> bool:
+            return evaluate is not None and _is_due(number, config)
+
+        def save_if_due(number: int, *, stop: bool) -> None:
+            nonlocal saved
+            due = stop or number % config.save_every == 0 or evaluation_is_due(number)
             if due and number > saved:
-                with clock("step"):  # what is saved must be computed
-                    state = running.state if running is not None else state
-                    jax.block_until_ready(state)
+                now = current()
                 with clock("save"):
-                    data = {"data": batches.get_state()}
-                    checkpoints.save(number, state, data, score=score)
+                    checkpoints.save(number, now, {"data": batches.get_state()})
                 saved = number
-            if stop:
-                break
-            with clock("data"):
-                batch = put(next(batches))
-            if running is None:
-                with clock("compile"), ThreadPoolExecutor(1) as beside:
-                    looking = None if before is None else beside.submit(before, state)
-                    running = _compiled(step, state, frozen, batch, log)
-                    if looking is not None:
-                        looking.result()
-            with clock("step"), trace.step(number):
-                metrics = running(batch)
-            done, score = number + 1, None
-            trace.wait(metrics)
+
+        def evaluate_if_due(number: int) -> None:
+            if not evaluation_is_due(number) or number in checkpoints.judged:
+                return
+            now = current()
+            with clock("evaluate"):
+                found = evaluate(now, number)
+                pictures = picture(now) if picture is not None else {}
+            figures = {f"eval/{name}": value for name, value in found.items()}
+            score = score_of(figures, config)
+            with clock("log"):
+                log.evaluation(number, figures, pictures)
+            with clock("save"):
+                checkpoints.judge(number, score)
+
+        def compiled(batch: PyTree) -> CompiledStep:
+            with clock("compile"), ThreadPoolExecutor(1) as beside:
+                looking = None if before is None else beside.submit(before, state)
+                program = _compiled(step, state, frozen, batch, log)
+                if looking is not None:
+                    looking.result()
+            return program
+
+        def log_if_due(done: int, metrics: dict[str, Any]) -> None:
             if done % config.log_every == 0 or done == config.steps:
                 with clock("step"):  # waits for the devices
                     values = {k: v.item() for k, v in metrics.items()}
@@ -167,21 +188,27 @@ def run_loop(
                 with clock("log"):
                     log.step(done, values)
                 bar.update(task, remark=f"loss {values['loss']:.4g}")
-            if evaluate is not None and _is_due(done, config):
-                with clock("step"):
-                    state = jax.block_until_ready(running.state)
-                with clock("evaluate"):
-                    found = evaluate(state, done)
-                    pictures = picture(state) if picture is not None else {}
-                figures = {f"eval/{name}": value for name, value in found.items()}
-                score = score_of(figures, config)
-                with clock("log"):
-                    log.evaluation(done, figures, pictures)
-            bar.update(task, completed=done)
+
+        for number in range(start, config.steps + 1):
+            last = number == config.steps
+            stop = last or preemption.requested(number)
+            save_if_due(number, stop=stop)
+            if last or not stop:  # one that was asked to stop evaluates when it goes on
+                evaluate_if_due(number)
+            if stop:
+                break
+            with clock("data"):
+                batch = put(next(batches))
+            running = running or compiled(batch)
+            with clock("step"), trace.step(number):
+                metrics = running(batch)
+            trace.wait(metrics)
+            log_if_due(number + 1, metrics)
+            bar.update(task, completed=number + 1)
         with clock("save"):
             checkpoints.wait()
         log.finished(saved)
-    return state
+        return current()
 
 
 def abstract(tree: PyTree) -> PyTree:
@@ -213,7 +240,7 @@ def score_of(figures: Figures, config: LoopConfig) -> float | None:
 
 def _is_due(done: int, config: LoopConfig) -> bool:
     every = config.evaluate_every
-    return done == config.steps or (every > 0 and done % every == 0)
+    return done == config.steps or (every > 0 and done > 0 and done % every == 0)
 
 
 def _compiled(

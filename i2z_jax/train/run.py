@@ -131,7 +131,8 @@ def run_stage(
     Args:
         stage: what to train; its arrays stay untouched.
         train, test: examples to learn from, and held-out ones that are measured by
-            the stage's own metrics every `loop.evaluate_every` steps.
+            the stage's own metrics every `loop.evaluate_every` steps, at most
+            `loop.evaluate_on` of them.
 
     Returns:
         The trained module, `config.result`, whole on this process's first device;
@@ -146,7 +147,10 @@ def run_stage(
     remember_frozen(workdir, stage.frozen)
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    held_out = None if test is None else HeldOut(stage, frozen, test, mesh)
+    held_out = None
+    if test is not None:
+        most, workers = config.loop.evaluate_on, config.workers
+        held_out = HeldOut(stage, frozen, test, mesh, most=most, workers=workers)
     loop = replace(config.loop, best=best_figure(stage, config, held_out, state))
     rows = partial(local_rows, mesh)
     with endless(train, seed=config.seed, rows=rows, workers=config.workers) as batches:

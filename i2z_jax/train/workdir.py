@@ -183,11 +183,19 @@ class MetricsLog:
         workdir: the run's folder.
         step: the step the run goes on from. Lines after it were written by a process
             that was killed before it could save, and will be written again.
+        evaluated: whether the evaluation of that step is done; else what it wrote will
+            be written again, too.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(self, workdir: Path, step: int, *, evaluated: bool = True):
         self.path = workdir / "metrics.jsonl"
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+
+        def counts(line: str) -> bool:
+            found = json.loads(line)
+            again = not evaluated and any(name.startswith("eval/") for name in found)
+            return found["step"] < step + (not again)
+
+        kept = [line for line in self._lines() if counts(line)]
         with write_aside(self.path, overwrite=True) as aside:
             aside.write_text("".join(f"{line}\n" for line in kept))
 

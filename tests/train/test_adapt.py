@@ -191,6 +191,14 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
+def test_a_start_that_trained_nothing_leaves_no_judgement(run, whole_run, tmp_path):
+    """It may have had another network or other held-out frames."""
+    _, whole = whole_run
+    figures = {**whole.before, "score": -1.0}
+    (tmp_path / "guard.json").write_text(json.dumps({0: figures, 2: figures}))
+    assert run(tmp_path).report() == whole.report()
+
+
 def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
     outcome = run(tmp_path, learning_rate=0.0)
     assert outcome.best_step == 0

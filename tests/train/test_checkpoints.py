@@ -27,9 +27,9 @@ def abstract():
 def saved(directory, steps, keep=2, scores=None):
     checkpoints = RunCheckpoints(directory, keep=keep)
     for step in steps:
-        score = (scores or {}).get(step)
-        extras = {"data": {"next": step * 10}}
-        checkpoints.save(step, tree(float(step)), extras, score=score)
+        checkpoints.save(step, tree(float(step)), {"data": {"next": step * 10}})
+        if step in (scores or {}):
+            checkpoints.judge(step, scores[step])
     checkpoints.close()
 
 
@@ -47,7 +47,7 @@ def test_newest_comes_back_with_its_data_position(tmp_path):
 
 
 def test_the_best_stays_beside_the_newest(tmp_path):
-    # Step 3 has none; 2 and 6 are equals, of which the first is the best.
+    # Step 3 was not judged; 2 and 6 are equals, of which the first is the best.
     scores = {1: 0.5, 2: -0.1, 4: 0.3, 5: 0.4, 6: -0.1, 7: 0.2}
     for steps in ((1, 2, 3), (4, 5), (6, 7)):  # three processes
         saved(tmp_path, steps, scores=scores)
@@ -126,7 +126,9 @@ def test_a_run_saves_again_before_the_step_that_was_damaged(tmp_path):
     assert checkpoints.restore(abstract()).step == 5
     assert on_disk(tmp_path) == [1, 5]
     assert checkpoints.best == 5
-    checkpoints.save(6, tree(6.0), {}, score=0.2)
+    checkpoints.save(6, tree(6.0), {})
+    checkpoints.judge(6, 0.2)
+    assert checkpoints.best == 6
     checkpoints.close()
     restored = RunCheckpoints(tmp_path).restore(abstract())
     assert (restored.step, float(restored.state["a"][0, 0])) == (6, 6.0)
@@ -177,14 +179,27 @@ def test_processes_go_on_from_the_same_checkpoint(tmp_path):
     assert on_disk(tmp_path) == [1, 5, 6]
 
 
-def test_what_was_not_written_is_an_error_and_not_the_best(tmp_path):
+def test_a_step_that_is_written_again_is_judged_again(tmp_path):
+    saved(tmp_path, [1, 2], scores={1: 0.5, 2: None})
+    (tmp_path / "2" / ".score.json.killed").mkdir()
+    checkpoints = RunCheckpoints(tmp_path)
+    assert checkpoints.restore(abstract()).step == 2
+    assert checkpoints.judged == {1: 0.5, 2: None}
+    assert checkpoints.scores == {1: 0.5}
+    checkpoints.save(2, tree(2.0), {})
+    checkpoints.close()
+    assert checkpoints.judged == RunCheckpoints(tmp_path).judged == {1: 0.5}
+
+
+def test_what_was_not_written_is_an_error(tmp_path):
     saved(tmp_path, [4], scores={4: 0.5})
     checkpoints = RunCheckpoints(tmp_path)
     with pytest.raises(InputError, match=r"no checkpoint of step 3.*one of step 4"):
-        checkpoints.save(3, tree(3.0), {}, score=0.1)
+        checkpoints.save(3, tree(3.0), {})
     assert checkpoints.best == 4
     checkpoints.drop_after(2)
-    checkpoints.save(3, tree(3.0), {}, score=0.1)
+    assert checkpoints.best is None
+    checkpoints.save(3, tree(3.0), {})
     checkpoints.close()
     assert on_disk(tmp_path) == [3]
 

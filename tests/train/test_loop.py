@@ -95,6 +95,22 @@ def test_killed_while_it_saves(tmp_path, uninterrupted):
     assert metrics(tmp_path) == uninterrupted[1]
 
 
+def test_killed_while_it_evaluates(tmp_path, uninterrupted):
+    """It has saved before, and the evaluation is done when it goes on."""
+    for step in (8, 60):
+        process = start(tmp_path, "--die-in-evaluation", str(step))
+        process.communicate(timeout=60)
+        assert process.returncode == -signal.SIGKILL
+        again = start(tmp_path, "--die-in-evaluation", str(step))
+        _, err = again.communicate(timeout=60)
+        assert f"going on from step {step}" in err
+    final = finish(start(tmp_path))
+    # Older checkpoints are removed after a newer one is there: it may not come to it.
+    assert set(final.pop("on disk")) >= set(uninterrupted[0]["on disk"])
+    assert final.items() < uninterrupted[0].items()
+    assert metrics(tmp_path) == uninterrupted[1]
+
+
 def test_the_best_of_all_evaluations_stays_on_disk(uninterrupted):
     final, logged = uninterrupted
     found = {x["step"]: x["eval/distance"] for x in logged if "eval/distance" in x}

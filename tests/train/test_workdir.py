@@ -110,3 +110,13 @@ def test_metrics_after_the_restored_step_are_written_again(tmp_path):
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["loss"] == 9.0
+
+
+def test_an_evaluation_that_was_cut_off_is_written_again(tmp_path):
+    log = MetricsLog(tmp_path, step=0)
+    for step in (1, 2):
+        log.write(step, {"loss": 1.0})
+        log.write(step, {"eval/loss": 1.0})
+    for evaluated, lines in ((True, 4), (False, 3)):
+        resumed = MetricsLog(tmp_path, step=2, evaluated=evaluated)
+        assert len(resumed.path.read_text().splitlines()) == lines

@@ -53,8 +53,12 @@ def objective(params, stats, frozen, batch, key):
     return error + jnp.sum(params["ballast"]), ({}, stats)
 
 
-def far_from(target, state, done):
+def far_from(target, options, state, done):
     """Least somewhere in the middle of the run, on the way of the first parameter."""
+    if done == options.die_in_evaluation:
+        while not (options.workdir / CHECKPOINTS / str(done)).exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGKILL)
     return {"distance": abs(float(state.params["w"][0]) - target)}
 
 
@@ -80,6 +84,7 @@ def main():
     parser.add_argument("--nan-from", type=int)
     parser.add_argument("--nan-steps", type=int, default=10**9)
     parser.add_argument("--die-in-save", type=int, default=0)
+    parser.add_argument("--die-in-evaluation", type=int)
     parser.add_argument("--largest-file", type=int, default=resource.RLIM_INFINITY)
     parser.add_argument("--profile", type=int, default=0)
     options = parser.parse_args()
@@ -113,7 +118,7 @@ def main():
                     profile_steps=options.profile,
                 ),
                 batch_size=4,
-                evaluate=partial(far_from, 0.75),
+                evaluate=partial(far_from, 0.75, options),
             )  # fmt: skip
         except InputError as error:
             sys.exit(str(error))
