@@ -52,10 +52,10 @@ class Config:
     # Pairs of frames to learn from at most, spread over the video: bounds the memory
     # of the feature cache (4 MB a frame for `paper` in bfloat16).
     pairs: int = 500
-    # Lab views to replay.
+    # Lab views to replay; 0: none but those that are drawn into the video.
     replay: int = 256
     # Views of the lab's expressions to draw into the video, with their labels, and to
-    # replay beside them; needs --data.
+    # replay beside them; needs --data. 0: none.
     rehearse: int = 256
     # Learn the video's ground truth instead, which only synthetic videos have: the
     # oracle that adaptation is measured against, not a way to adapt.
@@ -67,10 +67,11 @@ class Config:
 
 def run(config: Config) -> None:
     """Data, run, table, system."""
+    from i2z_jax.sharding import is_first_process
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
     from i2z_jax.train.adapt_data import check_system, prepare
-    from i2z_jax.train.run import run_mesh
+    from i2z_jax.train.run import check, run_mesh
     from i2z_jax.train.workdir import hold, remember_config
 
     if not 0 < config.held_out <= 0.5:
@@ -78,6 +79,7 @@ def run(config: Config) -> None:
             "out of range", where="--held-out", expected="up to 0.5",
             got=config.held_out,
         )  # fmt: skip
+    check(config, {"pairs": 1, "replay": 0, "rehearse": 0})
     nearness = nearness_of(config.distance_mm)
     with hold(config.workdir):
         remember_config(config.workdir, config)
@@ -109,8 +111,10 @@ def run(config: Config) -> None:
         if outcome is None:
             return
         save_system(config.workdir / "system", outcome.system, overwrite=True)
-        with write_aside(config.workdir / "adaptation.json", overwrite=True) as aside:
-            aside.write_text(json.dumps(outcome.report(), indent=2) + "\n")
+        if is_first_process():
+            path = config.workdir / "adaptation.json"
+            with write_aside(path, overwrite=True) as aside:
+                aside.write_text(json.dumps(outcome.report(), indent=2) + "\n")
         show(outcome)
         console.out.print(str(config.workdir / "system"))
 

@@ -121,8 +121,8 @@ def prepare(
     # Texels finer than the crop's pixels have nothing to say.
     size = min(system.dam_card.config.texture_size, system.image_size)
     face = face_mesh(system.topology, lab.bias, texture_size=size, mesh=mesh)
-    replay = lab.replay
-    if replay is not None and lab.moments is not None and rehearsed:
+    parts = [] if lab.replay is None else [lab.replay]
+    if lab.moments is not None and rehearsed:
         drawn = rehearse(
             system,
             frames.frames,
@@ -135,7 +135,10 @@ def prepare(
             mesh=mesh,
         )
         views, _ = label_views(system.net, drawn, dtype=dtype, mesh=mesh)
-        replay = jax.tree.map(lambda *x: jnp.concatenate(x), replay, views)
+        parts.append(views)
+    replay = None
+    if parts:
+        replay = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     return Material(frames, replay, lab.watched, lab.lab, face, nearness)
 
 
@@ -222,7 +225,8 @@ def prepare_capture(
     """Views to replay, augmented as in training, and what follows from them.
 
     Without a capture: no replay, z as the decoder's own prior has it (DESIGN 4: KL to
-    the unit Gaussian), landmarks as the topology has them.
+    the unit Gaussian), landmarks as the topology has them. If `replayed` is 0: all but
+    the replay.
 
     Raises:
         InputError: the capture has another mesh or texture size than the decoder.
@@ -235,7 +239,9 @@ def prepare_capture(
     z = encode_frames(system.dam, directory)
     lab = Lab(z.mean(0), np.maximum(z.std(0), 1e-3))
     views = Views(directory, "train", tables={"z": z})
-    examples = draw_views(views, min(replayed, len(views)), size=size, seed=seed)
+    # Some are looked at in any case, for the detector's bias.
+    count = min(replayed or WATCHED, len(views))
+    examples = draw_views(views, count, size=size, seed=seed)
     check_topology(system.dam, examples[0]["vertices"], directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     replay, cache = label(examples)
@@ -257,7 +263,9 @@ def prepare_capture(
     watched, _ = label(examples)
     fields = ("vertices", "average_texture")
     moments = Views(directory, "train", fields=fields, tables={"z": z})
-    return Capture(replay, watched, moments, place(lab, mesh), bias)
+    return Capture(
+        replay if replayed else None, watched, moments, place(lab, mesh), bias
+    )
 
 
 def face_mesh(

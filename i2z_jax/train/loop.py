@@ -160,6 +160,7 @@ def run_loop(
         def evaluate_if_due(number: int) -> None:
             if not evaluation_is_due(number) or number in checkpoints.judged:
                 return
+            assert evaluate is not None
             now = current()
             with clock("evaluate"):
                 found = evaluate(now, number)

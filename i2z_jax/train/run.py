@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stage, data and a workdir become a run: placed on the mesh, compiled, looped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -234,11 +235,60 @@ def last_or_best(
 
 
 def run_mesh(config: RunConfig) -> Mesh:
-    """The mesh of all devices, as the configuration divides it."""
+    """The mesh of all devices, as the configuration divides it.
+
+    Raises:
+        InputError: it cannot be divided so; as `check`, before there is work to lose.
+    """
+    check(config)
     return create_mesh(fsdp=config.fsdp)
 
 
+# Options of a run, and the least that each may be.
+LEAST = {
+    "batch_size": 1,
+    "microbatches": 1,
+    "workers": 0,
+    "seed": 0,
+    "loop.steps": 1,
+    "loop.log_every": 1,
+    "loop.save_every": 1,
+    "loop.evaluate_every": 0,
+    "loop.evaluate_on": 0,
+    "loop.keep": 1,
+    "loop.bad_steps": 1,
+    "loop.profile_steps": 0,
+    "optimizer.warmup_steps": 0,
+    "optimizer.decay_steps": 1,
+}
+
+
+def check(config: Any, least: Mapping[str, int] = LEAST) -> None:
+    """Refuse numbers that mean nothing.
+
+    Args:
+        config: of a run or a command.
+        least: of its fields, dotted.
+
+    Raises:
+        InputError: one is less.
+    """
+    for name, bound in least.items():
+        value = attrgetter(name)(config)
+        if value < bound:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                "too small", where=option, expected=f">= {bound}", got=value
+            )
+
+
 def check_batch(config: RunConfig, mesh: Mesh) -> None:
+    """Refuse a run that cannot be divided over the mesh.
+
+    Raises:
+        InputError: batch, microbatches and devices do not fit; as `check`.
+    """
+    check(config)
     unit = mesh.size * config.microbatches
     if config.batch_size % unit:
         raise InputError(

@@ -21,12 +21,16 @@ from i2z_jax.drawing import HEAD, MARGIN, TITLE
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.parameters import split_trained
+from i2z_jax.sharding import create_mesh
 from i2z_jax.system import load_system
 from i2z_jax.train import labels
+from i2z_jax.train.adapt_data import prepare
 from i2z_jax.train.pictures import SIDE
 from i2z_jax.train.preemption import Preemption
+from i2z_jax.train.run import run_mesh
 from i2z_jax.train.workdir import hold
 from tests import toy
+from tests.data.tiny_datasets import video
 from tests.train import event_file
 
 
@@ -224,6 +228,45 @@ def test_a_decoder_of_another_mesh_is_refused(toy_models, tmp_path):
 def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
     with pytest.raises(InputError, match="multiple of 1 devices x 3 microbatches"):
         toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, microbatches=3))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("microbatches", 0),
+        ("workers", -1),
+        ("loop.log_every", 0),
+        ("loop.save_every", 0),
+        ("loop.keep", 0),
+        ("optimizer.warmup_steps", -3),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_any_work(option, value):
+    *part, name = option.split(".")
+    config = replace(toy.RUN, **{} if part else {name: value})
+    if part:
+        inner = replace(getattr(config, part[0]), **{name: value})
+        config = replace(config, **{part[0]: inner})
+    with pytest.raises(InputError) as error:
+        run_mesh(config)
+    given = f"--{option.replace('_', '-')}: too small"
+    assert str(error.value).startswith(given)
+    assert f"got {value})" in str(error.value)
+
+
+def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
+    """Those that are drawn into the video stay, if they are asked for."""
+    video(tmp_path, cut=[0], duplicate=[], frames=30)
+    system = load_system(toy_models["system"])
+    for rehearsed in (3, 0):
+        material = prepare(
+            system, tmp_path, toy_models["data"], nearness=1 / 600,
+            share_held_out=0.2, most_pairs=4, replayed=0, rehearsed=rehearsed,
+            seed=0, dtype=jnp.float32, mesh=create_mesh(),
+        )  # fmt: skip
+        assert material.watched is not None
+        replay = material.replay
+        assert (0 if replay is None else len(replay.pose)) == rehearsed
 
 
 def test_data_that_is_not_finite_ends_the_run(toy_models, tmp_path, monkeypatch):
