@@ -29,6 +29,7 @@ from i2z_jax.evaluate.metrics import (
 )
 from i2z_jax.evaluate.predict import (
     FaceModel,
+    MeshTables,
     Rows,
     Runner,
     face_model,
@@ -175,7 +176,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
     for name, predicted in poses.items():
         per_vertex = distance(meshes[name], vertices)
         errors[name] = {
-            **model.regional(per_vertex),
+            **model.mesh.regional(per_vertex),
             "pose_px": pose_distance(predicted, pose, vertices),
             "pose_deg": rotation_angle(predicted, pose),
             "z_distance": distance(states[name], batch["z"]),
@@ -188,7 +189,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
             for name in ("network", "label")
         }
         textures["mean"] = jnp.repeat(statistics.tex_mean[...][None], b, 0)
-        truth, weight = unit_range(batch["texture"]), visible_texels(model, batch)
+        truth, weight = unit_range(batch["texture"]), visible_texels(model.mesh, batch)
         for name, texture in textures.items():
             texture = jnp.clip(texture, 0, 1)
             errors[name] |= {
@@ -204,13 +205,13 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
 
 
 def visible_texels(
-    model: FaceModel, batch: Mapping[str, Array]
+    mesh: MeshTables, batch: Mapping[str, Array]
 ) -> Float[Array, "b t t"]:
     """1 where the view's camera sees the texel on the true mesh, else 0."""
     each = jax.vmap(unwrap, (0, 0, 0, None, None))
     image = unit_range(batch["image"])
     _, weight = each(
-        image, batch["vertices"], batch["pose"], model.texel_map, model.faces
+        image, batch["vertices"], batch["pose"], mesh.texel_map, mesh.faces
     )
     return weight
 

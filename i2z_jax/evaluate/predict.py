@@ -110,11 +110,9 @@ class Part:
         return self.source[int(self.indices[index])]
 
 
-class FaceModel(NamedTuple):
-    """A system as the steps take it: networks and tables, all of them arrays."""
+class MeshTables(NamedTuple):
+    """What figures of a mesh need of its topology, as arrays."""
 
-    net: I2ZNet
-    dam: DAM
     faces: Int[Array, "f 3"]
     # At the size at which textures are compared.
     texel_map: TexelMap
@@ -142,8 +140,16 @@ class FaceModel(NamedTuple):
         return means
 
 
+class FaceModel(NamedTuple):
+    """A system as the steps take it."""
+
+    net: I2ZNet
+    dam: DAM
+    mesh: MeshTables
+
+
 def face_model(system: System, texture_size: int | None = None) -> FaceModel:
-    """A system's arrays.
+    """A system's networks and tables.
 
     Args:
         texture_size: at which to compare textures; the decoder's by default.
@@ -151,15 +157,14 @@ def face_model(system: System, texture_size: int | None = None) -> FaceModel:
     size = texture_size or system.dam_card.config.texture_size
     topology = system.topology
     mapped = topology.landmark_faces is not None
-    return FaceModel(
-        system.net,
-        system.dam,
+    tables = MeshTables(
         jnp.asarray(topology.faces),
         TexelMap(*map(jnp.asarray, texel_map(topology, size, gutter=0))),
         {k: jnp.float32(v) for k, v in sorted(topology.regions.items()) if v.any()},
         jnp.asarray(topology.faces[topology.landmark_faces]) if mapped else None,
         jnp.asarray(topology.landmark_barycentric) if mapped else None,
     )
+    return FaceModel(system.net, system.dam, tables)
 
 
 def require_same_mesh(topology: Topology, system: System, where: Any) -> None:

@@ -29,7 +29,13 @@ from i2z_jax.evaluate.metrics import (
     pose_distance,
     rotation_angle,
 )
-from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, face_model
+from i2z_jax.evaluate.predict import (
+    FaceModel,
+    MeshTables,
+    Rows,
+    Runner,
+    face_model,
+)
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
@@ -260,9 +266,8 @@ def _measure(
     for name, model in models.items():
         result[name], seen = _predict(model, batch["image"], size=size)
         detected = seen if detected is None else detected
-    # Of any of them the mesh; its networks would be taken apart in every call.
-    face = next(iter(models.values()))._replace(net=None, dam=None)  # pyrefly: ignore
-    examine = partial(_examine, face, size=size, nearness=nearness)
+    mesh = next(iter(models.values())).mesh  # all of them have the same
+    examine = partial(_examine, mesh, size=size, nearness=nearness)
     for name, predicted in result.items():
         result[name] |= examine(predicted, detected, batch, truth=truth)
     if truth:
@@ -284,7 +289,7 @@ def _predict(model: FaceModel, image: Array, *, size: int):
 
 @partial(jax.jit, static_argnames=("size", "truth"))
 def _examine(
-    face: FaceModel,
+    mesh: MeshTables,
     predicted: Mapping[str, Array],
     detected: Landmarks | None,
     batch: Mapping[str, Array],
@@ -293,18 +298,14 @@ def _examine(
     truth: bool,
     nearness: Float[ArrayLike, ""],
 ) -> dict[str, Array]:
-    """What a prediction says of the frames, and with `truth` how far off it is.
-
-    Args:
-        face: tells about the mesh; its networks are not read.
-    """
+    """What a prediction says of the frames, and with `truth` how far off it is."""
     pose, vertices = predicted["pose"], predicted["vertices"]
     found: dict[str, Array] = {"flat": project_weak(pose, vertices)[..., :2]}
     near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
     found["texture"], found["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
-        unit_range(batch["image"]), near, pose, face.texel_map, face.faces
+        unit_range(batch["image"]), near, pose, mesh.texel_map, mesh.faces
     )
-    points = face.landmarks(near, pose, size)
+    points = mesh.landmarks(near, pose, size)
     if points is not None and detected is not None:
         found["landmark_residual_px"] = _residual(points, detected, size)
     if points is not None and truth:
@@ -313,7 +314,7 @@ def _examine(
     if truth:
         per_vertex = distance(vertices, batch["vertices"])
         found["vertex_error"] = per_vertex
-        found |= face.regional(per_vertex)
+        found |= mesh.regional(per_vertex)
         found["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
         found["pose_deg"] = rotation_angle(pose, batch["pose"])
     return found

@@ -140,46 +140,6 @@ def write_obj(path: str | Path, mesh: ObjMesh, *, overwrite: bool = False) -> No
         aside.write_text("\n".join(lines) + "\n")
 
 
-def read_bin(path: str | Path, vertices: int) -> Float[NDArray, "n 3"]:
-    """Read Multiface's vertex file: little-endian float32, x y z per vertex, mm.
-
-    Args:
-        path: `<frame>.bin` or `vert_mean.bin`.
-        vertices: how many vertices the topology has.
-
-    Raises:
-        InputError: not readable, another length, or a number that is not finite.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
-    if len(data) != vertices * 12:
-        raise InputError(
-            "vertex count differs from the topology",
-            where=path,
-            expected=f"{vertices} vertices, {vertices * 12} bytes",
-            got=f"{len(data)} bytes",
-        )
-    values = np.frombuffer(data, "<f4").reshape(vertices, 3).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise InputError("vertices are not finite", where=path)
-    return values
-
-
-def write_bin(
-    path: str | Path, vertices: Float[ArrayLike, "n 3"], *, overwrite: bool = False
-) -> None:
-    """Write vertices (mm) as `read_bin` reads them.
-
-    Raises:
-        InputError: the path exists and `overwrite` is off, or cannot be written.
-    """
-    with write_aside(path, overwrite=overwrite) as aside:
-        aside.write_bytes(np.asarray(vertices).astype("<f4").tobytes())
-
-
 def face_normals(
     vertices: Float[ArrayLike, "*b n 3"], faces: Int[ArrayLike, "f 3"]
 ) -> Float[ArrayLike, "*b f 3"]:

@@ -10,10 +10,8 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.mesh import (
     ObjMesh,
     face_normals,
-    read_bin,
     read_obj,
     vertex_normals,
-    write_bin,
     write_obj,
 )
 from tests.geometry.shapes import plane, sphere
@@ -128,20 +126,6 @@ def test_obj_round_trip(tmp_path, rng):
     write_obj(tmp_path / "out.obj", mesh)
     for before, after in zip(mesh, read_obj(tmp_path / "out.obj"), strict=True):
         np.testing.assert_array_equal(before, after)
-
-
-def test_bin_round_trip_and_its_errors(tmp_path, rng):
-    vertices = rng.normal(0, 100, (7, 3)).astype(np.float32)
-    path = tmp_path / "000001.bin"
-    write_bin(path, vertices)
-    assert path.read_bytes() == vertices.astype("<f4").tobytes()
-    np.testing.assert_array_equal(read_bin(path, 7), vertices)
-    with pytest.raises(InputError, match=r"expected 8 vertices, 96 bytes, got 84"):
-        read_bin(path, 8)
-    vertices[2, 1] = np.nan
-    write_bin(path, vertices, overwrite=True)
-    with pytest.raises(InputError, match="not finite"):
-        read_bin(path, 7)
 
 
 @pytest.mark.parametrize("namespace", [np, jnp], ids=["numpy", "jax"])

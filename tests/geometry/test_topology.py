@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from i2z_jax.data.multiface import read_vertices
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.mesh import read_bin
 from i2z_jax.geometry.topology import (
     Topology,
     landmark_points,
@@ -153,7 +153,7 @@ def test_the_multiface_mesh():
     assert topology.vertex_count == 7306
     assert topology.uvs.shape == (5779, 2)
     assert topology.faces.shape == topology.uv_faces.shape == (11432, 3)
-    vertices = read_bin(folder / "021924.bin", topology.vertex_count)
+    vertices = read_vertices(folder / "021924.bin", count=topology.vertex_count)
     texels = texel_map(topology, 256)
     # Symmetric by layout: a texel and its mirror image lie on opposite sides.
     corners = vertices[topology.faces[texels.triangle]]

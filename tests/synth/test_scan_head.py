@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from i2z_jax.data import multiface
 from i2z_jax.errors import InputError
 from i2z_jax.geometry import mesh, topology
 from i2z_jax.geometry.topology import landmark_points
@@ -82,7 +83,7 @@ def files(head, tmp_path) -> Template:
         head.rest.astype(np.float32), shape.uvs, shape.faces, shape.uv_faces
     )
     mesh.write_obj(tmp_path / "scan.obj", model)
-    mesh.write_bin(tmp_path / "scan.bin", head.rest)
+    multiface.write_vertices(tmp_path / "scan.bin", head.rest)
     topology.save(tmp_path / "face.npz", shape)
     Image.new("RGB", (64, 64), (90, 60, 50)).save(tmp_path / "tex.png")
     return Template(tmp_path / "scan.bin", tmp_path / "face.npz", tmp_path / "tex.png")
@@ -105,9 +106,7 @@ def test_unusable_scans_say_what_is_wrong(files, tmp_path):
     plain.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     refused("UV", topology=plain)
     refused("no landmark map for this mesh", topology=tmp_path / "scan.obj")
-    vertices = mesh.read_bin(
-        files.mesh, 3 * 0 + len(np.fromfile(files.mesh, "f4")) // 3
-    )
+    vertices = multiface.read_vertices(files.mesh)
     vertices[3] = np.nan
     vertices.tofile(tmp_path / "nan.bin")
     refused("not finite", mesh=tmp_path / "nan.bin")
