@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from benchmarks import suite
-from i2z_jax import malloc
+from i2z_jax import malloc, xla_flags
 from i2z_jax.errors import InputError
 
 
@@ -53,6 +53,7 @@ def scale(
 
 if __name__ == "__main__":
     malloc.keep_freed(os.environ)
+    xla_flags.keep_sound(os.environ)
     try:
         tyro.extras.subcommand_cli_from_dict({"run": run, "scale": scale})
     except InputError as error:

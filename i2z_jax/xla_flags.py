@@ -1,12 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""XLA's options that a release may no longer know: an unknown one ends the process."""
+"""XLA's options that depend on its release: one it does not know ends the process."""
 
+from collections.abc import MutableMapping
 from importlib.metadata import version
 
+# What YNNPACK may compute of a program on a CPU. jaxlib 0.11 also gives it chains of
+# element-wise operations and reductions, and of a VGG in bfloat16 these come out as
+# noise, with maps of 1e38.
+_FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"
+_SOUND = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 
-def older_fusion_emitters() -> tuple[str, ...]:
-    """XLA's older emitters of fused loops on a CPU, quicker to compile, where it has
-    them: before jaxlib 0.11.
-    """
+
+def quick_to_compile() -> tuple[str, ...]:
+    """XLA's older emitters of fused loops on a CPU, where it still has them."""
+    return () if _is_jaxlib_11() else ("--xla_cpu_use_fusion_emitters=false",)
+
+
+def sound() -> tuple[str, ...]:
+    """What keeps a CPU's results right."""
+    return (f"{_FUSIONS}={_SOUND}",) if _is_jaxlib_11() else ()
+
+
+def keep_sound(environment: MutableMapping[str, str]) -> None:
+    """Before JAX starts; a user's own choice of fusions stays."""
+    given = environment.get("XLA_FLAGS", "")
+    if sound() and _FUSIONS not in given:
+        environment["XLA_FLAGS"] = " ".join([given, *sound()]).strip()
+
+
+def _is_jaxlib_11() -> bool:
     major, minor = map(int, version("jaxlib").split(".")[:2])
-    return ("--xla_cpu_use_fusion_emitters=false",) if (major, minor) < (0, 11) else ()
+    return (major, minor) >= (0, 11)

@@ -3,7 +3,7 @@
 
 import os
 
-from i2z_jax.xla_flags import older_fusion_emitters
+from i2z_jax.xla_flags import quick_to_compile, sound
 
 # Two to four times quicker to compile than at optimisation 1. What XLA writes itself
 # runs slower; products and convolutions are a library's, and as fast as ever.
@@ -11,7 +11,8 @@ CHEAP = " ".join(
     [
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
-        *older_fusion_emitters(),
+        *quick_to_compile(),
+        *sound(),
     ]
 )
 

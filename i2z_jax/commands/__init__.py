@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from i2z_jax import __version__, cluster, compile_cache, malloc
+from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
 from i2z_jax.errors import InputError
 
 
@@ -140,6 +140,7 @@ def _dispatch(arguments: list[str]) -> int:
     # Before the module brings in JAX.
     compile_cache.switch_on(os.environ)
     malloc.keep_freed(os.environ)
+    xla_flags.keep_sound(os.environ)
     module = importlib.import_module(command.module)
     options = arguments[len(name.split()) :]
     try:

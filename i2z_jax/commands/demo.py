@@ -28,7 +28,7 @@ from i2z_jax import console
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-from i2z_jax.xla_flags import older_fusion_emitters
+from i2z_jax.xla_flags import quick_to_compile
 
 # The demo promises a laptop; its figures are a CPU's. With less optimisation of what is
 # between the convolutions XLA compiles the `tiny` decoder's step in 23 s instead of 52,
@@ -36,9 +36,7 @@ from i2z_jax.xla_flags import older_fusion_emitters
 # as long as before.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": " ".join(
-        ["--xla_backend_optimization_level=1", *older_fusion_emitters()]
-    ),
+    "XLA_FLAGS": " ".join(["--xla_backend_optimization_level=1", *quick_to_compile()]),
 }
 
 
