@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The relative scenarios, with networks whose answer to each is known."""
 
-import io
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from i2z_jax import console
 from i2z_jax.data.perturb import perturb
 from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
@@ -153,15 +151,14 @@ def test_variants_with_one_vgg_share_its_streams():
         np.testing.assert_allclose(ours.pose, theirs.pose, rtol=1e-5, atol=1e-5)
 
 
-def test_table_has_the_published_layout(monkeypatch):
+def test_table_has_the_published_layout(capsys):
     nothing = dict.fromkeys(scenarios.SCENARIOS, scenarios.Score(1.0, None, 0.5))
     rows = ablation.table_rows(scenarios.VARIANTS, [nothing] * 4)
-    out = io.StringIO()
-    monkeypatch.setattr(console.out, "file", out)
     show(
         Report("evaluate ablation", {}, rows, [scenarios.COMPARABLE]), ablation.COLUMNS
     )
-    lines = out.getvalue().splitlines()
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
     header = next(line for line in lines if "View" in line)
     order = [header.index(s.title()) for s in scenarios.SCENARIOS]
     assert order == sorted(order)
@@ -172,7 +169,7 @@ def test_table_has_the_published_layout(monkeypatch):
     assert "0.255 / - / -" in published[3]
     assert "0.417 / 8.172 / 0.006" in published[3]
     assert "ours" in lines[lines.index(published[0]) - 1]
-    assert "Comparable with the published rows" in out.getvalue()
+    assert "Comparable with the published rows" in printed
 
 
 def test_crops_of_different_sizes_are_refused(built, runner, system):
