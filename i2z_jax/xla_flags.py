@@ -13,12 +13,12 @@ _SOUND = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONV
 
 def quick_to_compile() -> tuple[str, ...]:
     """XLA's older emitters of fused loops on a CPU, where it still has them."""
-    return () if _is_jaxlib_11() else ("--xla_cpu_use_fusion_emitters=false",)
+    return () if _is_0_11_or_later() else ("--xla_cpu_use_fusion_emitters=false",)
 
 
 def sound() -> tuple[str, ...]:
     """What keeps a CPU's results right."""
-    return (f"{_FUSIONS}={_SOUND}",) if _is_jaxlib_11() else ()
+    return (f"{_FUSIONS}={_SOUND}",) if _is_0_11_or_later() else ()
 
 
 def keep_sound(environment: MutableMapping[str, str]) -> None:
@@ -28,6 +28,6 @@ def keep_sound(environment: MutableMapping[str, str]) -> None:
         environment["XLA_FLAGS"] = " ".join([given, *sound()]).strip()
 
 
-def _is_jaxlib_11() -> bool:
+def _is_0_11_or_later() -> bool:
     major, minor = map(int, version("jaxlib").split(".")[:2])
     return (major, minor) >= (0, 11)

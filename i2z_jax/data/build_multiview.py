@@ -25,6 +25,7 @@ from i2z_jax.data.capture_examples import (
     encode_views,
     matches,
     topology_of,
+    topology_path,
 )
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame, Layout
@@ -120,12 +121,11 @@ def build(
         return finish(out, NAME, sources, [options, capture], counts, gaps)
 
 
-def _shared_files(opened: Capture, options: CaptureOptions) -> list[Path]:
+def _shared_files(opened: Capture, options: CaptureOptions) -> list[Path | None]:
     """What decides the records of all frames of a capture."""
-    root, topology = opened.paths.root, options.topology or opened.paths.topology
-    if not topology.is_file():
-        topology = next(root.glob("tracked_mesh/*/*.obj"), topology)
-    return [opened.paths.krt, root / "vert_mean.bin", topology]
+    paths = opened.paths
+    topology = topology_path(paths, options)
+    return [paths.krt, paths.root / "vert_mean.bin", topology]
 
 
 def _frame_files(moment: Moment) -> list[Path]:

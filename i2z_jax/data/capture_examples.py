@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import framing, images
-from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
@@ -75,10 +75,17 @@ def _capture(root: Path) -> Capture:
     return Capture(root)
 
 
+def topology_path(paths: Layout, options: CaptureOptions) -> Path | None:
+    """The file that was given, the capture's own, or one of its `.obj`; None without
+    any."""
+    if options.topology is not None or paths.topology.is_file():
+        return options.topology or paths.topology
+    return min(paths.root.glob("tracked_mesh/*/*.obj"), default=None)
+
+
 @functools.lru_cache(maxsize=4)
 def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
-    """What stays fixed on the capture's mesh: the file that was given, the capture's
-    own, or one of its `.obj`; None without any.
+    """What stays fixed on the capture's mesh, read from `topology_path`.
 
     Multiface ships no landmarks: on its mesh, without a map in the file, they are where
     its texture chart has them.
@@ -87,9 +94,7 @@ def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
         InputError: damaged, or of a mesh with another number of vertices.
     """
     opened = _capture(root)
-    meshes = opened.paths.root / "tracked_mesh"
-    own = [opened.paths.topology] if opened.paths.topology.is_file() else []
-    path = options.topology or next(iter([*own, *meshes.glob("*/*.obj")]), None)
+    path = topology_path(opened.paths, options)
     if path is None:
         return None
     topology = load_topology(path)
