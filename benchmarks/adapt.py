@@ -55,19 +55,23 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             return jax.tree.map(lambda x: x.astype(dtype), maps)
 
         def uncached(params, stats, frozen, batch, key, stage=stage, look=look):
+            cached, weights, images = frozen
             # In the place of the cached rows, which nothing reads then.
-            maps = look(frozen["weights of net"], frozen["images"])
-            n = len(frozen["images"]) * 2 // 3
-            frames, views = (
-                frozen[name]._replace(maps=jax.tree.map(lambda x, s=s: x[s], maps))
-                for name, s in (("frames", slice(n)), ("replay", slice(n, None)))
+            maps = look(weights, images)
+            n = len(images) * 2 // 3
+            of_pairs, of_views = (
+                jax.tree.map(lambda x, part=part: x[part], maps)
+                for part in (slice(n), slice(n, None))
             )
-            frozen = frozen | {"frames": frames, "replay": views}
-            return stage.objective(params, stats, frozen, batch, key)
+            frames = cached.given.frames._replace(maps=of_pairs)
+            now = cached._replace(
+                given=cached.given._replace(frames=frames),
+                replay=cached.replay._replace(maps=of_views),
+            )
+            return stage.objective(params, stats, now, batch, key)
 
         # Two frames and a lab view for each pair.
-        seen = {"weights of net": weights}
-        seen["images"] = jnp.concatenate([images, images[:pairs]])
+        seen = jnp.concatenate([images, images[:pairs]])
         contenders = {
             name: training(
                 objective,
@@ -78,7 +82,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             )
             for name, objective, frozen in (
                 (CACHED, stage.objective, stage.frozen),
-                (UNCACHED, uncached, stage.frozen | seen),
+                (UNCACHED, uncached, (stage.frozen, weights, seen)),
             )
         }
         case = options.case(pairs)

@@ -9,36 +9,30 @@ The loop, its checkpoints and its resuming are those of every stage; the guard i
 """
 
 import shutil
-from functools import partial
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
-from i2z_jax.data.batches import Stream, endless
+from i2z_jax.data.batches import Stream
 from i2z_jax.errors import InputError
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.sharding import (
-    from_every_process,
-    is_first_process,
-    local_rows,
-    to_global,
-    whole,
-    with_whole_kernels,
-)
+from i2z_jax.sharding import from_every_process, is_first_process, whole
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import Rows
-from i2z_jax.train.loop import run_loop
+from i2z_jax.train.loop import abstract
 from i2z_jax.train.optim import build_optimizer
-from i2z_jax.train.run import RunConfig, check_batch, create_state, place
-from i2z_jax.train.step import train_step
+from i2z_jax.train.run import RunConfig, check_batch, create_state, place, run_steps
+from i2z_jax.train.state import TrainState
 from i2z_jax.train.workdir import has_checkpoint, remember_frozen
 
 PyTree = Any
@@ -94,99 +88,95 @@ def adapt(
         system, material, weights=weights, mesh=mesh, supervised=supervised
     )
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
-    # Not the caches: they follow from the networks, to a bit that depends on the
-    # devices, and a run may go on elsewhere.
-    remember_frozen(workdir, {name: stage.frozen[name] for name in ("net", "dam")})
+    remember_frozen(workdir, stage.lasting)
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    best = workdir / "best"
-    if not has_checkpoint(workdir):
-        _forget(workdir, best)
-    guard = Guard(workdir)
-
-    def look_first(state) -> None:
-        if 0 not in guard.history:
-            figures = judge(state.params, frozen)
-            guard.record(0, figures, write=is_first_process())
-        if not np.isfinite(guard.before["score"]):
-            raise InputError("the network given predicts nothing finite on this video")
-
-    def evaluate(state, done: int) -> Figures:
-        figures = judge(state.params, frozen)
-        guard.record(done, figures, write=is_first_process())
-        if guard.best == done:
-            _save(best, done, state.params)
-        if guard.collapse(done) is not None:
-            raise _Collapse
-        return figures
-
-    abstract = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
-        state.params,
-    )
+    like = abstract(state.params)  # before the loop takes the state over
+    guarded = _Guarded(workdir, lambda params: judge(params, frozen))
+    guard = guarded.guard
     if guard.first_collapse is None:
         try:
-            state = run_loop(
+            last = run_steps(
+                stage,
                 state,
                 frozen,
-                step=partial(
-                    train_step,
-                    objective=with_whole_kernels(stage.objective, mesh),
-                    optimizer=optimizer,
-                    seed=config.seed,
-                    microbatches=config.microbatches,
-                ),
-                batches=endless(
-                    streams(material, config.batch_size),
-                    seed=config.seed,
-                    rows=partial(local_rows, mesh),
-                ),
-                put=partial(to_global, mesh=mesh),
+                streams(material, config.batch_size),
+                optimizer=optimizer,
                 workdir=workdir,
-                config=config.loop,
-                # Each pair is two images, each view one.
-                batch_size=config.batch_size * (2 + (material.replay is not None)),
-                before=look_first,
-                evaluate=evaluate,
+                config=replace(config, workers=0),  # rows of what is in memory
+                mesh=mesh,
+                images=2 + (material.replay is not None),  # a pair, and a view
+                before=guarded.before,
+                evaluate=guarded.evaluate,
             )
         except _Collapse:
             console.err.print(f"the guard stops the run at {guard.first_collapse}")
         else:
-            if int(state.step) < config.loop.steps:
-                console.err.print(
-                    f"stopped at step {int(state.step)}; the same command goes on"
-                )
+            if last is None:
                 return None
     step = guard.best
     if step:
-        restored = RunCheckpoints(best).restore({"params": abstract})
-        assert restored is not None
-        assert restored.step == step
-        trained = whole(restored.state["params"], mesh)
-        system = system._replace(net=stage.assemble(trained, None))  # pyrefly: ignore
+        params = whole(guarded.best(like), mesh)
+        system = system._replace(net=stage.assemble(params, None))  # pyrefly: ignore
     return Outcome(
         system, step, guard.before, guard.history[step], guard.first_collapse
     )
+
+
+class _Guarded:
+    """The guard beside a run: it judges, keeps the best network, and may end it."""
+
+    def __init__(self, workdir: Path, judge: Callable[[PyTree], Figures]):
+        self._judge, self._kept = judge, workdir / "best"
+        if not has_checkpoint(workdir):
+            _forget(workdir / GUARD, self._kept)
+        self.guard = Guard(workdir)
+
+    def before(self, state: TrainState) -> None:
+        """`run_loop`'s look at the network that was given."""
+        if 0 not in self.guard.history:
+            self._record(0, state)
+        if not np.isfinite(self.guard.before["score"]):
+            raise InputError("the network given predicts nothing finite on this video")
+
+    def evaluate(self, state: TrainState, done: int) -> Figures:
+        """`run_loop`'s look after some steps; raises `_Collapse`."""
+        figures = self._record(done, state)
+        if self.guard.best == done:
+            self._keep(done, state.params)
+        if self.guard.collapse(done) is not None:
+            raise _Collapse
+        return figures
+
+    def best(self, like: PyTree) -> PyTree:
+        """Parameters of the best step."""
+        restored = RunCheckpoints(self._kept).restore({"params": like})
+        assert restored is not None
+        assert restored.step == self.guard.best
+        return restored.state["params"]
+
+    def _record(self, step: int, state: TrainState) -> Figures:
+        figures = self._judge(state.params)
+        self.guard.record(step, figures, write=is_first_process())
+        return figures
+
+    def _keep(self, step: int, params: PyTree) -> None:
+        """Before the step is a checkpoint of the run: what is judged best exists."""
+        with closing(RunCheckpoints(self._kept, keep=1)) as checkpoints:
+            checkpoints.drop_after(step)  # of a process that was killed further on
+            checkpoints.save(step, {"params": params}, {})
 
 
 class _Collapse(Exception):
     """Ends the loop from within an evaluation."""
 
 
-def _forget(workdir: Path, best: Path) -> None:
+def _forget(figures: Path, networks: Path) -> None:
     """Of a start that trained nothing, and may have had other options or networks."""
     if is_first_process():
-        (workdir / GUARD).unlink(missing_ok=True)
-        shutil.rmtree(best, ignore_errors=True)
+        figures.unlink(missing_ok=True)
+        shutil.rmtree(networks, ignore_errors=True)
     from_every_process("forgotten")  # before any of them looks
-
-
-def _save(folder: Path, step: int, params: PyTree) -> None:
-    """Before the step is a checkpoint of the run: what is judged best exists."""
-    checkpoints = RunCheckpoints(folder, keep=1)
-    checkpoints.drop_after(step)  # of a process that was killed further on
-    checkpoints.save(step, {"params": params}, {})
-    checkpoints.close()
 
 
 def streams(material: Material, batch_size: int) -> dict[str, Stream]:

@@ -21,6 +21,8 @@ from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
     Appearance,
+    FaceMesh,
+    Lab,
     Observation,
     adaptation_terms,
     weighted,
@@ -40,7 +42,7 @@ from i2z_jax.train.look import (
     whole_looks,
 )
 from i2z_jax.train.stages import Stage
-from i2z_jax.types import Array, Int
+from i2z_jax.types import Array, Float, Int
 
 PyTree = Any
 
@@ -50,8 +52,20 @@ REPLAY = RegressWeights(texture=0.0)
 ORACLE = RegressWeights(texture=0.0, z=0.0)
 
 
+class Adapting(NamedTuple):
+    """What a step of adaptation reads and does not train."""
+
+    given: Given
+    lab: Lab
+    # `AdaptWeights`; arguments, not constants: all weights share one compiled step.
+    weights: dict[str, Float[Array, ""]]
+    replay: LabelledViews | None
+    # Pose and vertices of every frame, for the oracle.
+    truth: tuple[Float[Array, "f 6"], Float[Array, "f n 3"]] | None
+
+
 # (params, frozen) -> figures of the held-out frames.
-Judge = Callable[[PyTree, PyTree], Figures]
+Judge = Callable[[PyTree, Adapting], Figures]
 
 
 def adapt_stage(
@@ -74,24 +88,25 @@ def adapt_stage(
     graph, params, rest = split_trained(system.net)
     dam_graph, dam_state = nnx.split(system.dam)
     program = _Program(Networks(graph, dam_graph, mesh), system.image_size)
-    frozen: dict[str, PyTree] = {
-        "net": rest,
-        "dam": dam_state,
-        "frames": material.video.frames,
-        "replay": material.replay,
-        "face": material.face,
-        "lab": material.lab,
-        "nearness": jnp.float32(material.nearness),
-        # Arguments, not constants: all weights share one compiled step.
-        "weights": {k: jnp.float32(v) for k, v in asdict(weights).items()},
-    }
-    if supervised:
-        frozen["truth"] = material.video.truth
+    frozen = Adapting(
+        Given(
+            rest,
+            dam_state,
+            material.video.frames,
+            material.face,
+            jnp.float32(material.nearness),
+        ),
+        material.lab,
+        {k: jnp.float32(v) for k, v in asdict(weights).items()},
+        material.replay,
+        material.video.truth if supervised else None,
+    )
     objective = program.oracle if supervised else program.objective
     stage = Stage(
         params,
         ColourEquations.empty(),
         frozen,
+        {"net": rest, "dam": dam_state},
         objective,
         objective,
         lambda p, _: nnx.merge(graph, p, rest),
@@ -104,7 +119,7 @@ def adapt_stage(
         "true_errors": jax.jit(program.true_errors),
     }
 
-    def judge(params: PyTree, frozen: PyTree) -> Figures:
+    def judge(params: PyTree, frozen: Adapting) -> Figures:
         figures = _judge(
             compiled, program.networks, material, asdict(weights), params, frozen
         )
@@ -122,25 +137,25 @@ class _Program(NamedTuple):
     def objective(self, params, stats, frozen, batch, key):
         """`train.step.Objective`; `stats` are the video's colours so far."""
         del key
-        frames = frozen["frames"].rows(_pair_rows(batch["pairs"]["row"]))
+        frames = frozen.given.frames.rows(_pair_rows(batch["pairs"]["row"]))
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
         # Decoding is what a step would cost most. Every frame is the first of a pair
         # in its turn, so that of the first alone MOTC is the same in expectation.
-        seen = self.networks.observe(prediction, _given(frozen), frames, decode_every=2)
+        seen = self.networks.observe(prediction, frozen.given, frames, decode_every=2)
         equations = accumulate(stats, seen.face.equations())
         assert frames.detected is not None, "see adapt_data.check_system"
         look = Look(prediction.z, prediction.pose, seen, frames.detected)
-        terms = self.compare(look, equations, frozen)
-        loss = weighted(terms, frozen["weights"]) + replayed
+        terms = self.compare(look, equations, frozen.given.face, frozen.lab)
+        loss = weighted(terms, frozen.weights) + replayed
         return loss, ({**terms, **replay_terms}, equations)
 
     def oracle(self, params, stats, frozen, batch, key):
         """`objective` with the truth in place of the self-supervised terms."""
         del key
         row = _pair_rows(batch["pairs"]["row"])
-        frames = frozen["frames"].rows(row)
+        frames = frozen.given.frames.rows(row)
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
-        pose, vertices = (x[row] for x in frozen["truth"])
+        pose, vertices = (x[row] for x in frozen.truth)
         # The true z of a wild frame is not known; its mesh is.
         z = jax.lax.stop_gradient(prediction.z)
         known = LabelledViews(frames.maps, pose, vertices, z)
@@ -153,51 +168,51 @@ class _Program(NamedTuple):
         One pass for all images: each gradient is then summed over the devices once.
         """
         if "replay" not in batch:
-            return self.networks.regress(params, frozen["net"], frames.maps), 0.0, {}
-        views = frozen["replay"].rows(batch["replay"]["row"])
+            return self.networks.regress(params, frozen.given.net, frames.maps), 0.0, {}
+        views = frozen.replay.rows(batch["replay"]["row"])
         maps = _with_views(frames.maps, views.maps)
-        both = self.networks.regress(params, frozen["net"], maps)
+        both = self.networks.regress(params, frozen.given.net, maps)
         prediction, on_views = _without_views(both)
         loss, terms = self.supervise(frozen, on_views, views, REPLAY)
         terms = {f"replay/{name}": value for name, value in terms.items()}
-        return prediction, frozen["weights"]["replay"] * loss, terms
+        return prediction, frozen.weights["replay"] * loss, terms
 
-    def compare(self, look: Look, equations, frozen):
+    def compare(self, look: Look, equations, face: FaceMesh, lab: Lab):
         return adaptation_terms(
             look.seen,
             look.z,
             look.detected,
             equations,
-            frozen["face"],
-            frozen["lab"],
+            face,
+            lab,
             image_size=self.image_size,
         )
 
     def supervise(self, frozen, prediction, views: LabelledViews, weights):
         return regress_objective(
             prediction,
-            nnx.merge(self.networks.dam, frozen["dam"]),
+            nnx.merge(self.networks.dam, frozen.given.dam),
             views.labels,
             weights=weights,
-            pose_std=frozen["net"]["pose_std"][...],
+            pose_std=frozen.given.net["pose_std"][...],
             texel_weight=jnp.ones((1, 1)),  # not read: REPLAY has no texture
             image_size=self.image_size,
         )
 
-    def measure(self, look: Look, equations, frozen):
+    def measure(self, look: Look, equations, face: FaceMesh, lab: Lab):
         """Terms and what else the guard watches, of some of the held-out pairs."""
-        return {**self.compare(look, equations, frozen), **_contrast(look.seen)}
+        return {**self.compare(look, equations, face, lab), **_contrast(look.seen)}
 
     def watch(self, params, frozen, watched: LabelledViews):
         """Errors on lab views."""
-        prediction = self.networks.regress(params, frozen["net"], watched.maps)
+        prediction = self.networks.regress(params, frozen.given.net, watched.maps)
         return self.true_errors(
             frozen, prediction.z, prediction.pose, watched.pose, watched.vertices
         )
 
     def true_errors(self, frozen, z, pose, true_pose, true_vertices):
         """Where meshes are known: mm, and px of a 256 px crop."""
-        dam = nnx.merge(self.networks.dam, frozen["dam"])
+        dam = nnx.merge(self.networks.dam, frozen.given.dam)
         vertices = dam.decode_vertices(z)
         pixels = reprojection_loss(pose, true_pose, true_vertices, image_size=256)
         return {
@@ -212,16 +227,18 @@ def _judge(
     material: Material,
     weights: dict[str, float],
     params: PyTree,
-    frozen: PyTree,
+    frozen: Adapting,
 ) -> Figures:
     """Over the held-out frames: the colours of all of them, then the terms."""
     video = material.video
     rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
     rows = whole_looks(rows, networks.mesh)
-    looks = look_at(networks, params, _given(frozen), rows)
+    looks = look_at(networks, params, frozen.given, rows)
     equations = _mean([compiled["equations"](look.seen.face) for look in looks])
-    of_terms = {name: frozen[name] for name in ("face", "lab")}
-    found = [compiled["measure"](look, equations, of_terms) for look in looks]
+    found = [
+        compiled["measure"](look, equations, frozen.given.face, frozen.lab)
+        for look in looks
+    ]
     z, pose = (
         jnp.concatenate([getattr(look, name) for look in looks])
         for name in ("z", "pose")
@@ -237,10 +254,6 @@ def _judge(
         figures["lab_vertex_mm"] = float(errors["vertex_mm"])
         figures["lab_pose_px"] = float(errors["pose_px"])
     return figures
-
-
-def _given(frozen: PyTree) -> Given:
-    return Given(*(frozen[name] for name in Given._fields))
 
 
 def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "b2"]:

@@ -145,7 +145,7 @@ def run_stage(
     """
     check_batch(config, mesh)
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
-    remember_frozen(workdir, stage.frozen)
+    remember_frozen(workdir, stage.lasting)
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
     held_out = None
@@ -153,8 +153,51 @@ def run_stage(
         most, workers = config.loop.evaluate_on, config.workers
         held_out = HeldOut(stage, frozen, test, mesh, most=most, workers=workers)
     loop = replace(config.loop, best=best_figure(stage, config, held_out, state))
+    state = run_steps(
+        stage,
+        state,
+        frozen,
+        train,
+        optimizer=optimizer,
+        workdir=workdir,
+        config=replace(config, loop=loop),
+        mesh=mesh,
+        evaluate=None if held_out is None else held_out.figures,
+        picture=None if held_out is None else held_out.pictures,
+    )
+    if state is None:
+        return None
+    state = last_or_best(state, workdir, loop, config.result)
+    graph, arrays = nnx.split(stage.assemble(state.params, state.stats))
+    return nnx.merge(graph, whole(arrays, mesh))
+
+
+def run_steps(
+    stage: Stage,
+    state: TrainState,
+    frozen: PyTree,
+    data: Stream | Mapping[str, Stream],
+    *,
+    optimizer: optax.GradientTransformation,
+    workdir: Path,
+    config: RunConfig,
+    mesh: Mesh,
+    images: int = 1,
+    **looks: Any,
+) -> TrainState | None:
+    """The stage's step in the loop of all stages.
+
+    Args:
+        state, frozen: of the stage, on the mesh.
+        data: what a batch is drawn from.
+        images: that an example has, for images/s.
+        looks: `before`, `evaluate`, `picture` of `run_loop`.
+
+    Returns:
+        The last state; None if the run was asked to stop before its end.
+    """
     rows = partial(local_rows, mesh)
-    with endless(train, seed=config.seed, rows=rows, workers=config.workers) as batches:
+    with endless(data, seed=config.seed, rows=rows, workers=config.workers) as batches:
         state = run_loop(
             state,
             frozen,
@@ -168,19 +211,16 @@ def run_stage(
             batches=batches,
             put=partial(to_global, mesh=mesh),
             workdir=workdir,
-            config=loop,
-            batch_size=config.batch_size,
-            evaluate=None if held_out is None else held_out.figures,
-            picture=None if held_out is None else held_out.pictures,
+            config=config.loop,
+            batch_size=config.batch_size * images,
+            **looks,
         )
     if int(state.step) < config.loop.steps:
         console.err.print(
             f"stopped at step {int(state.step)}; the same command goes on"
         )
         return None
-    state = last_or_best(state, workdir, loop, config.result)
-    graph, arrays = nnx.split(stage.assemble(state.params, state.stats))
-    return nnx.merge(graph, whole(arrays, mesh))
+    return state
 
 
 def best_figure(

@@ -5,7 +5,7 @@ Each stage splits its networks once. The objective puts them together again insi
 step, so `objectives/` sees networks and `step.py` sees trees.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from i2z_jax.train.pictures import (
     texture_sheet,
 )
 from i2z_jax.train.step import Objective
-from i2z_jax.types import Array
+from i2z_jax.types import Array, Float
 
 PyTree = Any
 
@@ -37,6 +37,8 @@ class Stage(NamedTuple):
 
     Attributes:
         params, stats, frozen: the trees that `TrainState.create` and `train_step` take.
+        lasting: what of `frozen` a run that goes on must be given again, by name: all
+            but what is computed from it.
         objective: the loss as a function of those trees.
         measure: the same of the network as it will be used, for held-out examples.
         assemble: `(params, stats) -> module`, ready to use and to save.
@@ -47,6 +49,7 @@ class Stage(NamedTuple):
     params: PyTree
     stats: PyTree
     frozen: PyTree
+    lasting: Mapping[str, PyTree]
     objective: Objective
     measure: Objective
     assemble: Callable[[PyTree, PyTree], nnx.Module]
@@ -83,7 +86,9 @@ def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
         return {"landmarks": points}
 
     pictures = Pictures(predict, landmarks_sheet)
-    return Stage(params, stats, rest, objective, measure, assemble, "nme", pictures)
+    return Stage(
+        params, stats, rest, rest, objective, measure, assemble, "nme", pictures
+    )
 
 
 def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
@@ -111,12 +116,22 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
         params,
         {},
         frozen,
+        frozen,
         objective,
         measure,
         lambda p, _: nnx.merge(graph, p, rest),
         "vertex_mm",
         Pictures(predict, texture_sheet),
     )
+
+
+class _Regressing(NamedTuple):
+    """What `train regress` reads and does not train."""
+
+    net: PyTree
+    dam: PyTree
+    texel_weight: Float[Array, "t t"]
+    views: LabelledViews | None
 
 
 def regress_stage(
@@ -144,47 +159,41 @@ def regress_stage(
     def loss_of(net, prediction, labels, frozen):
         return regress_objective(
             prediction,
-            nnx.merge(dam_graph, frozen["dam"]),
+            nnx.merge(dam_graph, frozen.dam),
             labels,
             weights=weights,
             pose_std=net.pose_std[...],
-            texel_weight=frozen["texel_weight"],
+            texel_weight=frozen.texel_weight,
             image_size=image_size,
         )
 
     def on_images(params, stats, frozen, batch, key):
-        net = nnx.merge(graph, params, stats, frozen["net"])
+        net = nnx.merge(graph, params, stats, frozen.net)
         prediction = net(unit_range(batch["image"]))
         loss, metrics = loss_of(net, prediction, batch, frozen)
         return loss, (metrics, stats)
 
     def on_views(params, stats, frozen, batch, key):
-        net = nnx.merge(graph, params, stats, frozen["net"])
-        rows = frozen["views"].rows(batch["row"])
+        net = nnx.merge(graph, params, stats, frozen.net)
+        rows = frozen.views.rows(batch["row"])
         prediction = net.regress(rows.maps)
         loss, metrics = loss_of(net, prediction, rows.labels, frozen)
         return loss, (metrics, stats)
 
     def predict(params, stats, frozen, batch):
-        seen = nnx.merge(graph, params, stats, frozen["net"])(
-            unit_range(batch["image"])
-        )
-        vertices = nnx.merge(dam_graph, frozen["dam"]).decode_vertices(seen.z)
+        seen = nnx.merge(graph, params, stats, frozen.net)(unit_range(batch["image"]))
+        vertices = nnx.merge(dam_graph, frozen.dam).decode_vertices(seen.z)
         return {"pose": seen.pose, "vertices": vertices}
 
-    frozen: dict[str, PyTree] = {
-        "net": rest,
-        "dam": dam_state,
-        "texel_weight": jnp.asarray(texel_weight),
-    }
-    objective = on_images
-    if views is not None:
-        frozen["views"], objective = views, on_views
+    frozen = _Regressing(rest, dam_state, jnp.asarray(texel_weight), views)
+    lasting = frozen._asdict()
+    del lasting["views"]  # another to the last bit on other devices
     return Stage(
         params,
         fitted,
         frozen,
-        objective,
+        lasting,
+        on_images if views is None else on_views,
         on_images,
         lambda p, stats: nnx.merge(graph, p, stats, rest),
         "vertices",

@@ -92,22 +92,19 @@ def remember_config(workdir: Path, config: Any) -> None:
         )
 
 
-# Follow from the networks, to a bit that depends on the devices, and a run may go on
-# elsewhere: they are not compared.
-CACHES = ("frames", "replay", "views")
-
-
-def remember_frozen(workdir: Path, frozen: Mapping[str, PyTree]) -> None:
+def remember_frozen(workdir: Path, lasting: Mapping[str, PyTree]) -> None:
     """Write the hash of every array that a new run reads and does not train.
 
     They are no part of any checkpoint: the model folders they came from hold them, and
-    so does the result. A resumed run must be given the same ones. Feature caches
-    (`CACHES`) do not count.
+    so does the result. A resumed run must be given the same ones.
+
+    Args:
+        lasting: of the stage. Not caches of features, which follow from the networks to
+            a bit that depends on the devices: a run may go on elsewhere.
 
     Raises:
         InputError: they are not those of the run, or not the same in all processes.
     """
-    lasting = {name: tree for name, tree in frozen.items() if name not in CACHES}
     leaves, _ = jax.tree_util.tree_flatten_with_path(lasting)
     hashes = {
         jax.tree_util.keystr(path, simple=True, separator="."): hashlib.sha256(

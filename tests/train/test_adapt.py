@@ -16,12 +16,12 @@ import pytest
 from flax import nnx
 
 from i2z_jax.checkpoint import named_arrays
+from i2z_jax.data.batches import Batches
 from i2z_jax.errors import InputError
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh
-from i2z_jax.train import adapt as module
 from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
@@ -165,22 +165,15 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
 ):
     workdir, whole = whole_run
     drawn = []
-    real = module.endless
+    draw = Batches.__next__
 
-    def interrupting(*arguments, **keywords):
-        batches = real(*arguments, **keywords)
-        draw = type(batches).__next__
+    def draw_and_ask(self):
+        drawn.append(None)
+        if len(drawn) == draws:
+            signal.raise_signal(signal.SIGTERM)
+        return draw(self)
 
-        def draw_and_ask(self):
-            drawn.append(None)
-            if len(drawn) == draws:
-                signal.raise_signal(signal.SIGTERM)
-            return draw(self)
-
-        monkeypatch.setattr(type(batches), "__next__", draw_and_ask)
-        return batches
-
-    monkeypatch.setattr(module, "endless", interrupting)
+    monkeypatch.setattr(Batches, "__next__", draw_and_ask)
     assert run(tmp_path) is None
     monkeypatch.undo()
     resumed = run(tmp_path)

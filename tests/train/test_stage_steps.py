@@ -89,8 +89,8 @@ def test_one_bad_label_spoils_a_step_and_no_network(stepped):
     name, stage, state, batch, step = stepped
     frozen = stage.frozen
     if name == "adapt":
-        bad = frozen["replay"]._replace(z=jnp.full_like(frozen["replay"].z, jnp.nan))
-        frozen = {**frozen, "replay": bad}
+        bad = frozen.replay._replace(z=jnp.full_like(frozen.replay.z, jnp.nan))
+        frozen = frozen._replace(replay=bad)
     else:
         label = batch[LABELS[name]].copy()
         label[1] = np.nan
@@ -153,7 +153,7 @@ def test_what_a_run_fitted_goes_with_its_state():
     )
     fitted = dict(nnx.to_flat_state(stage.stats))
     assert set(fitted) == {("shape", "mean"), ("shape", "whiten")}
-    assert not set(fitted) & set(dict(nnx.to_flat_state(stage.frozen["net"])))
+    assert not set(fitted) & set(dict(nnx.to_flat_state(stage.frozen.net)))
     restored = jax.tree.map(lambda x: x + 1, stage.stats)
     module = stage.assemble(stage.params, restored)
     np.testing.assert_array_equal(module.shape.mean[...], np.ones(2 * 68 + 3))
