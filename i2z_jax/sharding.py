@@ -19,9 +19,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, Sharding
 from jax.sharding import PartitionSpec as P
 
 from i2z_jax.errors import InputError
-from i2z_jax.types import Int, NDArray
+from i2z_jax.types import Int, NDArray, PyTree
 
-PyTree = Any
 T = TypeVar("T")
 
 # Kernels below this many elements are replicated: to gather them costs more than it

@@ -35,4 +35,24 @@ if TYPE_CHECKING:
 else:
     ArrayLike = jax.Array | np.ndarray
 
-__all__ = ["Array", "ArrayLike", "Bool", "Float", "Int", "NDArray", "UInt8"]
+# Arrays in containers that JAX looks into.
+PyTree = Any
+# What a step says of itself, on the devices; what an evaluation says, as numbers.
+Metrics = dict[str, Array]
+Figures = dict[str, float]
+# One example of a dataset, on the host.
+Example = dict[str, Any]
+
+__all__ = [
+    "Array",
+    "ArrayLike",
+    "Bool",
+    "Example",
+    "Figures",
+    "Float",
+    "Int",
+    "Metrics",
+    "NDArray",
+    "PyTree",
+    "UInt8",
+]

@@ -47,8 +47,8 @@ from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage, dam_stage, landmarks_stage, regress_stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
+from i2z_jax.types import PyTree
 
-PyTree = Any
 # Frames and lab views that `adapt` keeps on the devices: a clip of 20 s.
 FRAMES = 600
 

@@ -13,7 +13,6 @@ else, so there is no mirror. Both: colour, gamma, blur, noise, JPEG.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -29,9 +28,7 @@ from i2z_jax.geometry.crop import (
     transform_pose,
     unit_affine,
 )
-from i2z_jax.types import NDArray, UInt8
-
-Example = dict[str, Any]
+from i2z_jax.types import Example, NDArray, UInt8
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ import grain
 import numpy as np
 
 from i2z_jax.errors import InputError
+from i2z_jax.types import Example
 
-Example = dict[str, Any]
 # Global batch size -> the rows of a batch that this process loads.
 Rows = Callable[[int], np.ndarray]
 

@@ -33,9 +33,7 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives import colour
-from i2z_jax.types import Array, Bool, Float, Int
-
-Metrics = dict[str, Array]
+from i2z_jax.types import Array, Bool, Float, Int, Metrics
 
 # What `adaptation_terms` gives.
 TERMS = ("landmarks", "consistency", "appearance", "prior")

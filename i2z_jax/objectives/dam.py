@@ -14,9 +14,7 @@ import jax.numpy as jnp
 from i2z_jax.losses import kl_loss, texture_loss, vertex_loss
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.types import Array, Float
-
-Metrics = dict[str, Array]
+from i2z_jax.types import Array, Float, Metrics
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from i2z_jax.data.landmarks68 import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from i2z_jax.data.targets import heatmap_targets
 from i2z_jax.losses import heatmap_loss, norm
 from i2z_jax.models.heatmaps import RADIUS, soft_argmax
-from i2z_jax.types import Array, Float, UInt8
-
-Metrics = dict[str, Array]
+from i2z_jax.types import Array, Float, Metrics, UInt8
 
 # How much more a landmark's own cell counts than an empty one.
 EMPHASIS = 10.0

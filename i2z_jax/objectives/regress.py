@@ -22,9 +22,7 @@ from i2z_jax.losses import (
 )
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZOutput
-from i2z_jax.types import Array, Float
-
-Metrics = dict[str, Array]
+from i2z_jax.types import Array, Float, Metrics
 
 
 @dataclass(frozen=True)

@@ -42,9 +42,7 @@ from i2z_jax.train.look import (
     whole_looks,
 )
 from i2z_jax.train.stages import Stage
-from i2z_jax.types import Array, Float, Int
-
-PyTree = Any
+from i2z_jax.types import Array, Float, Int, PyTree
 
 # Replay: the texture term of `train regress` would decode twice more a step, and z,
 # which it is there for, is labelled.

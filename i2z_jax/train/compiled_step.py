@@ -2,13 +2,11 @@
 """A training step compiled ahead of time, together with the state that it moves."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 
 from i2z_jax.train.state import TrainState
-
-PyTree = Any
+from i2z_jax.types import PyTree
 
 
 class CompiledStep:

@@ -16,9 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from i2z_jax.files import write_aside
-from i2z_jax.types import Bool
-
-Figures = dict[str, float]
+from i2z_jax.types import Bool, Figures
 
 # In a workdir.
 GUARD = "guard.json"

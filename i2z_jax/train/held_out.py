@@ -6,7 +6,6 @@ Read-only: neither changes what the run learns, or the order of its data.
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,9 +22,7 @@ from i2z_jax.sharding import (
 )
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.types import Int, NDArray, UInt8
-
-PyTree = Any
+from i2z_jax.types import Int, NDArray, PyTree, UInt8
 
 # Examples in a picture, spread over the data.
 SHOWN = 4

@@ -7,7 +7,7 @@ draws on. What each makes of it is cheap to compute and to compile; the look is 
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -27,9 +27,7 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.train.frame_cache import FrameCache
-from i2z_jax.types import Array, Float, Int, NDArray
-
-PyTree = Any
+from i2z_jax.types import Array, Float, Int, NDArray, PyTree
 
 # Pairs of frames that are looked at together.
 PAIRS = 8

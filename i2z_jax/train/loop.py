@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -32,8 +32,7 @@ from i2z_jax.train.log import Clock, RunLog
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.trace import Trace
-
-PyTree = Any
+from i2z_jax.types import Figures, PyTree
 
 # In a workdir.
 CHECKPOINTS = "checkpoints"
@@ -76,7 +75,17 @@ class Batches(Protocol):
     def set_state(self, state: dict[str, Any]) -> None: ...
 
 
-Figures = dict[str, float]
+class Looks(NamedTuple):
+    """What looks at the state between steps."""
+
+    # Before the first step, in a thread: most of its time it compiles, as the step
+    # does meanwhile.
+    before: Callable[[TrainState], None] | None = None
+    # State and step to figures; again for a step that the run goes on from, if it was
+    # killed before the figures were noted.
+    evaluate: Callable[[TrainState, int], Figures] | None = None
+    # State to pictures (uint8 `h w 3`) by name, after `evaluate`.
+    picture: Callable[[TrainState], dict[str, np.ndarray]] | None = None
 
 
 def run_loop(
@@ -89,9 +98,7 @@ def run_loop(
     workdir: Path,
     config: LoopConfig,
     batch_size: int,
-    before: Callable[[TrainState], None] | None = None,
-    evaluate: Callable[[TrainState, int], Figures] | None = None,
-    picture: Callable[[TrainState], dict[str, np.ndarray]] | None = None,
+    looks: Looks,
 ) -> TrainState:
     """Train until `config.steps`, or until the run is asked to stop.
 
@@ -103,11 +110,7 @@ def run_loop(
         put: host batch to device arrays, sharded as the step wants them.
         workdir: held by this process (`workdir.hold`).
         batch_size: global number of images in a batch, for images/s.
-        before: what looks at the state before the first step, in a thread: most of its
-            time it compiles, as the step does meanwhile.
-        evaluate: state and step to figures, called between steps; again for a step
-            that the run goes on from, if it was killed before the figures were noted.
-        picture: state to pictures (uint8 `h w 3`) by name, called after `evaluate`.
+        looks: at the state, between steps.
 
     Returns:
         The last state. If the run was preempted its `step` is below `config.steps`.
@@ -127,89 +130,134 @@ def run_loop(
         ExitStack() as stack,
     ):
         restored = checkpoints.restore(abstract(state))
-        start = saved = 0  # a start that trained nothing leaves nothing to go on from
+        start = 0
         if restored is not None:
-            start = saved = restored.step
-            state = restored.state
+            start, state = restored.step, restored.state
             batches.set_state(restored.extras["data"])
             console.err.print(f"going on from step {start} of {workdir}")
-        evaluated = start in checkpoints.judged
         clock = Clock()
+        evaluated = start in checkpoints.judged
         log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
         stack.enter_context(closing(log))
+        run = _Run(state, frozen, step, batches, looks, config, checkpoints, log, clock)
+        # A start that trained nothing leaves nothing to go on from.
+        run.saved = start
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
-        running: CompiledStep | None = None  # takes the state over
-
-        def current() -> TrainState:
-            with clock("step"):  # it must be computed
-                now = state if running is None else running.state
-                return jax.block_until_ready(now)
-
-        def evaluation_is_due(number: int) -> bool:
-            return evaluate is not None and _is_due(number, config)
-
-        def save_if_due(number: int, *, stop: bool) -> None:
-            nonlocal saved
-            due = stop or number % config.save_every == 0 or evaluation_is_due(number)
-            if due and number > saved:
-                now = current()
-                with clock("save"):
-                    checkpoints.save(number, now, {"data": batches.get_state()})
-                saved = number
-
-        def evaluate_if_due(number: int) -> None:
-            if not evaluation_is_due(number) or number in checkpoints.judged:
-                return
-            assert evaluate is not None
-            now = current()
-            with clock("evaluate"):
-                found = evaluate(now, number)
-                pictures = picture(now) if picture is not None else {}
-            figures = {f"eval/{name}": value for name, value in found.items()}
-            score = score_of(figures, config)
-            with clock("log"):
-                log.evaluation(number, figures, pictures)
-            with clock("save"):
-                checkpoints.judge(number, score)
-
-        def compiled(batch: PyTree) -> CompiledStep:
-            with clock("compile"), ThreadPoolExecutor(1) as beside:
-                looking = None if before is None else beside.submit(before, state)
-                program = _compiled(step, state, frozen, batch, log)
-                if looking is not None:
-                    looking.result()
-            return program
-
-        def log_if_due(done: int, metrics: dict[str, Any]) -> None:
-            if done % config.log_every == 0 or done == config.steps:
-                with clock("step"):  # waits for the devices
-                    values = {k: v.item() for k, v in metrics.items()}
-                bad = values.pop("skipped_in_a_row")
-                _refuse_endless_nonsense(bad, done, config)
-                with clock("log"):
-                    log.step(done, values)
-                bar.update(task, remark=f"loss {values['loss']:.4g}")
-
         for number in range(start, config.steps + 1):
             last = number == config.steps
             stop = last or preemption.requested(number)
-            save_if_due(number, stop=stop)
+            run.save_if_due(number, stop=stop)
             if last or not stop:  # one that was asked to stop evaluates when it goes on
-                evaluate_if_due(number)
+                run.evaluate_if_due(number)
             if stop:
                 break
             with clock("data"):
                 batch = put(next(batches))
-            running = running or compiled(batch)
+            run.compile(batch)
             with clock("step"), trace.step(number):
-                metrics = running(batch)
+                metrics = run.step(batch)
             trace.wait(metrics)
-            log_if_due(number + 1, metrics)
+            if (remark := run.log_if_due(number + 1, metrics)) is not None:
+                bar.update(task, remark=remark)
             bar.update(task, completed=number + 1)
         with clock("save"):
             checkpoints.wait()
-        log.finished(saved)
-        return current()
+        log.finished(run.saved)
+        return run.state
+
+
+class _Run:
+    """A state on its way: what a turn of the loop may do to it."""
+
+    saved = 0
+
+    def __init__(
+        self,
+        state: TrainState,
+        frozen: PyTree,
+        step: Callable[..., Any],
+        batches: Batches,
+        looks: Looks,
+        config: LoopConfig,
+        checkpoints: RunCheckpoints,
+        log: RunLog,
+        clock: Clock,
+    ):
+        self._first, self._frozen, self._step = state, frozen, step
+        self._program: CompiledStep | None = None  # takes the state over
+        self._batches, self._looks, self._config = batches, looks, config
+        self._checkpoints, self._log, self._clock = checkpoints, log, clock
+
+    @property
+    def state(self) -> TrainState:
+        """As it is now, computed."""
+        with self._clock("step"):
+            now = self._first if self._program is None else self._program.state
+            return jax.block_until_ready(now)
+
+    def compile(self, batch: PyTree) -> None:
+        """Once, and ahead: time and memory are known before the first step."""
+        if self._program is not None:
+            return
+        state, look = self._first, self._looks.before
+        with self._clock("compile"), ThreadPoolExecutor(1) as beside:
+            looking = None if look is None else beside.submit(look, state)
+            start = time.perf_counter()
+            self._program = CompiledStep(self._step, state, self._frozen, batch)
+            needed = memory.needed(state, self._frozen, batch, self._program.program)
+            self._log.compiled(time.perf_counter() - start, needed)
+            if looking is not None:
+                looking.result()
+
+    def step(self, batch: PyTree) -> dict[str, Any]:
+        """The state a step further; its metrics."""
+        assert self._program is not None
+        return self._program(batch)
+
+    def save_if_due(self, number: int, *, stop: bool) -> None:
+        every = self._config.save_every
+        due = stop or number % every == 0 or self._evaluation_is_due(number)
+        if due and number > self.saved:
+            now = self.state
+            with self._clock("save"):
+                extras = {"data": self._batches.get_state()}
+                self._checkpoints.save(number, now, extras)
+            self.saved = number
+
+    def evaluate_if_due(self, number: int) -> None:
+        if not self._evaluation_is_due(number) or number in self._checkpoints.judged:
+            return
+        _, evaluate, picture = self._looks
+        assert evaluate is not None
+        now = self.state
+        with self._clock("evaluate"):
+            found = evaluate(now, number)
+            pictures = picture(now) if picture is not None else {}
+        figures = {f"eval/{name}": value for name, value in found.items()}
+        score = score_of(figures, self._config)
+        with self._clock("log"):
+            self._log.evaluation(number, figures, pictures)
+        with self._clock("save"):
+            self._checkpoints.judge(number, score)
+
+    def log_if_due(self, done: int, metrics: dict[str, Any]) -> str | None:
+        """What to say beside the progress, if anything is new."""
+        if done % self._config.log_every and done != self._config.steps:
+            return None
+        with self._clock("step"):  # waits for the devices
+            values = {name: value.item() for name, value in metrics.items()}
+        bad = values.pop("skipped_in_a_row")
+        _refuse_nonfinite(bad, done, self._config)
+        with self._clock("log"):
+            self._log.step(done, values)
+        return f"loss {values['loss']:.4g}"
+
+    def _evaluation_is_due(self, number: int) -> bool:
+        if self._looks.evaluate is None:
+            return False
+        every = self._config.evaluate_every
+        periodic = every > 0 and number > 0 and number % every == 0
+        return periodic or number == self._config.steps
 
 
 def abstract(tree: PyTree) -> PyTree:
@@ -239,23 +287,7 @@ def score_of(figures: Figures, config: LoopConfig) -> float | None:
     return value if config.best_is == "least" else -value
 
 
-def _is_due(done: int, config: LoopConfig) -> bool:
-    every = config.evaluate_every
-    return done == config.steps or (every > 0 and done > 0 and done % every == 0)
-
-
-def _compiled(
-    step, state: TrainState, frozen: PyTree, batch: PyTree, log: RunLog
-) -> CompiledStep:
-    """Ahead: time and memory are known before the first step."""
-    start = time.perf_counter()
-    running = CompiledStep(step, state, frozen, batch)
-    needed = memory.needed(state, frozen, batch, running.program)
-    log.compiled(time.perf_counter() - start, needed)
-    return running
-
-
-def _refuse_endless_nonsense(bad: int, done: int, config: LoopConfig) -> None:
+def _refuse_nonfinite(bad: int, done: int, config: LoopConfig) -> None:
     if bad >= config.bad_steps:
         raise InputError(
             f"loss or gradient not finite in steps {done - bad + 1} to {done}",

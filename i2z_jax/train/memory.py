@@ -15,8 +15,7 @@ import jax
 
 from i2z_jax.errors import InputError
 from i2z_jax.train.state import TrainState
-
-PyTree = Any
+from i2z_jax.types import PyTree
 
 
 class Memory(NamedTuple):

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from i2z_jax import sharding
-from i2z_jax.types import Array
+from i2z_jax.types import Array, PyTree
 
-PyTree = Any
 # Vectors and lists of arrays by name.
 Packed = dict[str, Any]
 

@@ -32,6 +32,7 @@ from i2z_jax.sharding import (
 from i2z_jax.train.held_out import HeldOut
 from i2z_jax.train.loop import (
     CHECKPOINTS,
+    Looks,
     LoopConfig,
     abstract,
     run_loop,
@@ -42,8 +43,8 @@ from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import remember_frozen
+from i2z_jax.types import PyTree
 
-PyTree = Any
 Module = TypeVar("Module", bound=nnx.Module)
 
 
@@ -148,10 +149,11 @@ def run_stage(
     remember_frozen(workdir, stage.lasting)
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    held_out = None
+    held_out, looks = None, Looks()
     if test is not None:
         most, workers = config.loop.evaluate_on, config.workers
         held_out = HeldOut(stage, frozen, test, mesh, most=most, workers=workers)
+        looks = Looks(evaluate=held_out.figures, picture=held_out.pictures)
     loop = replace(config.loop, best=best_figure(stage, config, held_out, state))
     state = run_steps(
         stage,
@@ -162,8 +164,7 @@ def run_stage(
         workdir=workdir,
         config=replace(config, loop=loop),
         mesh=mesh,
-        evaluate=None if held_out is None else held_out.figures,
-        picture=None if held_out is None else held_out.pictures,
+        looks=looks,
     )
     if state is None:
         return None
@@ -182,16 +183,16 @@ def run_steps(
     workdir: Path,
     config: RunConfig,
     mesh: Mesh,
+    looks: Looks,
     images: int = 1,
-    **looks: Any,
 ) -> TrainState | None:
     """The stage's step in the loop of all stages.
 
     Args:
         state, frozen: of the stage, on the mesh.
         data: what a batch is drawn from.
+        looks: at the state, between steps.
         images: that an example has, for images/s.
-        looks: `before`, `evaluate`, `picture` of `run_loop`.
 
     Returns:
         The last state; None if the run was asked to stop before its end.
@@ -213,7 +214,7 @@ def run_steps(
             workdir=workdir,
             config=config.loop,
             batch_size=config.batch_size * images,
-            **looks,
+            looks=looks,
         )
     if int(state.step) < config.loop.steps:
         console.err.print(

@@ -7,7 +7,7 @@ step, so `objectives/` sees networks and `step.py` sees trees.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
@@ -27,9 +27,7 @@ from i2z_jax.train.pictures import (
     texture_sheet,
 )
 from i2z_jax.train.step import Objective
-from i2z_jax.types import Array, Float
-
-PyTree = Any
+from i2z_jax.types import Array, Float, PyTree
 
 
 class Stage(NamedTuple):

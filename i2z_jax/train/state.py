@@ -2,16 +2,13 @@
 """What a training run carries from step to step, and nothing else."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from i2z_jax.train.packing import Packed, pack, unpack
-from i2z_jax.types import Array
-
-PyTree = Any
+from i2z_jax.types import Array, PyTree
 
 
 @jax.tree_util.register_dataclass

@@ -9,10 +9,7 @@ import optax
 
 from i2z_jax.train.packing import pack
 from i2z_jax.train.state import TrainState
-from i2z_jax.types import Array, Float
-
-PyTree = Any
-Metrics = dict[str, Array]
+from i2z_jax.types import Array, Float, Metrics, PyTree
 
 
 @runtime_checkable

@@ -24,8 +24,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.records import to_json
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
-
-PyTree = Any
+from i2z_jax.types import PyTree
 
 # Options that change nothing of what is learned: a run may go on with others.
 FREE = {"run.result", "run.workers", "run.loop.keep", "run.loop.profile_steps"}
