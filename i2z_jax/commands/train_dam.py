@@ -17,7 +17,7 @@ from i2z_jax.train.run import RunConfig
 
 if TYPE_CHECKING:
     from i2z_jax.checkpoint import ModelCard
-    from i2z_jax.train.labels import CaptureSource
+    from i2z_jax.data.capture_source import CaptureSource
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,14 @@ def run(config: Config) -> None:
     from i2z_jax import checkpoint
     from i2z_jax.checkpoint import ModelCard
     from i2z_jax.data.batches import Stream
+    from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
-    from i2z_jax.data.records import has_split
+    from i2z_jax.data.records import has_views
     from i2z_jax.models.dam import DAM
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.train import labels
-    from i2z_jax.train.dam_start import start_from_meshes
+    from i2z_jax.train.dam_start import normalisation, start_from_meshes
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.stages import dam_stage
     from i2z_jax.train.workdir import hold, remember_config
@@ -74,11 +75,11 @@ def run(config: Config) -> None:
     with hold(config.workdir):
         remember_config(config.workdir, config)
         mesh = run_mesh(config.run)
-        source = labels.capture_source(config.data)
+        source = only_source(config.data)
         fields = ("vertices", "average_texture", "texture")
         views = partial(Views, config.data, fields=fields)
         train = views("train")
-        cameras = list(source.cameras)
+        cameras = source.camera_names
         if config.start is None:
             sizes = replace(
                 preset(config.preset).dam,
@@ -90,7 +91,7 @@ def run(config: Config) -> None:
             dam = fresh_module(
                 lambda: DAM(sizes, dtype=dtype, rngs=Keys(config.run.seed)), mesh
             )
-            dam.statistics.set(**source.statistics)
+            dam.statistics.set(**normalisation(source))
             if config.pca:
                 meshes = labels.training_meshes(config.data)
                 start_from_meshes(dam, meshes, config.weights)
@@ -106,7 +107,7 @@ def run(config: Config) -> None:
         weight = labels.texel_weights(
             source.topology, sizes.texture_size, emphasis=config.emphasis
         )
-        has_test = has_split(config.data, "multiview_capture", "test", config="views")
+        has_test = has_views(config.data, "test")
         batch = config.run.batch_size
         module = run_stage(
             dam_stage(dam, weights=config.weights, texel_weight=jnp.asarray(weight)),
@@ -152,7 +153,8 @@ def _cameras_of_start(
             got=source.texture_size,
             fix=f"build the capture with --texture-size {size}",
         )
-    capture, named = source.cameras, card.extras.get("cameras")
+    capture = source.camera_names
+    named = card.extras.get("cameras")
     if named is None and rows != len(capture):
         raise InputError(
             "the model does not say which cameras it knows",

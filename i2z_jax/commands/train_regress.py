@@ -62,8 +62,9 @@ def run(config: Config) -> None:
     from i2z_jax.checkpoint import ModelCard
     from i2z_jax.data.augment import augment_regression
     from i2z_jax.data.batches import Stream
+    from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
-    from i2z_jax.data.records import has_split
+    from i2z_jax.data.records import has_views
     from i2z_jax.models.i2znet import I2ZNet
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
@@ -93,7 +94,7 @@ def run(config: Config) -> None:
         mesh = run_mesh(config.run)
         dam_card = checkpoint.read_card(config.dam)
         dam = checkpoint.load(config.dam, dtype=dtype)
-        topology = labels.capture_source(config.data).topology
+        topology = only_source(config.data).topology
         texel_weight = labels.texel_weights(topology, dam_card.config.texture_size)
         z = labels.encode_frames(dam, config.data)
         views = partial(Views, config.data, tables={"z": z})
@@ -127,7 +128,7 @@ def run(config: Config) -> None:
             kept = keep_views(net, train, config.cache, dtype=kept_dtype, **drawn)
             learn = Stream(Rows(np.arange(config.cache)), config.run.batch_size)
         begin_shape(net, train, kept, dtype=dtype, **drawn)
-        has_test = has_split(config.data, "multiview_capture", "test", config="views")
+        has_test = has_views(config.data, "test")
         module = run_stage(
             regress_stage(
                 net,

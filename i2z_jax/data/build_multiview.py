@@ -9,12 +9,9 @@ no views, and a view knows the row of its frame.
 
 import fnmatch
 import functools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from i2z_jax.data import records
 from i2z_jax.data.capture_examples import (
@@ -27,16 +24,14 @@ from i2z_jax.data.capture_examples import (
     topology_of,
     topology_path,
 )
+from i2z_jax.data.capture_source import SourceCamera, write_source
 from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
-from i2z_jax.geometry.topology import Topology
-from i2z_jax.geometry.topology import save as save_topology
 
-NAME = "multiview_capture"
+NAME = records.MULTIVIEW
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
 # Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
@@ -115,8 +110,12 @@ def build(
             ),
         }
         for index, opened in enumerate(captures):
-            folder = out / NAME / "sources" / str(index)
-            _write_source(folder, opened, capture, topologies[index])
+            write_source(
+                out / NAME / "sources" / str(index),
+                _source_cameras(opened, capture),
+                opened.statistics,
+                topologies[index],
+            )
         gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
         return finish(out, NAME, sources, [options, capture], counts, gaps)
 
@@ -215,23 +214,13 @@ def _camera_split(split: str) -> str:
     return "camera" if split == "train" else "test_camera"
 
 
-def _write_source(
-    folder: Path, opened: Capture, options: CaptureOptions, topology: Topology | None
-) -> None:
-    """What is true of a whole capture: cameras, statistics, topology."""
-    statistics = opened.statistics
-    with write_aside(folder, overwrite=True) as aside:
-        aside.mkdir()
-        cameras = [
-            {
-                "name": name,
-                "test": matches(name, options.test_cameras),
-                "intrinsics": camera.intrinsics.tolist(),
-                "camera_from_world": camera.camera_from_world.tolist(),
-            }
-            for name, camera in opened.cameras.items()
-        ]
-        (aside / "cameras.json").write_text(json.dumps(cameras, indent=1))
-        np.savez(aside / "stats.npz", allow_pickle=False, **statistics._asdict())
-        if topology is not None:
-            save_topology(aside / "topology.npz", topology)
+def _source_cameras(opened: Capture, options: CaptureOptions) -> list[SourceCamera]:
+    return [
+        SourceCamera(
+            name,
+            matches(name, options.test_cameras),
+            camera.intrinsics,
+            camera.camera_from_world,
+        )
+        for name, camera in opened.cameras.items()
+    ]

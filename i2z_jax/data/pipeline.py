@@ -20,18 +20,13 @@ from typing import Any, Literal
 import numpy as np
 
 from i2z_jax.data.batches import Example, Source
+from i2z_jax.data.capture_source import CaptureSource, capture_sources
 from i2z_jax.data.images import decode, decode_texture
-from i2z_jax.data.records import (
-    capture_sources,
-    open_frames,
-    open_split,
-    read_cameras,
-)
+from i2z_jax.data.records import MULTIVIEW, open_frames, open_split
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
-from i2z_jax.geometry.topology import Topology, landmark_points
-from i2z_jax.geometry.topology import load as load_topology
+from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.types import Bool, Int, NDArray
 
 # What a view can bring beside its small fields. "texture" is what this camera saw,
@@ -73,7 +68,7 @@ class Views:
         tables: Mapping[str, np.ndarray] | None = None,
         cached_frames: int = 32,
     ):
-        self._views = open_split(directory, "multiview_capture", split, config="views")
+        self._views = open_split(directory, MULTIVIEW, split, config="views")
         self._frames = open_frames(directory)
         self._fields, self._tables = fields, dict(tables or {})
         self._cache: dict[int, Example] = {}
@@ -158,39 +153,35 @@ class ViewLandmarks:
     sees them. Not by H, which knows no perspective: a pixel of 128 beside it.
 
     Raises:
-        InputError: a source of the capture has no landmark map.
+        InputError: a source of the capture has no topology, or no landmark map.
     """
 
     def __init__(self, directory: str | Path, split: str):
-        self._views = open_split(directory, "multiview_capture", split, config="views")
+        self._views = open_split(directory, MULTIVIEW, split, config="views")
         self._frames = open_frames(directory)
         # Of each frame: `world_from_head` and the landmarks on the head, a few numbers
         # that all of its views ask for.
         self._points: dict[int, tuple[NDArray, NDArray]] = {}
-        self._sources: dict[int, tuple[Topology, list[dict[str, Any]]]] = {}
-        for path in capture_sources(directory):
-            if not (path / "topology.npz").exists():
-                raise InputError("no topology.npz, so no landmark map", where=path)
-            topology = load_topology(path / "topology.npz")
+        self._sources: dict[int, CaptureSource] = capture_sources(directory)
+        for source in self._sources.values():
             # Now, and not in the middle of a run: has it a landmark map?
-            landmark_points(topology, np.zeros((topology.vertex_count, 3)))
-            self._sources[int(path.name)] = topology, read_cameras(path)
+            landmark_points(
+                source.topology, np.zeros((source.topology.vertex_count, 3))
+            )
 
     def __len__(self) -> int:
         return len(self._views)
 
     def __getitem__(self, index: int) -> Example:
         record = self._views[index]
-        topology, cameras = self._sources[int(record["source"])]
-        camera, row = cameras[int(record["camera"])], int(record["frame_index"])
+        source, row = self._sources[int(record["source"])], int(record["frame_index"])
+        camera = source.cameras[int(record["camera"])]
         if row not in self._points:
             frame = self._frames[row]
-            points = landmark_points(topology, frame["vertices"])
+            points = landmark_points(source.topology, frame["vertices"])
             self._points[row] = frame["world_from_head"], points
         seen, _ = project_calibrated(
-            np.asarray(camera["intrinsics"]),
-            np.asarray(camera["camera_from_world"]),
-            *self._points[row],
+            camera.intrinsics, camera.camera_from_world, *self._points[row]
         )
         marks = apply_affine(record["crop_from_image"], seen)
         return {

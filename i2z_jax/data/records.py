@@ -6,7 +6,7 @@ reads by index, and beside it what is true of the whole dataset:
 
     DIR/NAME/[CONFIG/]1.0.0/     shards, features.json, dataset_info.json
     DIR/NAME/dataset.json        sources, options, counts, the gaps that were tolerated
-    DIR/NAME/sources/INDEX/      per capture: cameras.json, stats.npz, topology.npz
+    DIR/NAME/sources/INDEX/      per capture, see capture_source.py
 
 Records lie in source order (no shuffling on disk): training shuffles by index, and
 video needs its order. Images are encoded bytes (PNG, JPEG or WebP), RGB, row 0 on
@@ -83,6 +83,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import read_text
 
 VERSION = "1.0.0"
+MULTIVIEW = "multiview_capture"
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
 ENCODED = ("image", "texture")
 
@@ -220,18 +221,8 @@ def open_split(
 
 def open_frames(directory: str | Path) -> Any:
     """The frames of a multiview capture; a view's `frame_index` is a row of this."""
-    splits = description(directory, "multiview_capture")["splits"]["frames"]
-    return open_split(directory, "multiview_capture", "+".join(splits), config="frames")
-
-
-def capture_sources(directory: str | Path) -> list[Path]:
-    """Folders of what is true of a whole capture, one for each that was built from."""
-    return sorted((folder(directory, "multiview_capture") / "sources").iterdir())
-
-
-def read_cameras(source: Path) -> list[dict[str, Any]]:
-    """Of a folder of `capture_sources`: name and matrices, in KRT order."""
-    return json.loads((source / "cameras.json").read_text())
+    splits = description(directory, MULTIVIEW)["splits"]["frames"]
+    return open_split(directory, MULTIVIEW, "+".join(splits), config="frames")
 
 
 def has_split(
@@ -239,3 +230,8 @@ def has_split(
 ) -> bool:
     """Whether a built dataset has examples in `split`."""
     return bool(description(directory, name)["splits"][config].get(split))
+
+
+def has_views(directory: str | Path, split: str) -> bool:
+    """Whether a built multiview capture has views in `split`."""
+    return has_split(directory, MULTIVIEW, split, config="views")

@@ -15,6 +15,7 @@ import numpy as np
 
 from i2z_jax import checkpoint, console
 from i2z_jax.config import I2ZVariant
+from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.perturb import PERTURBATIONS, Scenario
 from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
@@ -37,7 +38,6 @@ from i2z_jax.models.features import StreamMaps
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import to_global
 from i2z_jax.system import System
-from i2z_jax.train import labels
 from i2z_jax.types import Array, Float, NDArray
 
 COLUMNS = (
@@ -79,7 +79,7 @@ def evaluate_ablation(
             expected="variants of one network",
             got=" and ".join(f"{size} px" for size in sizes),
         )
-    topology = labels.capture_source(directory).topology
+    topology = only_source(directory).topology
     for system in systems:
         require_same_mesh(topology, system, directory)
     source = Views(directory, split)

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.pipeline import ViewField, Views
-from i2z_jax.data.records import description
+from i2z_jax.data.records import MULTIVIEW, description
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
     colour_difference,
@@ -41,7 +42,7 @@ from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.train import labels
+from i2z_jax.train.labels import encode_frames
 from i2z_jax.types import Array, Float, NDArray
 
 # Splits that hold something back; what is measured by default.
@@ -89,7 +90,7 @@ class CaptureScores(NamedTuple):
 
 def held_out_splits(directory: str | Path) -> list[str]:
     """The splits of a capture that nothing was trained on; "train" without any."""
-    counts = description(directory, "multiview_capture")["splits"]["views"]
+    counts = description(directory, MULTIVIEW)["splits"]["views"]
     return [split for split in HELD_OUT if counts.get(split)] or ["train"]
 
 
@@ -99,9 +100,9 @@ def capture_labels(system: System, directory: str | Path) -> Float[NDArray, "fra
     Raises:
         InputError: the capture is of another mesh or texture size than the system.
     """
-    topology = labels.capture_source(directory).topology
+    topology = only_source(directory).topology
     require_same_mesh(topology, system, directory)
-    return labels.encode_frames(system.dam, directory)
+    return encode_frames(system.dam, directory)
 
 
 def evaluate_capture(

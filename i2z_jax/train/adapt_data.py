@@ -19,9 +19,10 @@ from jax.typing import DTypeLike
 
 from i2z_jax import console
 from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.landmarks68 import PARTS
 from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
-from i2z_jax.data.records import has_split
+from i2z_jax.data.records import has_views
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
@@ -30,11 +31,7 @@ from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
 from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
-from i2z_jax.train.labels import (
-    capture_nearness,
-    check_topology,
-    encode_frames,
-)
+from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import place
@@ -307,7 +304,7 @@ def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: M
 
 
 def _has_test(directory: str | Path) -> bool:
-    return has_split(directory, "multiview_capture", "test", config="views")
+    return has_views(directory, "test")
 
 
 def _projected_landmarks(topology: Topology, examples, nearness: float, size: int):

@@ -12,10 +12,12 @@ spread starts where the objective has its minimum for such a model (Lucas et al.
 "Don't blame the ELBO!"): wide for components that move the face little.
 """
 
+import cv2
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from i2z_jax.data.capture_source import CaptureSource
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
 from i2z_jax.objectives.dam import DAMWeights
@@ -29,6 +31,23 @@ LEAST_SHARE = 1e-7
 # the usual length the texture's gradient, which is the larger by far, would undo the
 # mesh path within a hundred steps.
 LENGTH = 50.0
+
+
+def normalisation(source: CaptureSource) -> dict[str, NDArray | float]:
+    """What `DAMStatistics.set` takes, of a capture: mm, mm², textures of [0, 1]."""
+    stats, size = source.statistics, source.texture_size
+    texture_mean = cv2.resize(
+        stats.texture_mean.astype(np.float32),
+        (size, size),
+        interpolation=cv2.INTER_AREA,
+    )
+    return {
+        "vert_mean": stats.vertex_mean,
+        "vert_var": stats.vertex_variance,
+        # Multiface's textures are 0..255.
+        "tex_mean": texture_mean / 255,
+        "tex_var": stats.texture_variance / 255**2,
+    }
 
 
 def start_from_meshes(

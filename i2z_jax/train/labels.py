@@ -2,25 +2,16 @@
 """Labels that a dataset and a decoder make together: z of every frame, spread of H."""
 
 from pathlib import Path
-from typing import NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.images import decode_texture
-from i2z_jax.data.records import (
-    capture_sources,
-    description,
-    open_frames,
-    open_split,
-    read_cameras,
-)
+from i2z_jax.data.records import MULTIVIEW, open_frames, open_split
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import camera_position
-from i2z_jax.geometry.topology import Topology, load, texel_map
+from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Float, NDArray
@@ -70,7 +61,7 @@ def training_meshes(
     directory: str | Path, *, most: int = 1024
 ) -> Float[NDArray, "m n 3"]:
     """Meshes of a built capture's training frames, mm, spread over it."""
-    frames = open_split(directory, "multiview_capture", "train", config="frames")
+    frames = open_split(directory, MULTIVIEW, "train", config="frames")
     rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
     return np.stack([frames[int(row)]["vertices"] for row in rows])
 
@@ -104,74 +95,6 @@ def pose_statistics(views) -> tuple[Float[NDArray, "6"], Float[NDArray, "6"]]:
     ).astype(np.float64)
     std = np.maximum(poses.std(0), LEAST_STD)
     return poses.mean(0).astype(np.float32), std.astype(np.float32)
-
-
-def capture_nearness(directory: str | Path) -> float:
-    """How near the capture's cameras are to the head: median of 1 / distance, 1/mm."""
-    cameras = read_cameras(capture_sources(directory)[0])
-    frames = open_frames(directory)
-    heads = [
-        np.asarray(frames[int(row)]["world_from_head"], np.float64)
-        for row in np.linspace(0, len(frames) - 1, min(16, len(frames)))
-    ]
-    distances = [
-        np.linalg.norm(camera_position(np.asarray(c["camera_from_world"]), head))
-        for c in cameras
-        for head in heads
-    ]
-    return float(np.median(1 / np.asarray(distances)))
-
-
-class CaptureSource(NamedTuple):
-    """What is true of the whole capture of one person."""
-
-    topology: Topology
-    # Names in KRT order, which is the order of the colour correction's rows.
-    cameras: tuple[str, ...]
-    # Side of the textures as built, texels.
-    texture_size: int
-    # `vert_mean` mm, `vert_var` mm², `tex_mean` and `tex_var` of [0, 1], for `DAM`.
-    statistics: dict[str, np.ndarray]
-
-
-def capture_source(directory: str | Path) -> CaptureSource:
-    """Topology, cameras and statistics of a built capture with one subject.
-
-    Raises:
-        InputError: the capture was built from several subjects, or without a topology.
-    """
-    sources = capture_sources(directory)
-    if len(sources) != 1:
-        raise InputError(
-            "a deep appearance model is of one person",
-            where=directory,
-            expected="a capture built from one source",
-            got=f"{len(sources)} sources",
-        )
-    path = sources[0] / "topology.npz"
-    if not path.exists():
-        raise InputError(
-            "no topology.npz",
-            where=sources[0],
-            fix="put the mesh's topology.npz in the capture's root and build again",
-        )
-    cameras = read_cameras(sources[0])
-    size = description(directory, "multiview_capture")["options"]["texture_size"]
-    with np.load(sources[0] / "stats.npz", allow_pickle=False) as stats:
-        texture_mean = cv2.resize(
-            stats["texture_mean"].astype(np.float32),
-            (size, size),
-            interpolation=cv2.INTER_AREA,
-        )
-        statistics = {
-            "vert_mean": stats["vertex_mean"],
-            "vert_var": stats["vertex_variance"],
-            # Multiface's textures are 0..255.
-            "tex_mean": texture_mean / 255,
-            "tex_var": stats["texture_variance"] / 255**2,
-        }
-    names = tuple(camera["name"] for camera in cameras)
-    return CaptureSource(load(path), names, size, statistics)
 
 
 def texel_weights(

@@ -9,17 +9,17 @@ import pytest
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.config import DAMConfig, VGGConfig
+from i2z_jax.data.capture_source import only_source
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.parameters import Keys
 from i2z_jax.models.vgg import VGG
-from i2z_jax.train import labels
 from tests import toy
 
 
 @pytest.fixture(scope="module")
 def source(toy_data):
-    return labels.capture_source(toy_data)
+    return only_source(toy_data)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_textures_of_another_size(toy_data, model, tmp_path):
 
 
 def test_cameras_of_another_krt(toy_data, source, model, tmp_path):
-    first, second = source.cameras
+    first, second = source.camera_names
     said = refused(toy_data, tmp_path / "run", model(names=[second, first]))
     assert "other cameras" in said
     assert f"expected camera 0 to be {second}, got {first}" in said
@@ -86,13 +86,13 @@ def test_a_model_of_the_capture_goes_on(
     toy_data, source, model, tmp_path, capsys, rows
 ):
     # Converted without a KRT it has no names; with one, perhaps fewer rows than that.
-    names = None if rows == 2 else source.cameras[:rows]
+    names = None if rows == 2 else source.camera_names[:rows]
     start = model(names=names, cameras=rows)
     one = replace(toy.RUN, loop=replace(toy.RUN.loop, steps=1))
     folder = toy.dam(toy_data, tmp_path / "run", start=start, run=one)
     card = checkpoint.read_card(folder)
     assert card.config == checkpoint.read_card(start).config
-    assert card.extras["cameras"] == list(source.cameras[:rows])
+    assert card.extras["cameras"] == source.camera_names[:rows]
     arrays = checkpoint.named_arrays(checkpoint.load(folder))
     # One step from the start's numbers, not from a fresh model's or the capture's.
     np.testing.assert_array_equal(arrays["statistics.vert_mean"], 1)

@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
+from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.records import folder, open_frames
-from i2z_jax.train.labels import capture_nearness
 
 
 def test_the_capture_s_cameras_are_as_near_as_their_matrices_say(toy_data):
