@@ -54,6 +54,21 @@ class I2ZConfig:
     # Hidden widths of the two regressors.
     hidden: tuple[int, ...] = (1024, 512)
 
+    @property
+    def trains_vgg(self) -> bool:
+        """Whether the VGG starts from random weights; else it is pretrained, frozen."""
+        return self.variant == "vgg-scratch"
+
+    @property
+    def has_skips(self) -> bool:
+        """Whether the VGG's finer levels are read, too."""
+        return "skip" in self.variant
+
+    @property
+    def has_landmarks(self) -> bool:
+        """Whether there is a landmark stream."""
+        return "key" in self.variant
+
 
 @dataclass(frozen=True)
 class DAMConfig:

@@ -121,9 +121,9 @@ class I2ZNet(nnx.Module):
         self, config: I2ZConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
         _check(config)
-        self.trains_vgg = config.variant == "vgg-scratch"
-        self.levels = 4 if "skip" in config.variant else 1
-        landmarks = config.hourglass.landmarks if "key" in config.variant else 0
+        self.trains_vgg = config.trains_vgg
+        self.levels = 4 if config.has_skips else 1
+        landmarks = config.hourglass.landmarks if config.has_landmarks else 0
 
         vgg = VGG(config.vgg, dtype=dtype, rngs=rngs)
         self.vgg = vgg if self.trains_vgg else freeze(vgg)

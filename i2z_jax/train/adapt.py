@@ -29,7 +29,7 @@ from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import Rows
-from i2z_jax.train.loop import Looks, abstract
+from i2z_jax.train.loop import Hooks, abstract
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, check_batch, create_state, place, run_steps
 from i2z_jax.train.state import TrainState
@@ -105,7 +105,7 @@ def adapt(
                 config=replace(config, workers=0),  # rows of what is in memory
                 mesh=mesh,
                 images=2 + (material.replay is not None),  # a pair, and a view
-                looks=Looks(guarded.before, guarded.evaluate),
+                hooks=Hooks(guarded.before, guarded.evaluate),
             )
         except _Collapse:
             console.err.print(f"the guard stops the run at {guard.first_collapse}")
@@ -131,14 +131,14 @@ class _Guarded:
         self.guard = Guard(workdir)
 
     def before(self, state: TrainState) -> None:
-        """`Looks.before`: at the network that was given."""
+        """`Hooks.before`: at the network that was given."""
         if 0 not in self.guard.history:
             self._record(0, state)
         if not np.isfinite(self.guard.before["score"]):
             raise InputError("the network given predicts nothing finite on this video")
 
     def evaluate(self, state: TrainState, done: int) -> Figures:
-        """`Looks.evaluate`; raises `_Collapse`."""
+        """`Hooks.evaluate`; raises `_Collapse`."""
         figures = self._record(done, state)
         if self.guard.best == done:
             self._keep(done, state.params)

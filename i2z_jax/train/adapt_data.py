@@ -145,13 +145,13 @@ def check_system(system: System, where: str | Path) -> None:
     Raises:
         InputError: no landmark stream, or no landmarks on the mesh.
     """
-    variant = system.net_card.config.variant
-    if variant != "vgg+skip+key":
+    config = system.net_card.config
+    if not config.has_landmarks:
         raise InputError(
             "adaptation reads landmarks, and this network has no landmark stream",
             where=where,
             expected="variant vgg+skip+key",
-            got=variant,
+            got=config.variant,
         )
     if system.topology.landmark_faces is None:
         raise InputError(

@@ -5,9 +5,9 @@ Both gather cached frames by their rows, and differ in what is done with the ter
 `objectives/adapt.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
-    Appearance,
     FaceMesh,
     Lab,
     Observation,
@@ -39,6 +38,7 @@ from i2z_jax.train.look import (
     Look,
     Networks,
     look_at,
+    mean_equations,
     whole_looks,
 )
 from i2z_jax.train.stages import Stage
@@ -109,21 +109,7 @@ def adapt_stage(
         objective,
         lambda p, _: nnx.merge(graph, p, rest),
     )
-    compiled = {
-        "equations": jax.jit(Appearance.equations, out_shardings=replicated(mesh)),
-        "measure": jax.jit(program.measure, out_shardings=replicated(mesh)),
-        # Of parameters that may be divided over the mesh.
-        "watch": jax.jit(with_whole_kernels(program.watch, mesh)),
-        "true_errors": jax.jit(program.true_errors),
-    }
-
-    def judge(params: PyTree, frozen: Adapting) -> Figures:
-        figures = _judge(
-            compiled, program.networks, material, asdict(weights), params, frozen
-        )
-        return figures | {"score": figures["vertex_mm"]} if supervised else figures
-
-    return stage, judge
+    return stage, _Judge(program, material, weights, supervised=supervised)
 
 
 class _Program(NamedTuple):
@@ -219,39 +205,57 @@ class _Program(NamedTuple):
         }
 
 
-def _judge(
-    compiled: Mapping[str, Callable[..., Any]],
-    networks: Networks,
-    material: Material,
-    weights: dict[str, float],
-    params: PyTree,
-    frozen: Adapting,
-) -> Figures:
-    """Over the held-out frames: the colours of all of them, then the terms."""
-    video = material.video
-    rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
-    rows = whole_looks(rows, networks.mesh)
-    looks = look_at(networks, params, frozen.given, rows)
-    equations = _mean([compiled["equations"](look.seen.face) for look in looks])
-    found = [
-        compiled["measure"](look, equations, frozen.given.face, frozen.lab)
-        for look in looks
-    ]
-    z, pose = (
-        jnp.concatenate([getattr(look, name) for look in looks])
-        for name in ("z", "pose")
-    )
-    figures = _means(found)
-    figures["score"] = float(weighted({name: figures[name] for name in TERMS}, weights))
-    figures["z_spread"] = float(z.std(0).mean())
-    if video.truth is not None:
-        truth = (x[rows] for x in video.truth)
-        figures |= _means([compiled["true_errors"](frozen, z, pose, *truth)])
-    if material.watched is not None:
-        errors = compiled["watch"](params, frozen, material.watched)
-        figures["lab_vertex_mm"] = float(errors["vertex_mm"])
-        figures["lab_pose_px"] = float(errors["pose_px"])
-    return figures
+class _Judge:
+    """`Judge`, over all held-out frames; compiled parts are shared by all its calls."""
+
+    def __init__(
+        self,
+        program: _Program,
+        material: Material,
+        weights: AdaptWeights,
+        *,
+        supervised: bool,
+    ):
+        self._networks, self._material = program.networks, material
+        self._weights, self._supervised = asdict(weights), supervised
+        mesh = program.networks.mesh
+        self._measure = jax.jit(program.measure, out_shardings=replicated(mesh))
+        # Of parameters that may be divided over the mesh.
+        self._watch = jax.jit(with_whole_kernels(program.watch, mesh))
+        self._true_errors = jax.jit(program.true_errors)
+
+    def __call__(self, params: PyTree, frozen: Adapting) -> Figures:
+        """The colours of all of the frames first, then the terms."""
+        video, mesh = self._material.video, self._networks.mesh
+        rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
+        rows = whole_looks(rows, mesh)
+        looks = look_at(self._networks, params, frozen.given, rows)
+        equations = mean_equations(looks, mesh)
+        found = [
+            self._measure(look, equations, frozen.given.face, frozen.lab)
+            for look in looks
+        ]
+        z, pose = (
+            jnp.concatenate([getattr(look, name) for look in looks])
+            for name in ("z", "pose")
+        )
+        figures: Figures = {
+            name: float(np.mean([float(each[name]) for each in found]))
+            for name in found[0]
+        }
+        of_terms = {name: figures[name] for name in TERMS}
+        figures["score"] = float(weighted(of_terms, self._weights))
+        figures["z_spread"] = float(z.std(0).mean())
+        if video.truth is not None:
+            truth = (x[rows] for x in video.truth)
+            errors = self._true_errors(frozen, z, pose, *truth)
+            figures |= {name: float(value) for name, value in errors.items()}
+        if self._material.watched is not None:
+            errors = self._watch(params, frozen, self._material.watched)
+            figures |= {f"lab_{name}": float(value) for name, value in errors.items()}
+        if self._supervised:
+            figures["score"] = figures["vertex_mm"]
+        return figures
 
 
 def _pair_rows(row: Int[Array, "b"]) -> Int[Array, "b2"]:
@@ -295,15 +299,4 @@ def _contrast(seen: Observation) -> dict[str, Array]:
     return {
         "visible": seen.visible.mean(),
         "texture_range": jnp.sqrt(variance).mean(),
-    }
-
-
-def _mean(trees: list[PyTree]) -> PyTree:
-    return jax.tree.map(lambda *x: sum(x) / len(x), *trees)
-
-
-def _means(dictionaries: list[dict[str, Array]]) -> Figures:
-    return {
-        name: float(np.mean([float(each[name]) for each in dictionaries]))
-        for name in dictionaries[0]
     }

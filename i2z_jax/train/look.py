@@ -17,12 +17,20 @@ from jax.sharding import Mesh
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
-from i2z_jax.objectives.adapt import FaceMesh, Observation, observe, unwrap_frames
+from i2z_jax.objectives.adapt import (
+    Appearance,
+    FaceMesh,
+    Observation,
+    observe,
+    unwrap_frames,
+)
+from i2z_jax.objectives.colour import ColourEquations
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import (
     batch_sharding,
     local_rows,
     on_each_device,
+    replicated,
     to_global,
     with_whole_kernels,
 )
@@ -100,6 +108,12 @@ def look_at(
     ]
 
 
+def mean_equations(looks: list[Look], mesh: Mesh) -> ColourEquations:
+    """The colours of all these frames, for `colour.solve`."""
+    equations = [_equations(mesh)(look.seen.face) for look in looks]
+    return jax.tree.map(lambda *x: sum(x) / len(x), *equations)
+
+
 def frames_at_a_time(mesh: Mesh) -> int:
     """Pairs of frames, the same number on every device."""
     return 2 * -(-PAIRS // mesh.size) * mesh.size
@@ -109,6 +123,11 @@ def whole_looks(rows: Int[NDArray, "f"], mesh: Mesh) -> Int[NDArray, "g"]:
     """Filled up with the first ones again, so that one shape is compiled."""
     at_a_time = frames_at_a_time(mesh)
     return np.resize(rows, -(-len(rows) // at_a_time) * at_a_time)
+
+
+@cache
+def _equations(mesh: Mesh) -> Callable[[Appearance], ColourEquations]:
+    return jax.jit(Appearance.equations, out_shardings=replicated(mesh))
 
 
 @cache

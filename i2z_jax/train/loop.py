@@ -75,7 +75,7 @@ class Batches(Protocol):
     def set_state(self, state: dict[str, Any]) -> None: ...
 
 
-class Looks(NamedTuple):
+class Hooks(NamedTuple):
     """What looks at the state between steps."""
 
     # Before the first step, in a thread: most of its time it compiles, as the step
@@ -98,7 +98,7 @@ def run_loop(
     workdir: Path,
     config: LoopConfig,
     batch_size: int,
-    looks: Looks,
+    hooks: Hooks,
 ) -> TrainState:
     """Train until `config.steps`, or until the run is asked to stop.
 
@@ -110,7 +110,7 @@ def run_loop(
         put: host batch to device arrays, sharded as the step wants them.
         workdir: held by this process (`workdir.hold`).
         batch_size: global number of images in a batch, for images/s.
-        looks: at the state, between steps.
+        hooks: looks at the state, between steps.
 
     Returns:
         The last state. If the run was preempted its `step` is below `config.steps`.
@@ -139,7 +139,7 @@ def run_loop(
         evaluated = start in checkpoints.judged
         log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
         stack.enter_context(closing(log))
-        run = _Run(state, frozen, step, batches, looks, config, checkpoints, log, clock)
+        run = _Run(state, frozen, step, batches, hooks, config, checkpoints, log, clock)
         # A start that trained nothing leaves nothing to go on from.
         run.saved = start
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
@@ -177,7 +177,7 @@ class _Run:
         frozen: PyTree,
         step: Callable[..., Any],
         batches: Batches,
-        looks: Looks,
+        hooks: Hooks,
         config: LoopConfig,
         checkpoints: RunCheckpoints,
         log: RunLog,
@@ -185,7 +185,7 @@ class _Run:
     ):
         self._first, self._frozen, self._step = state, frozen, step
         self._program: CompiledStep | None = None  # takes the state over
-        self._batches, self._looks, self._config = batches, looks, config
+        self._batches, self._hooks, self._config = batches, hooks, config
         self._checkpoints, self._log, self._clock = checkpoints, log, clock
 
     @property
@@ -199,7 +199,7 @@ class _Run:
         """Once, and ahead: time and memory are known before the first step."""
         if self._program is not None:
             return
-        state, look = self._first, self._looks.before
+        state, look = self._first, self._hooks.before
         with self._clock("compile"), ThreadPoolExecutor(1) as beside:
             looking = None if look is None else beside.submit(look, state)
             start = time.perf_counter()
@@ -227,7 +227,7 @@ class _Run:
     def evaluate_if_due(self, number: int) -> None:
         if not self._evaluation_is_due(number) or number in self._checkpoints.judged:
             return
-        _, evaluate, picture = self._looks
+        _, evaluate, picture = self._hooks
         assert evaluate is not None
         now = self.state
         with self._clock("evaluate"):
@@ -253,7 +253,7 @@ class _Run:
         return f"loss {values['loss']:.4g}"
 
     def _evaluation_is_due(self, number: int) -> bool:
-        if self._looks.evaluate is None:
+        if self._hooks.evaluate is None:
             return False
         every = self._config.evaluate_every
         periodic = every > 0 and number > 0 and number % every == 0

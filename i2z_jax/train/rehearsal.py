@@ -28,7 +28,7 @@ from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
-from i2z_jax.objectives.adapt import Appearance, FaceMesh, texel_normals
+from i2z_jax.objectives.adapt import FaceMesh, texel_normals
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import parameter_shardings, put, replicated
 from i2z_jax.system import System
@@ -37,6 +37,7 @@ from i2z_jax.train.look import (
     Given,
     Networks,
     look_at,
+    mean_equations,
     whole_looks,
 )
 from i2z_jax.train.run import place
@@ -126,9 +127,7 @@ def _looks(
     """Colours, and exposures given these."""
     mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)
     found = look_at(networks, params, given, whole)
-    equations_of = jax.jit(Appearance.equations, out_shardings=replicated(mesh))
-    equations = [equations_of(look.seen.face) for look in found]
-    colours = colour.solve(jax.tree.map(lambda *x: sum(x) / len(x), *equations))
+    colours = colour.solve(mean_equations(found, mesh))
 
     def exposures(look, colours):
         return look.pose, look.seen.face.corrected(colours)[1]

@@ -32,7 +32,7 @@ from i2z_jax.sharding import (
 from i2z_jax.train.held_out import HeldOut
 from i2z_jax.train.loop import (
     CHECKPOINTS,
-    Looks,
+    Hooks,
     LoopConfig,
     abstract,
     run_loop,
@@ -149,11 +149,11 @@ def run_stage(
     remember_frozen(workdir, stage.lasting)
     frozen = place(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    held_out, looks = None, Looks()
+    held_out, hooks = None, Hooks()
     if test is not None:
         most, workers = config.loop.evaluate_on, config.workers
         held_out = HeldOut(stage, frozen, test, mesh, most=most, workers=workers)
-        looks = Looks(evaluate=held_out.figures, picture=held_out.pictures)
+        hooks = Hooks(evaluate=held_out.figures, picture=held_out.pictures)
     loop = replace(config.loop, best=best_figure(stage, config, held_out, state))
     state = run_steps(
         stage,
@@ -164,7 +164,7 @@ def run_stage(
         workdir=workdir,
         config=replace(config, loop=loop),
         mesh=mesh,
-        looks=looks,
+        hooks=hooks,
     )
     if state is None:
         return None
@@ -183,7 +183,7 @@ def run_steps(
     workdir: Path,
     config: RunConfig,
     mesh: Mesh,
-    looks: Looks,
+    hooks: Hooks,
     images: int = 1,
 ) -> TrainState | None:
     """The stage's step in the loop of all stages.
@@ -191,7 +191,7 @@ def run_steps(
     Args:
         state, frozen: of the stage, on the mesh.
         data: what a batch is drawn from.
-        looks: at the state, between steps.
+        hooks: looks at the state, between steps.
         images: that an example has, for images/s.
 
     Returns:
@@ -214,7 +214,7 @@ def run_steps(
             workdir=workdir,
             config=config.loop,
             batch_size=config.batch_size * images,
-            looks=looks,
+            hooks=hooks,
         )
     if int(state.step) < config.loop.steps:
         console.err.print(

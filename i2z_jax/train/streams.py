@@ -19,8 +19,8 @@ from i2z_jax.sharding import put, replicated
 
 def required_streams(config: I2ZConfig) -> tuple[str, ...]:
     """Which pretrained streams a variant reads: "vgg", "hourglass", both or none."""
-    needs_vgg = config.variant != "vgg-scratch"
-    return ("vgg",) * needs_vgg + ("hourglass",) * ("key" in config.variant)
+    needed = {"vgg": not config.trains_vgg, "hourglass": config.has_landmarks}
+    return tuple(name for name, is_needed in needed.items() if is_needed)
 
 
 def with_streams(config: I2ZConfig, folders: dict[str, Path | None]) -> I2ZConfig:

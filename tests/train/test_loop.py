@@ -18,7 +18,7 @@ import optax
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.train.loop import Looks, LoopConfig, run_loop
+from i2z_jax.train.loop import Hooks, LoopConfig, run_loop
 from i2z_jax.train.run import RunConfig
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.workdir import remember_config
@@ -190,7 +190,7 @@ def looped(workdir, step, **loop):
     state = TrainState.create({"w": jnp.zeros(3)}, {}, optax.adam(1e-3))
     return run_loop(
         state, {}, step=step, batches=Zeros(), put=jnp.asarray, workdir=workdir,
-        config=LoopConfig(**{"steps": 5, **loop}), batch_size=2, looks=Looks(),
+        config=LoopConfig(**{"steps": 5, **loop}), batch_size=2, hooks=Hooks(),
     )  # fmt: skip
 
 

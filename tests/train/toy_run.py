@@ -19,7 +19,7 @@ import optax
 
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
-from i2z_jax.train.loop import CHECKPOINTS, Looks, LoopConfig, abstract, run_loop
+from i2z_jax.train.loop import CHECKPOINTS, Hooks, LoopConfig, abstract, run_loop
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import hold
@@ -118,7 +118,7 @@ def main():
                     profile_steps=options.profile,
                 ),
                 batch_size=4,
-                looks=Looks(evaluate=partial(far_from, 0.75, options)),
+                hooks=Hooks(evaluate=partial(far_from, 0.75, options)),
             )  # fmt: skip
         except InputError as error:
             sys.exit(str(error))
