@@ -22,11 +22,12 @@ from i2z_jax.commands.adapt import RUN, Config, built_video
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.sharding import replicate
 from i2z_jax.system import load_system
 from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import prepare
 from i2z_jax.train.landmark_bias import LandmarkBias
-from i2z_jax.train.run import RunConfig, place, run_mesh
+from i2z_jax.train.run import RunConfig, run_mesh
 from i2z_jax.train.workdir import hold
 
 # What a term buys is what is lost without it.
@@ -123,12 +124,12 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
                 landmark_offset=jnp.asarray(plain.offset, jnp.float32),
                 landmark_weight=jnp.asarray(plain.trust, jnp.float32),
             )
-            ours = material._replace(face=place(face, mesh))
+            ours = material._replace(face=replicate(face, mesh))
         elif variant == NO_REHEARSAL:
             # The lab's views come first, however many there are.
             count = len(material.replay.z) - config.rehearse
             lab = material.replay.rows(np.arange(count))
-            ours = material._replace(replay=place(lab, mesh))
+            ours = material._replace(replay=replicate(lab, mesh))
         else:
             weights = replace(weights, **ABLATION[variant])
         place_of_run = workdir / variant.replace(" ", "-").replace(",", "")

@@ -122,6 +122,11 @@ def put(tree: PyTree, shardings: PyTree) -> PyTree:
     return jax.tree.map(one, tree, shardings)
 
 
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """`put`, the same copy on every device."""
+    return put(tree, replicated(mesh))
+
+
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
     """A copy of global arrays on this process's first device, divided ones gathered.
 

@@ -68,10 +68,11 @@ def run(config: Config) -> None:
     from i2z_jax.models.i2znet import I2ZNet
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
+    from i2z_jax.sharding import replicate
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
     from i2z_jax.train.lab_views import Rows, keep_views
-    from i2z_jax.train.run import fresh_module, place, run_mesh, run_stage
+    from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.shape_begin import begin_shape
     from i2z_jax.train.stages import regress_stage
     from i2z_jax.train.streams import (
@@ -115,7 +116,7 @@ def run(config: Config) -> None:
         net = fresh_module(build, mesh)
         attach_streams(net, i2z, folders, dtype=dtype, mesh=mesh)
         mean, std = labels.pose_statistics(train)
-        net.pose_mean[...], net.pose_std[...] = place((mean, std), mesh)
+        net.pose_mean[...], net.pose_std[...] = replicate((mean, std), mesh)
 
         def stream(source, **strength):
             augment = partial(augment_regression, size=i2z.image_size, **strength)

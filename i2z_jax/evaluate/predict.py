@@ -21,9 +21,8 @@ from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.topology import TexelMap, Topology, texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
-from i2z_jax.sharding import create_mesh, to_global
+from i2z_jax.sharding import create_mesh, replicate, to_global
 from i2z_jax.system import System
-from i2z_jax.train.run import place
 from i2z_jax.types import Array, Float, Int
 
 Rows = dict[str, Any]  # name -> arrays whose first axis is the examples
@@ -53,7 +52,7 @@ class Runner(NamedTuple):
 
     def place(self, tree: Any) -> Any:
         """Networks and tables, a copy on every device."""
-        return place(tree, self.mesh)
+        return replicate(tree, self.mesh)
 
     def rows(
         self,

@@ -23,7 +23,7 @@ from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.data.batches import Stream
 from i2z_jax.errors import InputError
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.sharding import from_every_process, is_first_process, whole
+from i2z_jax.sharding import from_every_process, is_first_process, replicate, whole
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
@@ -31,7 +31,7 @@ from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import Rows
 from i2z_jax.train.loop import Hooks, abstract
 from i2z_jax.train.optim import build_optimizer
-from i2z_jax.train.run import RunConfig, check_batch, create_state, place, run_steps
+from i2z_jax.train.run import RunConfig, check_batch, create_state, run_steps
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.workdir import has_checkpoint, remember_frozen
 from i2z_jax.types import PyTree
@@ -88,7 +88,7 @@ def adapt(
     )
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     remember_frozen(workdir, stage.lasting)
-    frozen = place(stage.frozen, mesh)
+    frozen = replicate(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
     like = abstract(state.params)  # before the loop takes the state over
     guarded = _Guarded(workdir, lambda params: judge(params, frozen))

@@ -27,6 +27,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.objectives.adapt import FaceMesh, Lab
+from i2z_jax.sharding import replicate
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
@@ -34,8 +35,7 @@ from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
 from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
 from i2z_jax.train.rehearsal import rehearse
-from i2z_jax.train.run import place
-from i2z_jax.types import Array, Float, Int, NDArray
+from i2z_jax.types import Array, Example, Float, Int, NDArray
 
 # Lab views that the guard watches for forgetting.
 WATCHED = 64
@@ -61,7 +61,7 @@ class Capture(NamedTuple):
     watched: LabelledViews | None
     # What may be drawn into the video.
     moments: Views | None
-    lab: Lab
+    of_z: Lab
     bias: LandmarkBias
 
 
@@ -107,7 +107,7 @@ def prepare(
     lab = prepare_capture(
         system, capture, replayed=replayed, seed=seed, dtype=dtype, mesh=mesh
     )
-    frames = prepare_video(
+    filmed = prepare_video(
         system,
         video,
         share_held_out=share_held_out,
@@ -122,9 +122,9 @@ def prepare(
     if lab.moments is not None and rehearsed:
         drawn = rehearse(
             system,
-            frames.frames,
+            filmed.frames,
             face,
-            np.union1d(frames.learn, frames.learn + 1),
+            np.union1d(filmed.learn, filmed.learn + 1),
             lab.moments,
             nearness=nearness,
             count=rehearsed,
@@ -136,7 +136,7 @@ def prepare(
     replay = None
     if parts:
         replay = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    return Material(frames, replay, lab.watched, lab.lab, face, nearness)
+    return Material(filmed, replay, lab.watched, lab.of_z, face, nearness)
 
 
 def check_system(system: System, where: str | Path) -> None:
@@ -228,41 +228,46 @@ def prepare_capture(
     Raises:
         InputError: the capture has another mesh or texture size than the decoder.
     """
-    size = system.image_size
     if directory is None:
         z_size = system.dam_card.config.z_size
-        lab = Lab(jnp.zeros(z_size), jnp.ones(z_size))
-        return Capture(None, None, None, place(lab, mesh), LandmarkBias.none(68))
+        unit = Lab(jnp.zeros(z_size), jnp.ones(z_size))
+        return Capture(None, None, None, replicate(unit, mesh), LandmarkBias.none(68))
     z = encode_frames(system.dam, directory)
-    lab = Lab(z.mean(0), np.maximum(z.std(0), 1e-3))
-    views = Views(directory, "train", tables={"z": z})
-    # Some are looked at in any case, for the detector's bias.
-    count = min(replayed or WATCHED, len(views))
-    examples = draw_views(views, count, size=size, seed=seed)
-    check_topology(system.dam, examples[0]["vertices"], directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
+    views = partial(Views, directory, tables={"z": z})
+    train = views("train")
+    # Some are looked at in any case, for the detector's bias.
+    count = min(replayed or WATCHED, len(train))
+    examples = draw_views(train, count, size=system.image_size, seed=seed)
+    check_topology(system.dam, examples[0]["vertices"], directory)
     replay, cache = label(examples)
-    projected, pose = _projected_landmarks(
-        system.topology, examples, capture_nearness(directory), size
+    held_out = views("test" if _has_test(directory) else "train")
+    watched, _ = label(_upright(held_out, WATCHED, system.image_size))
+    return Capture(
+        replay if replayed else None,
+        watched,
+        views("train", fields=("vertices", "average_texture")),
+        replicate(Lab(z.mean(0), np.maximum(z.std(0), 1e-3)), mesh),
+        _detector_bias(system, cache, examples, capture_nearness(directory)),
     )
+
+
+def _upright(views: Views, most: int, size: int) -> list[Example]:
+    """Some views, spread over all, as they are."""
+    rows = np.linspace(0, len(views) - 1, min(most, len(views))).astype(int)
+    as_it_is = partial(augment_regression, size=size, strength=None)
+    return [as_it_is(views[int(row)], np.random.default_rng(0)) for row in rows]
+
+
+def _detector_bias(
+    system: System, cache: FrameCache, examples: list[Example], nearness: float
+) -> LandmarkBias:
+    """From views that the detector has seen, and their labels."""
     assert cache.detected is not None, "see check_system"
     points, confidence = map(np.asarray, cache.detected)
-    bias = measure_bias(points, confidence, projected, pose, size)
-    split = "test" if _has_test(directory) else "train"
-    views = Views(directory, split, tables={"z": z})
-    rows = np.linspace(0, len(views) - 1, min(WATCHED, len(views))).astype(int)
-    examples = [
-        augment_regression(
-            views[int(i)], np.random.default_rng(0), size=size, strength=None
-        )
-        for i in rows
-    ]
-    watched, _ = label(examples)
-    fields = ("vertices", "average_texture")
-    moments = Views(directory, "train", fields=fields, tables={"z": z})
-    return Capture(
-        replay if replayed else None, watched, moments, place(lab, mesh), bias
-    )
+    size = system.image_size
+    projected, pose = _projected_landmarks(system.topology, examples, nearness, size)
+    return measure_bias(points, confidence, projected, pose, size)
 
 
 def face_mesh(
@@ -283,7 +288,7 @@ def face_mesh(
         jnp.asarray(bias.trust, jnp.float32),
         jnp.asarray(on_contour),
     )
-    return place(arrays, mesh)
+    return replicate(arrays, mesh)
 
 
 def _spread(starts: Int[NDArray, "k"], most: int) -> Int[NDArray, "m"]:
@@ -297,7 +302,7 @@ def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: M
     if not all(r["has_truth"] and len(r["vertices"]) == vertices for r in records):
         return None
     # H is in units of the crop: the same for a crop of another size.
-    return place(
+    return replicate(
         tuple(np.stack([r[name] for r in records]) for name in ("pose", "vertices")),
         mesh,
     )

@@ -29,7 +29,7 @@ from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import (
     batch_sharding,
     local_rows,
-    put,
+    replicate,
     replicated,
     to_global,
 )
@@ -75,7 +75,7 @@ def build_cache(
     look = _streams(graph, images.shape[-2], jnp.dtype(dtype), mesh)
     # Divided over the devices, and of one shape.
     batch_size = -(-batch_size // mesh.size) * mesh.size
-    state = put(state, replicated(mesh))
+    state = replicate(state, mesh)
     batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
     one = jax.eval_shape(look, state, batch)
     rows = max(len(images), batch_size)
@@ -91,7 +91,7 @@ def build_cache(
         kept = _keep(kept, look(state, ours), np.int32(start))
     if rows > len(images):
         kept = jax.tree.map(lambda x: x[: len(images)], kept)
-    return FrameCache(put(images, replicated(mesh)), *kept)
+    return FrameCache(replicate(images, mesh), *kept)
 
 
 @cache

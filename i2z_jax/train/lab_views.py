@@ -19,7 +19,7 @@ from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.i2znet import I2ZNet
-from i2z_jax.sharding import put, replicated
+from i2z_jax.sharding import replicate
 from i2z_jax.train.frame_cache import FrameCache, build_cache
 from i2z_jax.types import Array, Float, Int, NDArray
 
@@ -81,7 +81,7 @@ def label_views(
         np.stack([example[name] for example in examples])
         for name in ("pose", "vertices", "z")
     ]
-    return LabelledViews(cache.maps, *put(labels, replicated(mesh))), cache
+    return LabelledViews(cache.maps, *replicate(labels, mesh)), cache
 
 
 def keep_views(

@@ -30,7 +30,7 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
 from i2z_jax.objectives.adapt import FaceMesh, texel_normals
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.sharding import parameter_shardings, put, replicated
+from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
@@ -40,7 +40,6 @@ from i2z_jax.train.look import (
     mean_equations,
     whole_looks,
 )
-from i2z_jax.train.run import place
 from i2z_jax.types import Array, Float, Int, NDArray, UInt8
 
 # Frames that are looked at and drawn on, at most, spread over the video.
@@ -95,7 +94,7 @@ def rehearse(
     graph, params, rest = split_trained(system.net)
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))
-    given = place(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
+    given = replicate(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
     looks = _looks(Networks(graph, dam_graph, mesh), params, given, rows)
 
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ from i2z_jax.sharding import (
     local_rows,
     parameter_shardings,
     put,
-    replicated,
+    replicate,
     to_global,
     whole,
     with_whole_kernels,
@@ -99,11 +99,6 @@ def fresh_module(build: Callable[[], Module], mesh: Mesh) -> Module:
     return nnx.merge(graph, draw())
 
 
-def place(tree: PyTree, mesh: Mesh) -> PyTree:
-    """Arrays that every process has, on the mesh: the same copy on every device."""
-    return put(tree, replicated(mesh))
-
-
 def create_state(
     stage: Stage, optimizer: optax.GradientTransformation, mesh: Mesh
 ) -> TrainState:
@@ -147,7 +142,7 @@ def run_stage(
     check_batch(config, mesh)
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     remember_frozen(workdir, stage.lasting)
-    frozen = place(stage.frozen, mesh)
+    frozen = replicate(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
     held_out, hooks = None, Hooks()
     if test is not None:

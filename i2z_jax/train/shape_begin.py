@@ -11,8 +11,8 @@ from jax.typing import DTypeLike
 from i2z_jax.data.batches import Source
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.shape_encoder import shape_start
+from i2z_jax.sharding import replicate
 from i2z_jax.train.lab_views import LabelledViews, keep_views
-from i2z_jax.train.run import place
 
 # Views that are fitted.
 SHAPES = 1024
@@ -54,4 +54,4 @@ def begin_shape(
     mean, std = (np.asarray(x[...]) for x in (net.pose_mean, net.pose_std))
     target = np.concatenate([z, (pose - mean) / std], -1).astype(np.float32)
     start = jax.jit(partial(shape_start, seed=seed))(seen, target)
-    net.begin(place(start, mesh))
+    net.begin(replicate(start, mesh))

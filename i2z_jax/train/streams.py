@@ -14,7 +14,7 @@ from i2z_jax.config import I2ZConfig
 from i2z_jax.errors import InputError
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import freeze
-from i2z_jax.sharding import put, replicated
+from i2z_jax.sharding import replicate
 
 
 def required_streams(config: I2ZConfig) -> tuple[str, ...]:
@@ -69,5 +69,5 @@ def attach_streams(
         assert folder is not None
         stream: Any = checkpoint.load(folder, dtype=dtype)
         graph, state = nnx.split(freeze(stream))
-        state = put(state, replicated(mesh))
+        state = replicate(state, mesh)
         setattr(net, name, nnx.merge(graph, state))

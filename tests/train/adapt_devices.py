@@ -22,12 +22,13 @@ from i2z_jax.sharding import (
     create_mesh,
     is_first_process,
     local_rows,
+    replicate,
     to_global,
     whole,
 )
 from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
-from i2z_jax.train.run import create_state, place
+from i2z_jax.train.run import create_state
 from i2z_jax.train.step import train_step
 from tests.train import adapt_world as world
 
@@ -41,7 +42,7 @@ def steps(mesh):
     optimizer = optax.sgd(1e-3, momentum=0.9)
     state = create_state(stage, optimizer, mesh)
     placed = jax.tree.map(lambda x: x.sharding, state)
-    frozen = place(stage.frozen, mesh)
+    frozen = replicate(stage.frozen, mesh)
     step = partial(
         train_step,
         objective=sharding.with_whole_kernels(stage.objective, mesh),

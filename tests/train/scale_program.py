@@ -23,7 +23,14 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys
 from i2z_jax.objectives.dam import DAMWeights
-from i2z_jax.sharding import create_mesh, is_first_process, local_rows, to_global, whole
+from i2z_jax.sharding import (
+    create_mesh,
+    is_first_process,
+    local_rows,
+    replicate,
+    to_global,
+    whole,
+)
 from i2z_jax.train.dam_start import start_from_meshes
 from i2z_jax.train.lab_views import label_views
 from i2z_jax.train.loop import LoopConfig
@@ -32,7 +39,6 @@ from i2z_jax.train.run import (
     RunConfig,
     create_state,
     fresh_module,
-    place,
     run_stage,
 )
 from i2z_jax.train.step import train_step
@@ -69,7 +75,7 @@ def steps(name, fsdp, *, microbatches=1, count=3):
         seed=0,
         microbatches=microbatches,
     )
-    frozen = place(stage.frozen, mesh)
+    frozen = replicate(stage.frozen, mesh)
     rows = partial(local_rows, mesh)
     batches = endless(Stream(Examples(name), BATCH), seed=0, rows=rows)
     compiled, losses = None, []

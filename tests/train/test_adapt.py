@@ -21,7 +21,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.objectives.landmarks import unit_range
-from i2z_jax.sharding import create_mesh
+from i2z_jax.sharding import create_mesh, replicate
 from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
@@ -32,7 +32,7 @@ from i2z_jax.train.look import _program as program_of
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.rehearsal import rehearse
-from i2z_jax.train.run import RunConfig, create_state, place
+from i2z_jax.train.run import RunConfig, create_state
 from tests.data.tiny_datasets import video
 from tests.train import adapt_world as world
 from tests.train.scale_processes import finish, start
@@ -113,7 +113,7 @@ def test_rehearsal_and_the_guard_look_through_one_program(system, material, mesh
     )  # fmt: skip
     stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     state = create_state(stage, optax.sgd(1.0), mesh)
-    judge(state.params, place(stage.frozen, mesh))
+    judge(state.params, replicate(stage.frozen, mesh))
     networks = Networks(split_trained(system.net)[0], nnx.split(system.dam)[0], mesh)
     assert program_of(networks)._cache_size() == 1
 
