@@ -2,7 +2,7 @@
 """Every loss term, un-reduced (DESIGN section 6).
 
 A function here returns one value per sample of what it compares (per vertex, per
-texel, per landmark); weights, masks and means are applied once, in `objectives.py`.
+texel, per landmark); weights, masks and means are applied once, in `objectives/`.
 All of it is float32: bfloat16 inputs are widened first.
 """
 

@@ -220,8 +220,8 @@ def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..
 def on_each_device(function: Callable[..., Any], mesh: Mesh, *, shared: int) -> Any:
     """A function of batches as a program of its own on every device.
 
-    For what must not become one question to all devices, such as a loop that runs
-    until its batch is done. Rows of the result come from the same rows of the
+    For what must not be synchronised across devices, such as a loop that runs until its
+    own rows are done. Rows of the result come from the same rows of the
     arguments, so nothing is sent.
 
     Args:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A whole tracker on disk: encoder, decoder and the mesh they speak about.
+"""A whole tracker on disk: encoder, decoder and the mesh they share.
 
     DIR/i2znet/          model folder (`checkpoint/`)
     DIR/dam/             model folder

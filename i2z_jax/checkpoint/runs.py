@@ -36,15 +36,15 @@ class RunCheckpoints:
     swept away by the next one. Every process of a run makes one of these and calls it
     at the same steps.
 
-    A checkpoint is written before it is judged, and what was said of it goes with it,
-    so a run that was killed while it judged does so again, and keeps the same best.
+    A checkpoint is written before it is judged, and its score is kept in its folder: a
+    run that was killed while it judged does so again, and keeps the same best.
 
     Args:
         directory: `WORKDIR/checkpoints`.
         keep: how many of the newest stay on disk; the best stays beside them.
 
     Attributes:
-        judged: steps on disk of which something was said: their score, less is better,
+        judged: steps on disk that have been judged: their score, less is better,
             or None where there was nothing to compare.
     """
 
@@ -100,7 +100,7 @@ class RunCheckpoints:
         self.judged.pop(step, None)
 
     def judge(self, step: int, score: float | None) -> None:
-        """Note what was said of the step that was saved last, once it is whole.
+        """Note the score of the step that was saved last, once it is whole.
 
         Args:
             score: finite, less is better; None if it is never to be the best.

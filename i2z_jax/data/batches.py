@@ -273,7 +273,7 @@ def _require_examples(name: str, stream: Stream) -> None:
 
 
 def _start_worker(index: int, count: int) -> None:
-    """Quiet, obedient, and gone when the parent is."""
+    """Set a worker up: one OpenCV thread, deaf to Ctrl-C, ends with its parent."""
     from multiprocessing import parent_process
 
     # The workers are the parallelism; threads of OpenCV would fight over their cores.

@@ -95,7 +95,7 @@ def bring_near(
 def near_anchor(
     pose: Float[ArrayLike, "*b 6"], vertices: Float[ArrayLike, "*b n 3"]
 ) -> Float[ArrayLike, "*b 5"]:
-    """What lets H mean the same for a near camera as for a far one.
+    """The scale, tilt and shift that perspective adds and H has already.
 
     H is the weak camera that fits the mesh in the picture best (DESIGN section 5), so
     of what perspective moves, the part that a weak camera can express is in H already:

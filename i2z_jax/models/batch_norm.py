@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batch normalisation that is at rest until a training view wakes it.
+"""Batch normalisation by running statistics, unless in a training view.
 
 Named and stored as `nnx.BatchNorm` (`scale`, `bias`, `mean`, `var`; epsilon and
 momentum as PyTorch's defaults). Two differences: it uses the running statistics unless

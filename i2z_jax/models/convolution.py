@@ -3,10 +3,10 @@
 
 XLA's CPU backend convolves at the rate of a matrix product and no better, and writes
 the gradient of a kernel as a convolution whose kernel is as large as the image, which
-it does at a quarter of that rate. Where there are many channels a CPU therefore takes
-`winograd.py` for 3x3 in float32, and else one matrix product of the image with the
-shifted gradients (docs/benchmarks.md has both). Accelerators recognise what XLA writes,
-and keep it.
+it does at a quarter of that rate. Where there are many channels, a CPU therefore
+computes 3x3 convolutions in float32 by `winograd.py`, and the kernel's gradient of all
+others as one matrix product of the image with the shifted gradients (docs/benchmarks.md
+has both). Accelerators keep what XLA writes.
 """
 
 import jax

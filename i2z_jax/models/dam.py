@@ -69,7 +69,7 @@ class DAMOutput(NamedTuple):
 
 
 class Statistics(nnx.Module):
-    """Mean and variance of the training set; a model without them would lie in mm.
+    """Mean and variance of the training set; without them, millimetres are wrong.
 
     Attributes:
         vert_mean: `n 3`, mm; vert_var: one variance for all coordinates, mm².
@@ -318,8 +318,8 @@ class DAM(nnx.Module):
     ) -> Float[Array, "b t t 3"]:
         """`decode_texture` of one less that of the other, in colours of [0, 1].
 
-        Of the two largest maps of a decoder, its result and what is restored from it,
-        there is one in place of two.
+        Makes one full-size map where two calls of `decode_texture` make two: the last
+        layer is affine, so it is applied to the difference.
         """
         if self.warp is not None:  # reads each texture in places of its own
             return self.decode_texture(z, view) - self.decode_texture(

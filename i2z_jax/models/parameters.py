@@ -23,8 +23,8 @@ class Frozen(nnx.Variable):
 class Fitted(Frozen):
     """What a run fits before its first step and keeps: a part of its checkpoints.
 
-    Fitted anew on other devices it would be another to the last bit, and what was
-    learned from it would not fit.
+    A second fit on other devices would differ in the last bits, and the weights that
+    were trained on the first would no longer match it.
     """
 
 

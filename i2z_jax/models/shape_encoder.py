@@ -2,8 +2,8 @@
 """Landmark coordinates to p^z, p^h and a first answer, beside the levels [ours].
 
 The published network sees landmarks as heatmaps only, and has to learn from labels
-where in a map its peak is. A soft-argmax knows, which a small capture, of a few hundred
-moments, does not teach (docs/training.md has what it brings).
+where in a map its peak is. A few hundred moments are too few to learn that from; a
+soft-argmax gives the coordinates outright (docs/training.md has what it brings).
 """
 
 from typing import NamedTuple

@@ -49,9 +49,9 @@ class AdaptWeights:
     consistency: float = 10.0
     # MOTC, likewise.
     appearance: float = 10.0
-    # Per squared standard deviation of z, mean over its components. About what
-    # likelihoods say: half a unit for each of z's components, against 68 landmarks
-    # with an error of a few px. Much less, and z explains the detector's noise.
+    # Per squared standard deviation of z, mean over its components. About the ratio of
+    # the log-likelihoods: half a unit for each of z's components, against 68 landmarks
+    # with an error of a few px. With much less, z explains the detector's noise.
     prior: float = 0.2
     # The supervised loss on labelled lab views, as many as there are pairs.
     replay: float = 0.5

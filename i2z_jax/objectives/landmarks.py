@@ -19,7 +19,7 @@ from i2z_jax.types import Array, Float, Metrics, UInt8
 
 # How much more a landmark's own cell counts than an empty one.
 EMPHASIS = 10.0
-# What a landmark counts that is read a cell beside its place; an empty map costs 24.
+# Loss of a landmark that is read one cell off. (An empty map costs 24.)
 COORDINATES = 8.0
 
 

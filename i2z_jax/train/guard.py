@@ -118,7 +118,7 @@ class Guard:
                 aside.write_text(json.dumps(self.history, indent=1) + "\n")
 
     def collapse(self, step: int) -> str | None:
-        """Why the network of `step` is none any more; None if it is sound."""
+        """Why the network of `step` counts as collapsed; None if it is sound."""
         now = self.history[step]
         if not np.isfinite(now["score"]):
             return "the score is not finite"

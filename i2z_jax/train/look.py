@@ -2,7 +2,8 @@
 """Frames of a video through the networks, in one program for all who look at them.
 
 The guard looks at the held-out frames at every evaluation, rehearsal at the frames it
-draws on. What each makes of it is cheap to compute and to compile; the look is not.
+draws on. The networks' pass is what takes long to compute and to compile, so it is
+shared; what each of them makes of it is cheap.
 """
 
 from collections.abc import Callable
