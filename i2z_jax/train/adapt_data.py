@@ -34,6 +34,7 @@ from i2z_jax.train.guard import held_out
 from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
 from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
+from i2z_jax.train.memory import shortage_is_bad_input
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.types import Array, Example, Float, Int, NDArray
 
@@ -77,6 +78,7 @@ class Material(NamedTuple):
     nearness: float
 
 
+@shortage_is_bad_input("fewer --pairs, --replay and --rehearse, or --dtype bfloat16")
 def prepare(
     system: System,
     video: str | Path,
@@ -102,7 +104,8 @@ def prepare(
         dtype: of the cached maps.
 
     Raises:
-        InputError: the video is too short; the capture is of another mesh.
+        InputError: the video is too short; the capture is of another mesh; a device is
+            out of memory.
     """
     lab = prepare_capture(
         system, capture, replayed=replayed, seed=seed, dtype=dtype, mesh=mesh

@@ -21,6 +21,7 @@ from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.sharding import replicate
 from i2z_jax.train.frame_cache import FrameCache, build_cache
+from i2z_jax.train.memory import shortage_is_bad_input
 from i2z_jax.types import Array, Float, Int, NDArray
 
 
@@ -84,6 +85,7 @@ def label_views(
     return LabelledViews(cache.maps, *replicate(labels, mesh)), cache
 
 
+@shortage_is_bad_input("a smaller --cache, or --cache-dtype bfloat16")
 def keep_views(
     net: I2ZNet,
     views: Source,
@@ -94,7 +96,11 @@ def keep_views(
     dtype: DTypeLike,
     mesh: Mesh,
 ) -> LabelledViews:
-    """`label_views` of `draw_views`; the pictures themselves are let go."""
+    """`label_views` of `draw_views`; the pictures themselves are let go.
+
+    Raises:
+        InputError: a device is out of memory.
+    """
     drawn = draw_views(views, count, size=size, seed=seed)
     return label_views(net, drawn, dtype=dtype, mesh=mesh)[0]
 

@@ -34,6 +34,11 @@ from i2z_jax.train.state import TrainState
 from i2z_jax.train.trace import Trace
 from i2z_jax.types import Figures, PyTree
 
+# What to do about a step that needs more memory than a device has.
+SMALLER_STEP = (
+    "more --microbatches, a smaller --batch-size, or on several devices --fsdp, which "
+    "divides the large kernels"
+)
 # In a workdir.
 CHECKPOINTS = "checkpoints"
 
@@ -122,7 +127,7 @@ def run_loop(
     """
     # Closed whatever happens: what is being saved in the background gets done.
     with (
-        memory.shortage_is_bad_input(),
+        memory.shortage_is_bad_input(SMALLER_STEP),
         Preemption().listening() as preemption,
         closing(RunCheckpoints(workdir / CHECKPOINTS, keep=config.keep)) as checkpoints,
         closing(Trace(workdir / "profile", config.profile_steps)) as trace,

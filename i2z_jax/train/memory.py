@@ -90,8 +90,11 @@ def peak() -> Peak:
 
 
 @contextmanager
-def shortage_is_bad_input() -> Iterator[None]:
-    """Around what is compiled and run: too large a step has a remedy.
+def shortage_is_bad_input(fix: str) -> Iterator[None]:
+    """Around what is compiled and run: too much at once has a remedy.
+
+    Args:
+        fix: that remedy.
 
     Raises:
         InputError: a device is out of memory.
@@ -103,8 +106,7 @@ def shortage_is_bad_input() -> Iterator[None]:
             raise
         raise InputError(
             f"a device is out of memory ({str(error).splitlines()[0][:200]})",
-            fix="more --microbatches, a smaller --batch-size, or on several devices "
-            "--fsdp, which divides the large kernels",
+            fix=fix,
         ) from error
 
 

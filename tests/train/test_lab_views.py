@@ -7,16 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from i2z_jax.config import DAMConfig
 from i2z_jax.data.augment import augment_regression
+from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.sharding import create_mesh
 from i2z_jax.train import lab_views
-from i2z_jax.train.lab_views import draw_views, label_views
+from i2z_jax.train.lab_views import draw_views, keep_views, label_views
 from i2z_jax.train.stages import regress_stage
 from tests.train.tiny_stages import FACE, NET
 
@@ -112,3 +114,14 @@ def test_labels_move_with_the_crop():
             for k in range(3)
         ]
         assert any(np.array_equal(pose, example["pose"]) for pose in same)
+
+
+def test_a_cache_larger_than_a_device_names_the_remedy(monkeypatch):
+    def too_large(*arguments, **keywords):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr(lab_views, "build_cache", too_large)
+    net = nnx.eval_shape(lambda: I2ZNet(NET, rngs=Keys(0)))
+    mesh, dtype = create_mesh(devices=jax.devices()[:1]), jnp.float32
+    with pytest.raises(InputError, match=r"out of memory.*--cache"):
+        keep_views(net, Pictures(2), 2, size=SIZE, seed=0, dtype=dtype, mesh=mesh)
