@@ -27,7 +27,7 @@ import grain
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.types import Example
+from i2z_jax.types import Example, Int, NDArray
 
 # Global batch size -> the rows of a batch that this process loads.
 Rows = Callable[[int], np.ndarray]
@@ -42,6 +42,19 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> Example: ...
+
+
+class Picked:
+    """Some examples of a source, by number, in an order and as often as asked for."""
+
+    def __init__(self, source: Source, index: Int[NDArray, "k"]):
+        self._source, self._index = source, index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._source[int(self._index[index])]
 
 
 @dataclass(frozen=True)

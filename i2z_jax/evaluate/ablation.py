@@ -15,6 +15,7 @@ import numpy as np
 
 from i2z_jax import checkpoint, console
 from i2z_jax.config import I2ZVariant
+from i2z_jax.data.batches import Picked
 from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.perturb import PERTURBATIONS, Scenario
 from i2z_jax.data.pipeline import Views
@@ -23,7 +24,6 @@ from i2z_jax.evaluate import scenarios
 from i2z_jax.evaluate.metrics import colour_difference, distance, pose_distance
 from i2z_jax.evaluate.predict import (
     FaceModel,
-    Part,
     Rows,
     Runner,
     face_model,
@@ -86,7 +86,7 @@ def evaluate_ablation(
     if not len(source):
         raise InputError("no examples in this split", where=directory, got=split)
     frames = scenarios.chosen_frames(source, views)
-    part = Part(source, np.concatenate([frame.rows for frame in frames]))
+    picked = Picked(source, np.concatenate([frame.rows for frame in frames]))
     models = runner.place([face_model(system) for system in systems])
     # Static: which network's streams serve which network.
     groups = stream_groups(systems)
@@ -102,7 +102,7 @@ def evaluate_ablation(
     def states(scenario: Scenario | None) -> States:
         change = scenarios.change_for(scenario, sizes[0])
         what = scenario or "unchanged"
-        batches = runner.rows(part, look, models, what=what, change=change)
+        batches = runner.rows(picked, look, models, what=what, change=change)
         return States(**stacked([result for _, result in batches]))
 
     before = states(None)

@@ -96,19 +96,6 @@ def stacked(parts: list[Rows]) -> Rows:
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-class Part:
-    """Some examples of a source, in the order given."""
-
-    def __init__(self, source: Source, indices: Int[np.ndarray, "k"]):
-        self.source, self.indices = source, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> Example:
-        return self.source[int(self.indices[index])]
-
-
 class MeshTables(NamedTuple):
     """What figures of a mesh need of its topology, as arrays."""
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from i2z_jax.data.batches import Example, Source, Stream, one_pass
+from i2z_jax.data.batches import Picked, Stream, one_pass
 from i2z_jax.sharding import (
     is_first_process,
     local_rows,
@@ -109,19 +109,6 @@ class HeldOut:
             lambda x: np.asarray(x.addressable_data(0)), predicted
         )
         return {"held_out": self._stage.pictures.draw(self._shown, host)}
-
-
-class Picked:
-    """Some examples of a source, by number, in an order and as often as asked for."""
-
-    def __init__(self, source: Source, index: Int[NDArray, "k"]):
-        self._source, self._index = source, index
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._source[int(self._index[index])]
 
 
 def spread(count: int, most: int) -> Int[NDArray, "k"]:
