@@ -19,16 +19,16 @@ from benchmarks.device import Rates
 from benchmarks.measure import Row, program, race, row, training
 from benchmarks.networks import random_batch, random_system
 from benchmarks.suite import Options
-from i2z_jax.data.landmarks68 import PARTS
-from i2z_jax.geometry.topology import texel_map
-from i2z_jax.objectives.adapt import AdaptWeights, FaceMesh, Lab
+from i2z_jax.data.landmarks68 import COUNT
+from i2z_jax.objectives.adapt import AdaptWeights, Lab
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, Video
+from i2z_jax.train.adapt_data import Material, Video, face_mesh
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
+from i2z_jax.train.landmark_bias import LandmarkBias
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.run import create_state
 
@@ -138,21 +138,10 @@ def _material(system: System, options: Options, frames: int, dtype, mesh) -> Mat
     views = LabelledViews(
         cache.maps, *map(jnp.asarray, (host["pose"], vertices, host["z"]))
     )
-    topology = system.topology
-    assert topology.landmark_faces is not None
-    assert topology.vertex_count == n
+    assert system.topology.vertex_count == n
     size = min(system.dam_card.config.texture_size, system.image_size)
-    on_contour = np.zeros(68, bool)
-    on_contour[PARTS["jaw"]] = True
-    face = FaceMesh(
-        jnp.asarray(topology.faces),
-        jax.tree.map(jnp.asarray, texel_map(topology, size)),
-        jnp.asarray(topology.landmark_faces),
-        jnp.asarray(topology.landmark_barycentric, jnp.float32),
-        jnp.zeros((68, 3)),
-        jnp.ones(68),
-        jnp.asarray(on_contour),
-    )
+    unbiased = LandmarkBias.none(COUNT)
+    face = face_mesh(system.topology, unbiased, texture_size=size, mesh=mesh)
     z = system.net_card.config.z_size
     rows = np.arange(frames - 1, dtype=np.int32)
     lab = Lab(jnp.zeros(z), jnp.ones(z))

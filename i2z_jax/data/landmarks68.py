@@ -27,6 +27,10 @@ CLOSED = frozenset({"left eye", "right eye", "outer lip", "inner lip"})
 
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 36, 45
 
+# Points of the jaw's contour: a detector does not know how far along it they lie.
+ON_CONTOUR = np.arange(COUNT) < PARTS["jaw"].stop
+ON_CONTOUR.setflags(write=False)
+
 _SWAPS = [
     *((i, 16 - i) for i in range(8)),  # jaw
     *((17 + i, 26 - i) for i in range(5)),  # brows

@@ -18,7 +18,12 @@ from i2z_jax.data.batches import Example, Source, Stream, one_pass
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
-from i2z_jax.geometry.topology import TexelMap, Topology, texel_map
+from i2z_jax.geometry.topology import (
+    TexelMap,
+    Topology,
+    barycentric_points,
+    texel_map,
+)
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.sharding import create_mesh, replicate, to_global
@@ -113,8 +118,9 @@ class MeshTables(NamedTuple):
         """The mesh's landmarks in px of a crop of `size`; None without a map."""
         if self.landmark_corners is None or self.landmark_weights is None:
             return None
-        corners = vertices[:, self.landmark_corners]
-        points = jnp.sum(corners * self.landmark_weights[None, ..., None], -2)
+        points = barycentric_points(
+            vertices, self.landmark_corners, self.landmark_weights
+        )
         return pixels_from_unit(project_weak(pose, points)[..., :2], size)
 
     def regional(self, per_vertex: Float[Array, "b n"]) -> dict[str, Float[Array, "b"]]:

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.data import landmarks68
 from i2z_jax.data.batches import Example
+from i2z_jax.data.landmarks68 import ON_CONTOUR
 from i2z_jax.data.pipeline import VideoFrames
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
@@ -323,9 +323,7 @@ def _examine(
 def _residual(points: Array, detected: Landmarks, size: int) -> Float[Array, "b"]:
     """Confidence-weighted distance to the hourglass's landmarks, px of 256; points of
     the jaw's contour slide along it, as they do in adaptation."""
-    on_contour = np.zeros(landmarks68.COUNT, bool)
-    on_contour[landmarks68.PARTS["jaw"]] = True
-    each = landmark_loss(points, detected.points, jnp.asarray(on_contour))
+    each = landmark_loss(points, detected.points, jnp.asarray(ON_CONTOUR))
     weight = detected.confidence
     total = jnp.maximum(jnp.sum(weight, -1), 1e-6)
     return jnp.sum(each * weight, -1) / total * (CROP / size)

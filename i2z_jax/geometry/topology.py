@@ -219,8 +219,18 @@ def landmark_points(
         raise InputError(
             "no landmark map", where="topology", fix="derive one for this mesh first"
         )
-    corners = vertices[..., topology.faces[topology.landmark_faces], :]
-    weights = topology.landmark_barycentric.astype(vertices.dtype)[..., None]
+    weights = topology.landmark_barycentric.astype(vertices.dtype)
+    corners = topology.faces[topology.landmark_faces]
+    return barycentric_points(vertices, corners, weights)
+
+
+def barycentric_points(
+    vertices: Float[ArrayLike, "*b n 3"],
+    corners: Int[ArrayLike, "l 3"],
+    weights: Float[ArrayLike, "l 3"],
+) -> Float[ArrayLike, "*b l 3"]:
+    """Points in triangles of a mesh: their corners' vertices, weighted."""
     xp = vertices.__array_namespace__()
-    weights = xp.reshape(xp.asarray(weights), (1,) * (vertices.ndim - 2) + (68, 3, 1))
-    return xp.sum(corners * weights, axis=-2)
+    lead = (1,) * (vertices.ndim - 2)
+    weights = xp.reshape(xp.asarray(weights), (*lead, *weights.shape, 1))
+    return xp.sum(vertices[..., corners, :] * weights, axis=-2)

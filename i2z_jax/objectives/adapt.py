@@ -26,7 +26,7 @@ from i2z_jax.geometry.camera import (
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.pyramid import pyramid
 from i2z_jax.geometry.raster import interpolate
-from i2z_jax.geometry.topology import TexelMap
+from i2z_jax.geometry.topology import TexelMap, barycentric_points
 from i2z_jax.geometry.unwrap import unwrap
 from i2z_jax.losses import landmark_loss, prior_loss, texture_consistency_loss
 from i2z_jax.models.dam import DAM
@@ -307,8 +307,8 @@ def landmark_points(
     vertices: Float[Array, "b n 3"], mesh: FaceMesh
 ) -> Float[Array, "b l 3"]:
     """Where on the head the detector marks its landmarks, mm."""
-    corners = vertices[:, mesh.faces[mesh.landmark_faces]]
-    points = jnp.sum(corners * mesh.landmark_barycentric[None, ..., None], -2)
+    corners = mesh.faces[mesh.landmark_faces]
+    points = barycentric_points(vertices, corners, mesh.landmark_barycentric)
     return points + mesh.landmark_offset[None]
 
 
