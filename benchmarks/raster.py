@@ -17,7 +17,7 @@ from benchmarks.suite import Options
 from i2z_jax.geometry.raster import depth_buffer, rasterize
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology, texel_map
-from i2z_jax.objectives.adapt import unwrap_frames
+from i2z_jax.geometry.unwrap import unwrap_frames
 
 BATCH = 8
 

@@ -160,3 +160,13 @@ def prior_loss(
     z, mean, std = _float32(z, mean, std)
     lead = tuple(range(z.ndim - 1))
     return ((z - jnp.expand_dims(mean, lead)) / jnp.expand_dims(std, lead)) ** 2
+
+
+# What objectives make one number of them with.
+
+
+def weighted_mean(
+    x: Float[Array, "*b"], weight: Float[Array, "*b"]
+) -> Float[Array, ""]:
+    """Mean over everything, 0 where there is no weight at all."""
+    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-6)

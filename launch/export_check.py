@@ -27,8 +27,9 @@ from i2z_jax import checkpoint, console
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.models.heatmaps import Landmarks
-from i2z_jax.objectives.adapt import AdaptWeights, FaceMesh, Lab
+from i2z_jax.objectives.adapt import AdaptWeights, Lab
 from i2z_jax.objectives.dam import DAMWeights
+from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.presets import PRESETS, Preset
 from i2z_jax.sharding import (

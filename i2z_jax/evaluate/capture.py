@@ -39,7 +39,7 @@ from i2z_jax.evaluate.predict import (
 )
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.camera import view_direction
-from i2z_jax.geometry.unwrap import unwrap
+from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.train.labels import encode_frames
@@ -209,9 +209,8 @@ def visible_texels(
     mesh: MeshTables, batch: Mapping[str, Array]
 ) -> Float[Array, "b t t"]:
     """1 where the view's camera sees the texel on the true mesh, else 0."""
-    each = jax.vmap(unwrap, (0, 0, 0, None, None))
     image = unit_range(batch["image"])
-    _, weight = each(
+    _, weight = unwrap_frames(
         image, batch["vertices"], batch["pose"], mesh.texel_map, mesh.faces
     )
     return weight

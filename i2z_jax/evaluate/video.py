@@ -39,7 +39,7 @@ from i2z_jax.evaluate.predict import (
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
-from i2z_jax.geometry.unwrap import unwrap
+from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
@@ -302,7 +302,7 @@ def _examine(
     pose, vertices = predicted["pose"], predicted["vertices"]
     found: dict[str, Array] = {"flat": project_weak(pose, vertices)[..., :2]}
     near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
-    found["texture"], found["seen"] = jax.vmap(unwrap, (0, 0, 0, None, None))(
+    found["texture"], found["seen"] = unwrap_frames(
         unit_range(batch["image"]), near, pose, mesh.texel_map, mesh.faces
     )
     points = mesh.landmarks(near, pose, size)

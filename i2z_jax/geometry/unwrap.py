@@ -53,6 +53,10 @@ def unwrap(
     return unwrap_points(image, points, cosine, texel_map, faces, tolerance=pixel)
 
 
+# Frames of a batch through `unwrap`, the mesh being the same for all.
+unwrap_frames = jax.vmap(unwrap, (0, 0, 0, None, None))
+
+
 @jax.named_scope("unwrap")
 def unwrap_points(
     image: Float[Array, "h w c"],

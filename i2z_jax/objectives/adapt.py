@@ -19,21 +19,25 @@ import jax.numpy as jnp
 from i2z_jax.geometry.camera import (
     bring_near,
     near_anchor,
-    project_near,
     view_direction,
     view_from_head,
 )
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.pyramid import pyramid
 from i2z_jax.geometry.raster import interpolate
-from i2z_jax.geometry.topology import TexelMap, barycentric_points
-from i2z_jax.geometry.unwrap import unwrap
-from i2z_jax.losses import landmark_loss, prior_loss, texture_consistency_loss
+from i2z_jax.geometry.unwrap import unwrap_frames
+from i2z_jax.losses import prior_loss, texture_consistency_loss, weighted_mean
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives import colour
-from i2z_jax.types import Array, Bool, Float, Int, Metrics
+from i2z_jax.objectives.face_mesh import FaceMesh
+from i2z_jax.objectives.landmark_distance import (
+    MeshLandmarks,
+    landmark_distance,
+    mesh_landmarks,
+)
+from i2z_jax.types import Array, Float, Metrics
 
 # What `adaptation_terms` gives.
 TERMS = ("landmarks", "consistency", "appearance", "prior")
@@ -55,22 +59,6 @@ class AdaptWeights:
     prior: float = 0.2
     # The supervised loss on labelled lab views, as many as there are pairs.
     replay: float = 0.5
-
-
-class FaceMesh(NamedTuple):
-    """What the terms need of a topology, as arrays."""
-
-    faces: Int[Array, "f 3"]
-    # At the size textures are compared at, a power of two below the decoder's or its.
-    texel_map: TexelMap
-    landmark_faces: Int[Array, "l"]
-    landmark_barycentric: Float[Array, "l 3"]
-    # From the topology's landmark to what the detector marks, mm in head space.
-    landmark_offset: Float[Array, "l 3"]
-    # How far each landmark is trusted, mean 1.
-    landmark_weight: Float[Array, "l"]
-    # Jaw points, which slide.
-    on_contour: Bool[Array, "l"]
 
 
 class Lab(NamedTuple):
@@ -121,21 +109,12 @@ class Appearance(NamedTuple):
 class Observation(NamedTuple):
     """Frames seen through a prediction of them; t, t + 1, t', t' + 1, ..."""
 
-    # The mesh's landmarks, px of the crop: as the pose puts them there, and as the mesh
-    # does. Each carries the gradient of one alone (see `landmark_distance`).
-    landmarks: Float[Array, "b l 2"]
-    shape_landmarks: Float[Array, "b l 2"]
-    # The same in camera space, mm; no gradient.
-    landmarks_mm: Float[Array, "b l 3"]
+    landmarks: MeshLandmarks
     # What the frames show where the prediction puts the face, and where they do.
     observed: Float[Array, "b t t 3"]
     visible: Float[Array, "b t t"]
     # Of the frames that were decoded, all or some.
     face: Appearance
-
-
-# Frames of a batch through `unwrap`, the mesh being the same for all.
-unwrap_frames = jax.vmap(unwrap, (0, 0, 0, None, None))
 
 
 def observe(
@@ -166,17 +145,8 @@ def observe(
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
     observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
-    marked = landmark_points(vertices, mesh)
-
-    def projected(vertices, pose):
-        return projected_landmarks(vertices, pose, mesh, nearness, image.shape[-2])
-
     return Observation(
-        landmarks=projected(jax.lax.stop_gradient(vertices), pose),
-        shape_landmarks=projected(vertices, jax.lax.stop_gradient(pose)),
-        landmarks_mm=jax.lax.stop_gradient(
-            jnp.einsum("bij,blj->bli", view_from_head(pose), marked)
-        ),
+        landmarks=mesh_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
         observed=observed,
         visible=visible,
         face=_appearance(
@@ -224,7 +194,8 @@ def adaptation_terms(
     now, then = in_turn(seen.observed, 2)
     both = jnp.prod(in_turn(seen.visible, 2), 0)
     return {
-        "landmarks": landmark_distance(seen, detected, mesh) * (256 / image_size),
+        "landmarks": landmark_distance(seen.landmarks, detected, mesh)
+        * (256 / image_size),
         "consistency": pyramid_difference(now, then, both, levels=levels),
         "appearance": pyramid_difference(
             in_light * gain[:, None, None, None],
@@ -234,57 +205,6 @@ def adaptation_terms(
         ),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
-
-
-def landmark_distance(
-    seen: Observation, detected: Landmarks, mesh: FaceMesh
-) -> Float[Array, ""]:
-    """FL: mean distance, px, each landmark as far as it is trusted.
-
-    Its gradient is two: the pose's, and the mesh's of what no pose can explain [ours].
-    H is the weak camera that fits the mesh in the picture best (DESIGN section 5). So
-    what a change of H does to the landmarks is for the pose to learn; a mesh that may
-    learn it too bends in place of the head that turns, and stays bent.
-    """
-    trust = detected.confidence * mesh.landmark_weight[None]
-    # Points of the contour slide: how far along it is not known.
-    fixed = trust * ~mesh.on_contour[None]
-    missing = jax.lax.stop_gradient(detected.points - seen.shape_landmarks)
-    turned = seen.shape_landmarks + camera_part(missing, seen.landmarks_mm, fixed)
-
-    def distance(points):
-        each = landmark_loss(points, detected.points, mesh.on_contour)
-        return _mean(each, trust)
-
-    of_mesh = distance(turned)
-    return distance(seen.landmarks) + of_mesh - jax.lax.stop_gradient(of_mesh)
-
-
-def camera_part(
-    moved: Float[Array, "b l 2"],
-    points: Float[Array, "b l 3"],
-    weight: Float[Array, "b l"],
-) -> Float[Array, "b l 2"]:
-    """The part of displacements in the picture that a small change of H makes.
-
-    `geometry.camera.weak_motion` and roll, by frames.
-
-    Args:
-        moved: of points, in the picture.
-        points: in camera space, mm.
-        weight: of each in the least-squares fit.
-    """
-    x, y, depth = jnp.moveaxis(points / 100, -1, 0)  # about 1
-    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-    # Scale, roll, two turns out of the plane, shift.
-    across = jnp.stack([x, -y, depth, zero, one, zero], -1)
-    along = jnp.stack([y, x, zero, depth, zero, one], -1)
-    basis = jnp.stack([across, along], -2)
-    gram = jnp.einsum("blpi,bl,blpj->bij", basis, weight, basis)
-    moment = jnp.einsum("blpi,bl,blp->bi", basis, weight, moved)
-    gram = gram + 1e-4 * jnp.eye(6)[None]  # perhaps no landmark is trusted
-    change = jnp.linalg.solve(gram, moment[..., None])[..., 0]
-    return jnp.einsum("blpi,bi->blp", basis, change)
 
 
 def weighted(
@@ -301,28 +221,6 @@ def in_turn(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
     gathered.
     """
     return jnp.moveaxis(x.reshape(-1, n, *x.shape[1:]), 1, 0)
-
-
-def landmark_points(
-    vertices: Float[Array, "b n 3"], mesh: FaceMesh
-) -> Float[Array, "b l 3"]:
-    """Where on the head the detector marks its landmarks, mm."""
-    corners = mesh.faces[mesh.landmark_faces]
-    points = barycentric_points(vertices, corners, mesh.landmark_barycentric)
-    return points + mesh.landmark_offset[None]
-
-
-def projected_landmarks(
-    vertices: Float[Array, "b n 3"],
-    pose: Float[Array, "b 6"],
-    mesh: FaceMesh,
-    nearness: Float[Array, ""],
-    image_size: int,
-) -> Float[Array, "b l 2"]:
-    """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    points = landmark_points(vertices, mesh)
-    points = project_near(pose, points, vertices, nearness)[..., :2]
-    return (points + 1) * (image_size / 2)
 
 
 def texel_normals(
@@ -346,11 +244,7 @@ def pyramid_difference(
     ours = pyramid(texture, weight, levels)
     theirs = pyramid(other, weight, levels)
     means = [
-        _mean(texture_consistency_loss(a, b), w)
+        weighted_mean(texture_consistency_loss(a, b), w)
         for (a, w), (b, _) in zip(ours, theirs, strict=True)
     ]
     return jnp.stack(means).mean()
-
-
-def _mean(x: Array, weight: Array) -> Float[Array, ""]:
-    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-6)

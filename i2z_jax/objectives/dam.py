@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from i2z_jax.losses import kl_loss, texture_loss, vertex_loss
+from i2z_jax.losses import kl_loss, texture_loss, vertex_loss, weighted_mean
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Array, Float, Metrics
@@ -68,9 +68,7 @@ def dam_objective(
     squared_mm = jnp.mean((out.vertices - batch["vertices"]) ** 2)
     # Per colour channel, over what this camera saw, and over what only others did.
     squared_colour, beside = (
-        _weighted_mean(
-            texture_loss(out.texture, target) / 3, where * texel_weight[None]
-        )
+        weighted_mean(texture_loss(out.texture, target) / 3, where * texel_weight[None])
         for target, where in ((truth, seen), (average, known & ~seen))
     )
     terms = {
@@ -89,7 +87,3 @@ def dam_objective(
         "vertex_mm": vertex_loss(out.vertices, batch["vertices"]).mean(),
         "texture_psnr": -10 * jnp.log10(jnp.maximum(squared_colour, 1e-10)),
     }
-
-
-def _weighted_mean(x: Array, weight: Array) -> Array:
-    return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-6)

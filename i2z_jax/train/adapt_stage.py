@@ -20,13 +20,13 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
-    FaceMesh,
     Lab,
     Observation,
     adaptation_terms,
     weighted,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
+from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.sharding import replicated, with_whole_kernels
 from i2z_jax.system import System

@@ -28,7 +28,8 @@ from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
-from i2z_jax.objectives.adapt import FaceMesh, texel_normals
+from i2z_jax.objectives.adapt import texel_normals
+from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
 from i2z_jax.system import System

@@ -21,15 +21,14 @@ from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives.adapt import (
     AdaptWeights,
-    FaceMesh,
     Lab,
     adaptation_terms,
-    camera_part,
     in_turn,
     observe,
-    projected_landmarks,
     weighted,
 )
+from i2z_jax.objectives.face_mesh import FaceMesh
+from i2z_jax.objectives.landmark_distance import camera_part, projected_landmarks
 from tests.synth.pattern_head import PatternHead
 
 SIZE, TEXTURE = 64, 64

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FL: how far the mesh's landmarks lie from where the frozen hourglass sees them.
+
+Its gradient is two: the pose's, and the mesh's of what no pose can explain [ours]. H is
+the weak camera that fits the mesh in the picture best (DESIGN section 5). So what a
+change of H does to the landmarks is for the pose to learn; a mesh that may learn it too
+bends in place of the head that turns, and stays bent.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from i2z_jax.geometry.camera import project_near, view_from_head
+from i2z_jax.geometry.crop import pixels_from_unit
+from i2z_jax.losses import landmark_loss, weighted_mean
+from i2z_jax.models.heatmaps import Landmarks
+from i2z_jax.objectives.face_mesh import FaceMesh
+from i2z_jax.types import Array, Float
+
+
+class MeshLandmarks(NamedTuple):
+    """The mesh's landmarks in the crops of some frames."""
+
+    # In px, as the pose puts them there and as the mesh does: equal, but each carries
+    # the gradient of one alone.
+    by_pose: Float[Array, "b l 2"]
+    by_mesh: Float[Array, "b l 2"]
+    # In camera space, mm; no gradient.
+    in_camera: Float[Array, "b l 3"]
+
+
+def mesh_landmarks(
+    vertices: Float[Array, "b n 3"],
+    pose: Float[Array, "b 6"],
+    mesh: FaceMesh,
+    nearness: Float[Array, ""],
+    image_size: int,
+) -> MeshLandmarks:
+    """The landmarks of meshes under a head pose, for `landmark_distance`.
+
+    Args:
+        nearness: of the video's camera, 1/mm.
+        image_size: side of the crop, px.
+    """
+    fixed_vertices, fixed_pose = jax.lax.stop_gradient((vertices, pose))
+    marks = mesh.landmarks(fixed_vertices)
+    return MeshLandmarks(
+        projected_landmarks(fixed_vertices, pose, mesh, nearness, image_size),
+        projected_landmarks(vertices, fixed_pose, mesh, nearness, image_size),
+        jnp.einsum("bij,blj->bli", view_from_head(fixed_pose), marks),
+    )
+
+
+def projected_landmarks(
+    vertices: Float[Array, "b n 3"],
+    pose: Float[Array, "b 6"],
+    mesh: FaceMesh,
+    nearness: Float[Array, ""],
+    image_size: int,
+) -> Float[Array, "b l 2"]:
+    """Where the detector should see the mesh's landmarks, in pixels of the crop."""
+    points = project_near(pose, mesh.landmarks(vertices), vertices, nearness)
+    return pixels_from_unit(points[..., :2], image_size)
+
+
+def landmark_distance(
+    seen: MeshLandmarks, detected: Landmarks, mesh: FaceMesh
+) -> Float[Array, ""]:
+    """Mean distance, px, each landmark as far as it is trusted."""
+    trust = detected.confidence * mesh.landmark_weight[None]
+    # Points of the contour slide: how far along it is not known.
+    fixed = trust * ~mesh.on_contour[None]
+    missing = jax.lax.stop_gradient(detected.points - seen.by_mesh)
+    turned = seen.by_mesh + camera_part(missing, seen.in_camera, fixed)
+
+    def distance(points):
+        each = landmark_loss(points, detected.points, mesh.on_contour)
+        return weighted_mean(each, trust)
+
+    of_mesh = distance(turned)
+    return distance(seen.by_pose) + of_mesh - jax.lax.stop_gradient(of_mesh)
+
+
+def camera_part(
+    moved: Float[Array, "b l 2"],
+    points: Float[Array, "b l 3"],
+    weight: Float[Array, "b l"],
+) -> Float[Array, "b l 2"]:
+    """The part of displacements in the picture that a small change of H makes.
+
+    `geometry.camera.weak_motion` and roll, by frames.
+
+    Args:
+        moved: of points, in the picture.
+        points: in camera space, mm.
+        weight: of each in the least-squares fit.
+    """
+    x, y, depth = jnp.moveaxis(points / 100, -1, 0)  # about 1
+    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
+    # Scale, roll, two turns out of the plane, shift.
+    across = jnp.stack([x, -y, depth, zero, one, zero], -1)
+    along = jnp.stack([y, x, zero, depth, zero, one], -1)
+    basis = jnp.stack([across, along], -2)
+    gram = jnp.einsum("blpi,bl,blpj->bij", basis, weight, basis)
+    moment = jnp.einsum("blpi,bl,blp->bi", basis, weight, moved)
+    gram = gram + 1e-4 * jnp.eye(6)[None]  # perhaps no landmark is trusted
+    change = jnp.linalg.solve(gram, moment[..., None])[..., 0]
+    return jnp.einsum("blpi,bi->blp", basis, change)
