@@ -32,19 +32,18 @@ from i2z_jax.evaluate.metrics import (
 from i2z_jax.evaluate.predict import (
     FaceModel,
     MeshTables,
-    Rows,
     Runner,
     face_model,
 )
 from i2z_jax.evaluate.tables import Column, Row
-from i2z_jax.evaluate.temporal import Watch, frame_facts
+from i2z_jax.evaluate.temporal import FrameFacts, Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
-from i2z_jax.types import Array, ArrayLike, Bool, Float, NDArray
+from i2z_jax.types import Array, ArrayLike, Bool, Float, Int, NDArray
 
 TRUTH = "ground truth"
 
@@ -127,60 +126,36 @@ def evaluate_video(
         _require_mesh(source[0]["vertices"], first, directory)
     size = first.image_size
     texture_size = min(first.dam_card.config.texture_size, size)
-    models = runner.place({n: face_model(s, texture_size) for n, s in systems.items()})
-
-    names = [*systems, *([TRUTH] if facts.truth else [])]
-    watches = {name: Watch(facts) for name in names}
-    vertex_error = {name: np.zeros(first.topology.vertex_count) for name in systems}
-    measured: dict[str, dict[str, list]] = {name: {} for name in names}
     batches = runner.rows(
         source,
         partial(
             _measure,
             size=size,
-            truth=facts.truth,
+            known=_known_fields(facts),
             nearness=np.array(nearness, np.float32),
         ),
-        models,
+        runner.place({n: face_model(s, texture_size) for n, s in systems.items()}),
         what=Path(directory).name,
         change=partial(resized, size=size),
     )
-    for batch, result in batches:
-        weight = counted[batch["index"]] / counted.sum()
-        for name, values in result.items():
-            temporal = watches[name].see(
-                values.pop("vertices"),
-                values.pop("flat"),
-                values.pop("texture"),
-                values.pop("seen"),
-            )
-            if name in vertex_error and facts.truth:
-                vertex_error[name] += weight @ values.pop("vertex_error")
-            for metric, value in (values | temporal).items():
-                measured[name].setdefault(metric, []).append(value)
-    frames_of: dict[str, dict[str, Any]] = {
-        name: {metric: np.concatenate(v) for metric, v in metrics.items()}
-        for name, metrics in measured.items()
-    }
-    poses = {name: values.pop("pose") for name, values in frames_of.items()}
-    states = {name: frames_of[name].pop("z") for name in systems}
-    if not facts.landmarks:
-        for values in frames_of.values():
-            values.pop("nme_percent", None)
-    rows = [
-        {
-            "predictor": name,
-            "frames": int(counted.sum()),
-            **_means(frames_of[name], counted),
-        }
-        for name in names
-    ]
+
+    names = [*systems, *([TRUTH] if facts.truth else [])]
+    tallies = {name: _Tally(facts, counted) for name in names}
+    for batch, measured in batches:
+        for name, tally in tallies.items():
+            tally.add(batch["index"], measured[name])
+
+    frames = {name: tally.frames() for name, tally in tallies.items()}
+    count = int(counted.sum())
     return VideoScores(
-        rows,
-        frames_of,
-        poses,
-        states,
-        vertex_error if facts.truth else {},
+        [
+            {"predictor": name, "frames": count, **_means(frames[name], counted)}
+            for name in names
+        ],
+        frames,
+        {name: np.concatenate(tallies[name].poses) for name in names},
+        {name: np.concatenate(tallies[name].states) for name in systems},
+        {name: tallies[name].vertex_error for name in systems} if facts.truth else {},
         source,
         facts.time_s,
         counted,
@@ -249,75 +224,149 @@ def resized(example: Example, rng: np.random.Generator, *, size: int) -> Example
     }
 
 
+def _known_fields(facts: FrameFacts) -> tuple[str, ...]:
+    """Of the truth."""
+    if not facts.truth:
+        return ()
+    return ("pose", "vertices", *(["landmarks"] if facts.landmarks else []))
+
+
+class Prediction(NamedTuple):
+    """Faces in some frames, as a system has them, or as they truly are."""
+
+    pose: Float[ArrayLike, "b 6"]
+    vertices: Float[ArrayLike, "b n 3"]
+    z: Float[ArrayLike, "b z"] | None  # the truth has none
+
+
+class Measured(NamedTuple):
+    """What a prediction says of its frames, and how far off it is.
+
+    Attributes:
+        predicted: it.
+        flat: its vertices in the crops, [-1, 1].
+        texture, seen: what the frames show where it has the face, and where they do.
+        vertex_error: mm; None without truth.
+        figures: a value a frame, by the metric's name.
+    """
+
+    predicted: Prediction
+    flat: Float[ArrayLike, "b n 2"]
+    texture: Float[ArrayLike, "b t t 3"]
+    seen: Float[ArrayLike, "b t t"]
+    vertex_error: Float[ArrayLike, "b n"] | None
+    figures: dict[str, Float[ArrayLike, "b"]]
+
+
+class _Tally:
+    """What was measured of one predictor, batch after batch.
+
+    Attributes:
+        poses, states: of the frames, a part a batch.
+        vertex_error: mean at each vertex over the frames that count, where there is
+            truth.
+    """
+
+    def __init__(self, facts: FrameFacts, counted: Bool[NDArray, "e"]):
+        self.poses: list[Float[NDArray, "b 6"]] = []
+        self.states: list[Float[NDArray, "b z"]] = []
+        self.vertex_error: Any = 0.0
+        self._figures: dict[str, list[NDArray]] = {}
+        self._watch = Watch(facts)
+        self._weight = counted / counted.sum()
+
+    def add(self, index: Int[NDArray, "b"], found: Measured) -> None:
+        """The next frames, which have these numbers."""
+        pose, vertices, z = found.predicted
+        temporal = self._watch.see(vertices, found.flat, found.texture, found.seen)
+        for name, values in (found.figures | temporal).items():
+            self._figures.setdefault(name, []).append(values)
+        self.poses.append(pose)
+        if z is not None:
+            self.states.append(z)
+        if found.vertex_error is not None:
+            self.vertex_error += self._weight[index] @ found.vertex_error
+
+    def frames(self) -> dict[str, Float[NDArray, "e"]]:
+        """The figures of all frames."""
+        return {name: np.concatenate(parts) for name, parts in self._figures.items()}
+
+
 def _measure(
     models: Mapping[str, FaceModel],
     batch: Mapping[str, Array],
     *,
     size: int,
-    truth: bool,
+    known: tuple[str, ...],
     nearness: Float[ArrayLike, ""],
-) -> Rows:
-    """Per predictor: meshes, textures and errors of each frame.
+) -> dict[str, Measured]:
+    """Each system's faces, against these fields of the truth; and the true ones.
 
     Not compiled as a whole: systems of one configuration share each part's program.
     """
-    result: dict[str, dict[str, Array]] = {}
-    detected = None
+    predictions, detected = {}, None
     for name, model in models.items():
-        result[name], seen = _predict(model, batch["image"], size=size)
+        predictions[name], seen = _predict(model, batch["image"], size=size)
         detected = seen if detected is None else detected
     mesh = next(iter(models.values())).mesh  # all of them have the same
-    examine = partial(_examine, mesh, size=size, nearness=nearness)
-    for name, predicted in result.items():
-        result[name] |= examine(predicted, detected, batch, truth=truth)
+
+    def examine(predicted: Prediction, truth: Mapping[str, Array]) -> Measured:
+        return _examine(
+            mesh, predicted, detected, batch["image"], truth, nearness, size=size
+        )
+
+    truth = {name: batch[name] for name in known}
+    measured = {name: examine(each, truth) for name, each in predictions.items()}
     if truth:
-        known = {name: batch[name] for name in ("pose", "vertices")}
-        result[TRUTH] = known | examine(known, detected, batch, truth=False)
-    return result
+        true = Prediction(truth["pose"], truth["vertices"], None)
+        measured[TRUTH] = examine(true, {})
+    return measured
 
 
 @partial(jax.jit, static_argnames="size")
-def _predict(model: FaceModel, image: Array, *, size: int):
-    """A system's state, pose and mesh; and the landmarks that it sees, if it does."""
+def _predict(
+    model: FaceModel, image: Array, *, size: int
+) -> tuple[Prediction, Landmarks | None]:
+    """A system's faces; and the landmarks that it sees, if it does."""
     output = model.net(unit_range(image))
     vertices = model.dam.decode_vertices(output.z)
-    predicted = {"z": output.z, "pose": output.pose, "vertices": vertices}
+    predicted = Prediction(output.pose, vertices, output.z)
     if output.heatmaps is None:
         return predicted, None
     return predicted, soft_argmax(output.heatmaps, size)
 
 
-@partial(jax.jit, static_argnames=("size", "truth"))
+@partial(jax.jit, static_argnames="size")
 def _examine(
     mesh: MeshTables,
-    predicted: Mapping[str, Array],
+    predicted: Prediction,
     detected: Landmarks | None,
-    batch: Mapping[str, Array],
+    image: Array,
+    truth: Mapping[str, Array],
+    nearness: Float[ArrayLike, ""],
     *,
     size: int,
-    truth: bool,
-    nearness: Float[ArrayLike, ""],
-) -> dict[str, Array]:
-    """What a prediction says of the frames, and with `truth` how far off it is."""
-    pose, vertices = predicted["pose"], predicted["vertices"]
-    found: dict[str, Array] = {"flat": project_weak(pose, vertices)[..., :2]}
+) -> Measured:
+    """What a prediction says of the frames, and how far it is from what is known."""
+    pose, vertices, _ = predicted
     near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
-    found["texture"], found["seen"] = unwrap_frames(
-        unit_range(batch["image"]), near, pose, mesh.texel_map, mesh.faces
+    texture, seen = unwrap_frames(
+        unit_range(image), near, pose, mesh.texel_map, mesh.faces
     )
+    figures: dict[str, Array] = {}
     points = mesh.landmarks(near, pose, size)
     if points is not None and detected is not None:
-        found["landmark_residual_px"] = _residual(points, detected, size)
-    if points is not None and truth:
-        error = landmark_error(points, batch["landmarks"])
-        found["nme_percent"] = 100 * error
+        figures["landmark_residual_px"] = _residual(points, detected, size)
+    if points is not None and "landmarks" in truth:
+        figures["nme_percent"] = 100 * landmark_error(points, truth["landmarks"])
+    vertex_error = None
     if truth:
-        per_vertex = distance(vertices, batch["vertices"])
-        found["vertex_error"] = per_vertex
-        found |= mesh.regional(per_vertex)
-        found["pose_px"] = pose_distance(pose, batch["pose"], batch["vertices"])
-        found["pose_deg"] = rotation_angle(pose, batch["pose"])
-    return found
+        vertex_error = distance(vertices, truth["vertices"])
+        figures |= mesh.regional(vertex_error)
+        figures["pose_px"] = pose_distance(pose, truth["pose"], truth["vertices"])
+        figures["pose_deg"] = rotation_angle(pose, truth["pose"])
+    flat = project_weak(pose, vertices)[..., :2]
+    return Measured(predicted, flat, texture, seen, vertex_error, figures)
 
 
 def _residual(points: Array, detected: Landmarks, size: int) -> Float[Array, "b"]:
