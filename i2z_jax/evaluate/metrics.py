@@ -2,7 +2,7 @@
 """What is measured, as pure functions (DESIGN section 10); NumPy or JAX.
 
 Every function gives one value an example and reduces nothing over examples, apart
-from the last three, which are about a whole set. Lengths on the face are mm, lengths
+from the last four, which are about a whole set. Lengths on the face are mm, lengths
 in a picture px of a 256 px crop whatever its size is, colours are in [0, 1].
 """
 
