@@ -27,12 +27,40 @@ def with_points(
     points: Float[NDArray, "l 2"],
     colour: tuple[int, int, int],
 ) -> UInt8[NDArray, "h w 3"]:
-    """Dots at points in px (centres at +0.5)."""
+    """The picture with dots at points in px (centres at +0.5)."""
     picture = picture.copy()
-    bits = 4  # sub-pixel centres
-    for x, y in np.rint((points - 0.5) * 2**bits).astype(int).tolist():
-        cv2.circle(picture, (x, y), 30, colour, -1, cv2.LINE_AA, bits)
+    draw_dots(picture, points, colour, 1.875)
     return picture
+
+
+def draw_dots(
+    picture: UInt8[NDArray, "h w 3"],
+    points: Float[NDArray, "l 2"],
+    colour: tuple[int, int, int],
+    radius: float,
+) -> None:
+    """Dots into a picture, at points in px (centres at +0.5); NaN is nowhere."""
+    points = points[np.isfinite(points).all(axis=-1)]
+    # OpenCV counts pixel centres from whole numbers, in 1/16 px here.
+    for x, y in np.rint((points - 0.5) * 16).astype(int).tolist():
+        cv2.circle(
+            picture, (x, y), round(radius * 16), colour, -1, cv2.LINE_AA, shift=4
+        )
+
+
+def fitted(image: UInt8[NDArray, "h w 3"], side: int) -> UInt8[NDArray, "h2 w2 3"]:
+    """As high as `side`, or as wide if it is wider than high."""
+    zoom = side / max(image.shape[:2])
+    way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=way))
+
+
+def narrowed(image: UInt8[NDArray, "h w 3"], width: int) -> UInt8[NDArray, "h2 w2 3"]:
+    """At most so wide."""
+    if image.shape[1] <= width:
+        return image
+    size = width, round(image.shape[0] * width / image.shape[1])
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 
 def sheet(

@@ -38,7 +38,8 @@ def run(config: Config) -> None:
     Raises:
         InputError: not usable, which makes the exit code 1.
     """
-    from i2z_jax.data.check import check, contact_sheet
+    from i2z_jax.data.check import check
+    from i2z_jax.data.check_report import contact_sheet
     from i2z_jax.files import write_aside
 
     report = check(config.path)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.data import images, records
-from i2z_jax.data.check import MOST_CELLS, Report, dots, near_side, spread
+from i2z_jax.data.check_report import DOT, MOST_CELLS, Report, near_side, spread
+from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.crop import pixels_from_unit
 
 NAMES = ("multiview_capture", "ibug_300w", "monocular_video")
 _GREEN = (60, 255, 90)
@@ -70,7 +72,7 @@ def _split(report: Report, folder: Path, config: str, split: str, count: int) ->
             cell = pictures["image"].copy()
             points = _points(record, frames, cell.shape[0])
             if points is not None:
-                dots(cell, points, _GREEN)
+                draw_dots(cell, points, _GREEN, DOT)
             report.cells.append((f"{title}[{index}]", cell))
 
 
@@ -84,4 +86,4 @@ def _points(record: dict[str, Any], frames: Any, size: int) -> np.ndarray | None
         # Video crops without ground truth have no label; 300-W has landmarks.
         return None if "has_truth" in record else record["landmarks"]
     seen = np.asarray(project_weak(record["pose"], vertices))
-    return near_side((seen[:, :2] + 1) * (size / 2), seen[:, 2])
+    return near_side(np.asarray(pixels_from_unit(seen[:, :2], size)), seen[:, 2])

@@ -13,18 +13,19 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, images
-from i2z_jax.data.check import (
+from i2z_jax.data.check_report import (
     CELL,
+    DOT,
     MOST_CELLS,
     Report,
     brightened,
-    dots,
     near_side,
     spread,
 )
 from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.data.multiface import AVERAGE, Capture, Frame
 from i2z_jax.data.warp import sample_crop
+from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
@@ -208,7 +209,7 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
         crop_from_image[:, 2] += 0.15 * CELL
         drawn = np.asarray(apply_affine(crop_from_image, points))
         cell = brightened(sample_crop(image, crop_from_image, CELL))
-        dots(cell, near_side(drawn, depth), _GREEN)
+        draw_dots(cell, near_side(drawn, depth), _GREEN, DOT)
         report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
 
 

@@ -7,8 +7,9 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, ibug, images
-from i2z_jax.data.check import CELL, Report, dots, spread
+from i2z_jax.data.check_report import CELL, DOT, Report, spread
 from i2z_jax.data.warp import sample_crop
+from i2z_jax.drawing import draw_dots
 from i2z_jax.geometry.crop import apply_affine, box_of_points
 from i2z_jax.types import Float, NDArray
 
@@ -96,7 +97,7 @@ def _cell(path: Path, points: Float[NDArray, "68 2"]) -> tuple[str, np.ndarray]:
     )
     cell = sample_crop(images.read_picture(path), crop_from_image, CELL)
     drawn = np.asarray(apply_affine(crop_from_image, points))
-    dots(cell, drawn, _YELLOW)
+    draw_dots(cell, drawn, _YELLOW, DOT)
     # The viewer's left eye in red: a mirrored or shuffled markup shows.
-    dots(cell, drawn[36:42], _RED)
+    draw_dots(cell, drawn[36:42], _RED, DOT)
     return f"{path.parent.name}/{path.name}", cell

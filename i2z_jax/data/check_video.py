@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.check import MOST_CELLS, Report, fitted, spread
+from i2z_jax.data.check_report import CELL, MOST_CELLS, Report, spread
 from i2z_jax.data.faces import opencv_detector
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.data.video import (
@@ -19,6 +19,7 @@ from i2z_jax.data.video import (
     read_frames,
     videos,
 )
+from i2z_jax.drawing import fitted
 from i2z_jax.errors import InputError
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -105,4 +106,4 @@ def _cell(
     for left, top, right, bottom in boxes.round().astype(int).tolist():
         thickness = max(2, cell.shape[1] // 200)
         cv2.rectangle(cell, (left, top), (right, bottom), _CYAN, thickness)
-    return fitted(cell)
+    return fitted(cell, CELL)

@@ -136,7 +136,7 @@ def evaluate_video(
         ),
         runner.place({n: face_model(s, texture_size) for n, s in systems.items()}),
         what=Path(directory).name,
-        change=partial(resized, size=size),
+        change=partial(_resized, size=size),
     )
 
     names = [*systems, *([TRUTH] if facts.truth else [])]
@@ -213,7 +213,7 @@ def _require_mesh(vertices: NDArray, system: System, where: str | Path) -> None:
         )
 
 
-def resized(example: Example, rng: np.random.Generator, *, size: int) -> Example:
+def _resized(example: Example, rng: np.random.Generator, *, size: int) -> Example:
     """A frame's crop at the network's size, landmarks with it; H is in [-1, 1]."""
     stored = example["image"].shape[0]
     scale = np.array([[size / stored, 0.0, 0.0], [0.0, size / stored, 0.0]])

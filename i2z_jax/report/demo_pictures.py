@@ -3,14 +3,14 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
-from i2z_jax.data.check import spread
+from i2z_jax.data.check_report import spread
 from i2z_jax.data.images import decode, encode, read_picture
 from i2z_jax.data.multiface import Capture
 from i2z_jax.data.pipeline import VideoFrames, Views
 from i2z_jax.data.video import read_frames
+from i2z_jax.drawing import fitted, narrowed
 from i2z_jax.evaluate.pictures import draw_mesh, frontal_pose
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.page import Picture
@@ -85,18 +85,6 @@ def stored(path: Path, caption: str) -> Picture:
     return encoded(decode(path.read_bytes()), caption)
 
 
-def fitted(image: UInt8[NDArray, "h w 3"], side: int) -> UInt8[NDArray, "h2 w2 3"]:
-    """As high as `side`, or as wide if it is wider than high."""
-    zoom = side / max(image.shape[:2])
-    way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=way))
-
-
 def encoded(image: UInt8[NDArray, "h w 3"], caption: str) -> Picture:
     """WebP, at most `WIDEST` px wide."""
-    if image.shape[1] > WIDEST:
-        zoom = WIDEST / image.shape[1]
-        image = np.asarray(
-            cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-        )
-    return Picture(encode(image, "webp"), caption)
+    return Picture(encode(narrowed(image, WIDEST), "webp"), caption)

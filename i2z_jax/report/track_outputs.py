@@ -18,6 +18,7 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.video_writer import write_video
+from i2z_jax.drawing import narrowed
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.topology import landmark_points
@@ -199,9 +200,5 @@ def _numbered(
 
 
 def _jpeg(image: UInt8[NDArray, "h w 3"]) -> bytes:
-    height, width = image.shape[:2]
-    zoom = min(1.0, PICTURE_WIDTH / width)
-    size = (round(width * zoom), round(height * zoom))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(narrowed(image, PICTURE_WIDTH), cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

@@ -8,10 +8,9 @@ what is drawn of it is NumPy (`Pictures.draw`) and happens in one process.
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 
-from i2z_jax.drawing import GREEN, RED, heat, sheet, with_points
+from i2z_jax.drawing import GREEN, RED, fitted, heat, sheet, with_points
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.train.step import PyTree
@@ -48,7 +47,7 @@ def landmarks_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]
         batch["image"], batch["landmarks"], predicted["landmarks"], strict=True
     ):
         zoom = SIDE / image.shape[1]
-        crop, truth, ours = _sized(image), truth * zoom, ours * zoom
+        crop, truth, ours = fitted(image, SIDE), truth * zoom, ours * zoom
         panels = [
             with_points(crop, truth, GREEN),
             with_points(crop, ours, RED),
@@ -79,7 +78,7 @@ def texture_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]:
         distance = np.linalg.norm(vertices - truth, axis=-1).mean()
         name = f"{error:.3f}\n{distance:.2f} mm"
         # Row 0 is v = 0, the chin: turned the way a face stands.
-        rows.append((name, [_sized(panel)[::-1] for panel in panels]))
+        rows.append((name, [fitted(panel, SIDE)[::-1] for panel in panels]))
     columns = ("seen", "decoded", f"difference, 0 to {MOST_COLOUR:g}")
     return sheet(rows, columns, "textures of held-out views")
 
@@ -96,7 +95,7 @@ def face_sheet(batch: Arrays, predicted: Arrays) -> UInt8[NDArray, "h w 3"]:
         batch["image"], batch["pose"], batch["vertices"],
         predicted["pose"], predicted["vertices"], strict=True,
     ):  # fmt: skip
-        crop = _sized(image)
+        crop = fitted(image, SIDE)
         distance = np.linalg.norm(ours - truth, axis=-1)
         panels = [
             crop,
@@ -131,12 +130,6 @@ def _with_vertices(
         column, row = (place[inside] + [across, down]).T
         crop[row, column] = colours[inside]
     return crop
-
-
-def _sized(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h2 w2 3"]:
-    shrink = image.shape[1] > SIDE
-    how = cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (SIDE, SIDE), interpolation=how))
 
 
 def _bytes(image: Float[NDArray, "*b"]) -> UInt8[NDArray, "*b"]:

@@ -10,7 +10,8 @@ import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.data import ibug, images
-from i2z_jax.data.check import check, contact_sheet
+from i2z_jax.data.check import check
+from i2z_jax.data.check_report import contact_sheet
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture
 from i2z_jax.errors import InputError
