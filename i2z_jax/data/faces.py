@@ -168,7 +168,7 @@ def _best_chain(
             # A large face counts more than a small one with the same score.
             weight = max(box[4], 0.1) * (box[2] - box[0])
             reach = [
-                (_step(chain[-1][1], box[:4]), i)
+                (box_step(chain[-1][1], box[:4]), i)
                 for i, (_, chain) in enumerate(chains)
                 if 0 < frame - chain[-1][0] <= LONGEST_MISS
             ]
@@ -182,11 +182,14 @@ def _best_chain(
     return max(chains, key=lambda c: c[0], default=(0.0, []))[1]
 
 
-def _step(old: Float[NDArray, "4"], new: Float[NDArray, "4"]) -> float:
-    """How far apart two boxes are in place and in size, in box sides."""
-    side = old[2] - old[0]
+def box_step(old: Float[NDArray, "4"], new: Float[NDArray, "4"]) -> float:
+    """How far apart two boxes are in place and in size, in sides of the old one;
+    infinitely, if the new one is none."""
+    side, other = old[2] - old[0], new[2] - new[0]
+    if not np.isfinite(new).all() or other <= 0:
+        return np.inf
     shift = np.abs((old[:2] + old[2:]) - (new[:2] + new[2:])).max() / (2 * side)
-    return max(shift, abs(np.log((new[2] - new[0]) / side)))
+    return max(float(shift), abs(float(np.log(other / side))))
 
 
 def _median(values: Float[NDArray, "m"]) -> Float[NDArray, "m"]:

@@ -4,6 +4,7 @@
 Detection runs in threads beside decoding: OpenCV lets go of Python's lock.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,9 @@ from i2z_jax.types import Bool, Float, NDArray
 
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
+
+# Of a frame without a face.
+NO_BOX = np.zeros((0, 5))
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -50,19 +54,13 @@ def analyse(
     """
     continuity = Continuity()
     duplicate, cut, detections = [], [], []
-    none = np.zeros((0, 5))
-
-    def look(frame: Frame) -> Float[NDArray, "k 5"]:
-        if given is not None or frame.image is None:
-            return none
-        return detect(frame.image)
-
     frames = console.progress(
         read_frames(path, limit),
         f"{path.name}: faces",
         total=frame_count(path, limit),
     )
-    for frame, boxes in threaded(look, frames, threads):
+    detector = detect if given is None else None
+    for frame, boxes, _ in seen_faces(frames, detector, threads):
         repeats, start = continuity.step(frame)
         duplicate.append(repeats)
         cut.append(start)
@@ -79,6 +77,25 @@ def analyse(
             fix="give --boxes FILE with a box or 68 landmarks for each frame",
         )
     return Analysis(box, found, np.array(duplicate), starts)
+
+
+def seen_faces(
+    frames: Iterator[Frame], detect: FaceDetector | None, threads: int
+) -> Iterator[tuple[Frame, Float[NDArray, "k 5"], float]]:
+    """Each frame, the faces detected in it, and the seconds that this took.
+
+    Args:
+        detect: called from so many threads; None sees no face.
+    """
+
+    def look(frame: Frame) -> tuple[Float[NDArray, "k 5"], float]:
+        start = time.perf_counter()
+        if detect is None or frame.image is None:
+            return NO_BOX, 0.0
+        return detect(frame.image), time.perf_counter() - start
+
+    for frame, (boxes, seconds) in threaded(look, frames, threads):
+        yield frame, boxes, seconds
 
 
 def steady(

@@ -21,7 +21,7 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing
-from i2z_jax.data.faces import smooth
+from i2z_jax.data.faces import box_step, smooth
 from i2z_jax.data.video import Frame
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.geometry.camera import project_weak
@@ -105,7 +105,7 @@ def follow(
         for frame, square, points, confidence in zip(frames, where, *seen, strict=True):
             if confidence.mean() >= min_confidence:
                 better = refined(points, square, average, eye.size)
-                if _step(square, better) <= BELIEVED_STEP:
+                if box_step(square, better) <= BELIEVED_STEP:
                     own[frame.number] = better
 
     def flush() -> None:
@@ -187,15 +187,6 @@ def _square(crop_from_image: Float[NDArray, "2 3"], size: int) -> Float[NDArray,
     corners = np.array([[0.0, 0.0], [size, size]])
     inverse = np.asarray(invert(crop_from_image))
     return np.asarray(apply_affine(inverse, corners)).reshape(4)
-
-
-def _step(old: Float[NDArray, "4"], new: Float[NDArray, "4"]) -> float:
-    """How far apart two squares are in place and in size, in sides of the old one."""
-    side, other = old[2] - old[0], new[2] - new[0]
-    if not np.isfinite(new).all() or other <= 0:
-        return np.inf
-    shift = np.abs((old[:2] + old[2:]) - (new[:2] + new[2:])).max() / (2 * side)
-    return max(float(shift), abs(float(np.log(other / side))))
 
 
 def _steady(

@@ -22,7 +22,6 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data.faces import FaceDetector
 from i2z_jax.data.framing import BoxSource
-from i2z_jax.data.video import Frame
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.crop import apply_affine, invert
@@ -32,7 +31,7 @@ from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.result import Status, Track
 from i2z_jax.track.scan import Scan, scan
-from i2z_jax.types import Float, NDArray
+from i2z_jax.types import Float, NDArray, UInt8
 
 # Frames between two writes to the disk: what an interrupted run loses at most.
 CHUNK = 256
@@ -213,50 +212,74 @@ def _predict(
     total = len(scanned.box)
     if done == total:
         return
-    rows: list[dict[str, np.ndarray]] = []
-    waiting: list[np.ndarray] = []
-    start = done
-
-    def flush() -> None:
-        if waiting:
-            out = networks.predict(np.stack(waiting))
-            rows.append(
-                {
-                    "z": out.z,
-                    "pose": out.pose,
-                    "landmarks": out.seen.points,
-                    "landmark_confidence": out.seen.confidence,
-                }
-            )
-            waiting.clear()
-
-    def write() -> None:
-        nonlocal start
-        flush()
-        if rows:
-            columns = {k: np.concatenate([r[k] for r in rows]) for k in rows[0]}
-            _write(work / f"rows-{start:07d}.npz", columns)
-            start += len(columns["z"])
-            rows.clear()
-
-    def left() -> Iterator[Frame]:
-        for frame in clock.each("decode", source.frames(path, options.max_frames)):
-            if done <= frame.number < total:
-                yield frame
-
+    chunks = _Chunks(networks, work, done)
+    frames = (
+        frame
+        for frame in clock.each("decode", source.frames(path, options.max_frames))
+        if done <= frame.number < total
+    )
     try:
         for frame in console.progress(
-            left(), f"{path.name}: network", total=total - done
+            frames, f"{path.name}: network", total=total - done
         ):
             with clock.stage("crop", 1):
-                waiting.append(cut(frame.image, places.square[frame.number], size))
-            if len(waiting) == networks.batch_size:
-                flush()
-            if frame.number + 1 - start >= CHUNK:
-                write()
+                crop = cut(frame.image, places.square[frame.number], size)
+            chunks.add(crop)
     finally:
         # An interruption comes through here too: what is done is kept.
-        write()
+        chunks.write()
+
+
+class _Chunks:
+    """Crops, in order, to predictions in files of the run's folder.
+
+    Args:
+        networks: predict as many crops as they take at a time.
+        work: the folder.
+        start: row of the first crop.
+    """
+
+    def __init__(self, networks: Networks, work: Path, start: int):
+        self._networks, self._work, self._start = networks, work, start
+        self._waiting: list[UInt8[NDArray, "s s 3"]] = []
+        self._rows: list[dict[str, np.ndarray]] = []
+        self._count = 0
+
+    def add(self, crop: UInt8[NDArray, "s s 3"]) -> None:
+        """The next one; written with the others when there are enough."""
+        self._waiting.append(crop)
+        self._count += 1
+        if len(self._waiting) == self._networks.batch_size:
+            self._predict()
+        if self._count >= CHUNK:
+            self.write()
+
+    def write(self) -> None:
+        """What was added since the last time, as one file."""
+        self._predict()
+        if self._rows:
+            columns = {
+                name: np.concatenate([part[name] for part in self._rows])
+                for name in self._rows[0]
+            }
+            _write(self._work / f"rows-{self._start:07d}.npz", columns)
+            self._start += len(columns["z"])
+            self._rows.clear()
+            self._count = 0
+
+    def _predict(self) -> None:
+        if not self._waiting:
+            return
+        out = self._networks.predict(np.stack(self._waiting))
+        self._rows.append(
+            {
+                "z": out.z,
+                "pose": out.pose,
+                "landmarks": out.seen.points,
+                "landmark_confidence": out.seen.confidence,
+            }
+        )
+        self._waiting.clear()
 
 
 def _kept(path: Path, kind: Any, make: Any) -> Any:

@@ -7,7 +7,6 @@ detections away and looking again gives the second one, and so on. A face that w
 for longer than the box track bridges is looked for again in the frames left open.
 """
 
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +14,8 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.faces import LONGEST_MISS, FaceDetector, stretches, track
-from i2z_jax.data.video import Continuity, Frame
-from i2z_jax.data.video_analysis import steady, threaded
+from i2z_jax.data.video import Continuity
+from i2z_jax.data.video_analysis import NO_BOX, seen_faces, steady
 from i2z_jax.errors import InputError
 from i2z_jax.track import source
 from i2z_jax.track.timing import Stopwatch
@@ -24,8 +23,6 @@ from i2z_jax.types import Bool, Float, NDArray
 
 # A face that comes back is believed when it is seen this often.
 RETURN_SEEN = 5
-
-_NO_BOX = np.zeros((0, 5))
 
 
 class Scan(NamedTuple):
@@ -63,13 +60,6 @@ def scan(
     Raises:
         InputError: unreadable, no face in any frame, or not that many faces.
     """
-
-    def look(frame: Frame) -> tuple[Float[NDArray, "k 5"], float]:
-        start = time.perf_counter()
-        if given is not None or frame.image is None:
-            return _NO_BOX, 0.0
-        return detect(frame.image), time.perf_counter() - start
-
     continuity = Continuity()
     times, detections, cuts, readable = [], [], [], []
     size = np.zeros(2, np.int64)
@@ -78,7 +68,8 @@ def scan(
         f"{path.name}: faces",
         total=source.count(path, limit),
     )
-    for frame, (boxes, seconds) in threaded(look, frames, threads):
+    detector = detect if given is None else None
+    for frame, boxes, seconds in seen_faces(frames, detector, threads):
         _, cut = continuity.step(frame)
         times.append(frame.time_s)
         detections.append(boxes)
@@ -128,7 +119,7 @@ def _with_returns(
     sure = _between_found(found, starts)
     while True:
         rest = [
-            _NO_BOX if is_sure else seen
+            NO_BOX if is_sure else seen
             for seen, is_sure in zip(detections, sure, strict=True)
         ]
         edges = starts.copy()
