@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from i2z_jax.geometry.components import principal_components
 from i2z_jax.types import Float, NDArray
 
 # Components are added until the worst vertex of the sampled frames is this near, mm.
@@ -63,11 +64,7 @@ def morphs(sequence: Sequence, frames: int) -> Morphs:
 
 def _components(shapes: Float[NDArray, "m d"]) -> Float[NDArray, "k d"]:
     """Orthonormal rows, strongest first, as many as the tolerance asks for."""
-    # Of the small Gram matrix: there are fewer frames than coordinates.
-    values, vectors = np.linalg.eigh(shapes @ shapes.T)
-    order = np.argsort(values)[::-1][:MOST_TARGETS]
-    order = order[values[order] > 1e-9 * max(values.max(), 1e-30)]
-    basis = (vectors[:, order].T @ shapes) / np.sqrt(values[order])[:, None]
+    basis, _ = principal_components(shapes, MOST_TARGETS, least_share=1e-9)
     left = shapes.copy()
     for count, row in enumerate(basis):
         if np.sqrt((left.reshape(len(left), -1, 3) ** 2).sum(-1)).max() < TOLERANCE_MM:

@@ -18,14 +18,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
 from i2z_jax.data.capture_source import CaptureSource
+from i2z_jax.geometry.components import principal_components
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
 from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.sharding import put, whole
 from i2z_jax.types import Float, NDArray
 
-# Components below this share of the variance are noise, or zero by rounding.
-LEAST_SHARE = 1e-7
 # Root mean square of what a raw kernel's columns are made of. Under weight norm it is
 # free, and Adam, whose steps have one size, turns a long column slowly. With columns of
 # the usual length the texture's gradient, which is the larger by far, would undo the
@@ -103,24 +102,6 @@ def start_from_meshes(
     kernel = np.zeros((CODE, outputs))
     kernel[units] = pairs(directions * std[:, None] / (1 + SLOPE))
     _set(decoder.mesh, kernel)
-
-
-def principal_components(
-    x: Float[NDArray, "m d"], most: int
-) -> tuple[Float[NDArray, "k d"], Float[NDArray, "k"]]:
-    """Orthonormal directions and standard deviations, the largest first.
-
-    Through the m x m products: d is three times the vertices.
-
-    Args:
-        x: samples about zero.
-        most: components to return at most; those without variance are left out.
-    """
-    values, vectors = np.linalg.eigh(x @ x.T)
-    values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]
-    kept = values > LEAST_SHARE * max(values[0], 1e-12)
-    values, vectors = values[kept], vectors[:, kept]
-    return (vectors / np.sqrt(values)).T @ x, np.sqrt(values / len(x))
 
 
 def _raw(layer: WeightNorm) -> NDArray:
