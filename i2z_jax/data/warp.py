@@ -32,10 +32,20 @@ def sample_crop(
     image, crop_from_image = _shrink(image, np.asarray(crop_from_image))
     if np.array_equal(crop_from_image, _IDENTITY) and image.shape[:2] == (size, size):
         return image.copy()
-    inverse = compose(_MINUS_HALF, compose(invert(crop_from_image), _HALF))
+    return warped(image, crop_from_image, (size, size), border)
+
+
+def warped(
+    image: UInt8[NDArray, "h w *c"],
+    out_from_image: Float[NDArray, "2 3"],
+    size: tuple[int, int],
+    border: int = cv2.BORDER_CONSTANT,
+) -> UInt8[NDArray, "h2 w2 *c"]:
+    """An image moved by a map, bilinearly sampled, as a picture of width and height."""
+    inverse = compose(_MINUS_HALF, compose(invert(out_from_image), _HALF))
     inverse = np.asarray(inverse)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, inverse, (size, size), flags=flags, borderMode=border)
+    return cv2.warpAffine(image, inverse, size, flags=flags, borderMode=border)
 
 
 def similarity_about_centre(

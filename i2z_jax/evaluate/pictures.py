@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from i2z_jax.drawing import INK, PAPER, font, heat, titled
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import project_near, project_weak, view_direction
+from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.raster import interpolate, rasterize
 from i2z_jax.geometry.render import render
@@ -83,7 +84,7 @@ def _pixels(vertices, pose, size, nearness=0.0) -> Float[NDArray, "n 3"]:
     vertices = np.float32(vertices)
     nearness = np.array(nearness, np.float32)
     points = np.array(project_near(np.float32(pose), vertices, vertices, nearness))
-    points[:, :2] = (points[:, :2] + 1) * (size * _FINER / 2)
+    points[:, :2] = pixels_from_unit(points[:, :2], size * _FINER)
     return points
 
 

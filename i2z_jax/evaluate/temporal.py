@@ -8,7 +8,7 @@ import numpy as np
 from i2z_jax.data.pipeline import VideoFrames
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import CROP, colour_difference, second_difference
-from i2z_jax.geometry.crop import apply_affine, compose, invert
+from i2z_jax.geometry.crop import apply_affine, image_from_unit
 from i2z_jax.types import Bool, Float, NDArray
 
 
@@ -65,11 +65,7 @@ class Watch:
         self._index = 0
         # Up to two frames before: vertices, points in the image, texture, visibility.
         self._past: list[tuple] = []
-        zoom = 2 / facts.crop_size
-        unit_from_crop = np.array([[zoom, 0.0, -1.0], [0.0, zoom, -1.0]])
-        unit_from_crop = np.tile(unit_from_crop, (len(facts.crop_from_image), 1, 1))
-        unit_from_image = compose(unit_from_crop, facts.crop_from_image)
-        self._image_from_unit = np.asarray(invert(unit_from_image))
+        self._image_from_unit = image_from_unit(facts.crop_from_image, facts.crop_size)
         self._side = float(np.median(2 * np.hypot(*self._image_from_unit[:, :, 0].T)))
 
     def see(

@@ -89,10 +89,21 @@ def unit_from_pixels(
 
 
 def pixels_from_unit(
-    points: Float[ArrayLike, "*b 2"], size: int
+    points: Float[ArrayLike, "*b 2"], size: int | ArrayLike
 ) -> Float[ArrayLike, "*b 2"]:
-    """[-1, 1] -> crop pixels."""
+    """[-1, 1] -> crop pixels, of a side or of a width and height."""
     return (points + 1.0) * (size / 2.0)
+
+
+def image_from_unit(
+    crop_from_image: Float[ArrayLike, "*b 2 3"], crop_size: int
+) -> Float[ArrayLike, "*b 2 3"]:
+    """[-1, 1] of crops -> px of their pictures."""
+    xp = crop_from_image.__array_namespace__()
+    half = crop_size / 2
+    crop_from_unit = xp.asarray([[half, 0.0, half], [0.0, half, half]])
+    unit = xp.broadcast_to(crop_from_unit, crop_from_image.shape)
+    return compose(invert(crop_from_image), unit)
 
 
 def unit_affine(

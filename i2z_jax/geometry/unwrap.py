@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import project_weak, view_direction
+from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.mesh import face_normals
 from i2z_jax.geometry.raster import depth_buffer, interpolate
 from i2z_jax.geometry.sampling import sample_bilinear
@@ -44,7 +45,7 @@ def unwrap(
     height, width, _ = image.shape
     projected = project_weak(pose, vertices)
     size = jnp.array([width, height], projected.dtype)
-    pixels = (projected[..., :2] + 1) / 2 * size[None]
+    pixels = pixels_from_unit(projected[..., :2], size[None])
     points = jnp.concatenate([pixels, projected[..., 2:]], axis=-1)
     normals = face_normals(vertices, faces)
     cosine = jnp.sum(normals * view_direction(pose)[None], axis=-1)

@@ -15,13 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from i2z_jax.data.warp import warped
+from i2z_jax.drawing import draw_dots
 from i2z_jax.geometry.camera import project_near, view_direction
-from i2z_jax.geometry.crop import compose, invert, pixels_from_unit
+from i2z_jax.geometry.crop import compose, image_from_unit, pixels_from_unit
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
 from i2z_jax.system import System
-from i2z_jax.track.result import Status, Track, image_from_unit
+from i2z_jax.track.result import Status, Track
 from i2z_jax.track.timing import COMPILE, Stopwatch
 from i2z_jax.types import Array, ArrayLike, Float, NDArray, UInt8
 
@@ -197,11 +199,8 @@ class Overlay:
         colour: tuple[int, int, int],
     ) -> None:
         scale = self.panel_from_image[[0, 1], [0, 1]]
-        radius = max(1, round(self.size[1] / 300))
-        for point in points[np.isfinite(points).all(axis=1)] * scale:
-            # OpenCV counts pixel centres from whole numbers, in 1/16 px here.
-            centre = np.round((point - 0.5) * 16).astype(int).tolist()
-            cv2.circle(panel, centre, radius * 16, colour, -1, cv2.LINE_AA, shift=4)
+        radius = float(max(1, round(self.size[1] / 300)))
+        draw_dots(panel, points * scale, colour, radius)
 
 
 def draw(
@@ -275,13 +274,9 @@ def _warp(
     panel_from_window: Float[NDArray, "2 3"],
     panel: UInt8[NDArray, "h w 3"],
 ) -> UInt8[NDArray, "h w *c"]:
-    """A window as it lies in a panel; pixel centres at +0.5."""
-    half = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5]])
-    back = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5]])
-    inverse = compose(np.asarray(invert(panel_from_window)), half)
-    inverse = np.asarray(compose(back, np.asarray(inverse)))
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return np.asarray(cv2.warpAffine(image, inverse, panel.shape[1::-1], flags=how))
+    """A window as it lies in a panel."""
+    height, width, _ = panel.shape
+    return warped(image, panel_from_window, (width, height))
 
 
 def _write(panel: UInt8[NDArray, "h w 3"], text: str) -> None:

@@ -18,7 +18,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import (
     apply_affine,
-    compose,
+    image_from_unit,
     invert,
     pixels_from_unit,
     transform_pose,
@@ -128,16 +128,6 @@ class Track:
         unit = image_from_unit(self.crop_from_image, self.crop_size)
         back = np.asarray(transform_pose(pose, np.asarray(invert(unit))))
         return replace(self, pose=back.astype(np.float32))
-
-
-def image_from_unit(
-    crop_from_image: Float[NDArray, "*b 2 3"], crop_size: int
-) -> Float[NDArray, "*b 2 3"]:
-    """[-1, 1] of crops -> px of their pictures."""
-    half = crop_size / 2
-    crop_from_unit = np.array([[half, 0.0, half], [0.0, half, half]])
-    unit = np.broadcast_to(crop_from_unit, crop_from_image.shape)
-    return np.asarray(compose(np.asarray(invert(crop_from_image)), unit))
 
 
 def save(

@@ -25,6 +25,7 @@ from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
 from i2z_jax.data.records import has_views
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
+from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.objectives.adapt import FaceMesh, Lab
 from i2z_jax.sharding import replicate
@@ -321,4 +322,4 @@ def _projected_landmarks(topology: Topology, examples, nearness: float, size: in
     vertices = vertices.astype(np.float64)
     points = landmark_points(topology, vertices)
     points = project_near(pose, points, vertices, np.asarray(nearness))[..., :2]
-    return (points + 1) * size / 2, pose
+    return pixels_from_unit(points, size), pose
