@@ -20,14 +20,15 @@ from jax.typing import DTypeLike
 from i2z_jax import console
 from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.capture_source import capture_nearness
-from i2z_jax.data.landmarks68 import PARTS
+from i2z_jax.data.landmarks68 import COUNT, ON_CONTOUR
 from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
 from i2z_jax.data.records import has_views
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
-from i2z_jax.objectives.adapt import FaceMesh, Lab
+from i2z_jax.objectives.adapt import Lab
+from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import replicate
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
@@ -235,7 +236,9 @@ def prepare_capture(
     if directory is None:
         z_size = system.dam_card.config.z_size
         unit = Lab(jnp.zeros(z_size), jnp.ones(z_size))
-        return Capture(None, None, None, replicate(unit, mesh), LandmarkBias.none(68))
+        return Capture(
+            None, None, None, replicate(unit, mesh), LandmarkBias.none(COUNT)
+        )
     z = encode_frames(system.dam, directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     views = partial(Views, directory, tables={"z": z})
@@ -278,8 +281,6 @@ def face_mesh(
     topology: Topology, bias: LandmarkBias, *, texture_size: int, mesh: Mesh
 ) -> FaceMesh:
     """The topology on the devices, its landmarks as the detector marks them."""
-    on_contour = np.zeros(68, bool)
-    on_contour[PARTS["jaw"]] = True
     faces, barycentric = topology.landmark_faces, topology.landmark_barycentric
     assert faces is not None, "see check_system"
     assert barycentric is not None
@@ -290,7 +291,7 @@ def face_mesh(
         jnp.asarray(barycentric, jnp.float32),
         jnp.asarray(bias.offset, jnp.float32),
         jnp.asarray(bias.trust, jnp.float32),
-        jnp.asarray(on_contour),
+        jnp.asarray(ON_CONTOUR),
     )
     return replicate(arrays, mesh)
 
