@@ -278,10 +278,10 @@ def reference(
     import torch
 
     from i2z_jax.convert.torch_reference.dam import TorchDAM
+    from i2z_jax.convert.torch_reference.run import fill
 
     network = TorchDAM(config, *texture_plan(config.texture_size)).eval()
-    names = network.state_dict().keys()
-    network.load_state_dict({n: torch.from_numpy(tensors[n].copy()) for n in names})
+    fill(network, tensors)
     x = {name: torch.from_numpy(value) for name, value in inputs.items()}
 
     vert_mean = torch.from_numpy(tensors["vert_mean.bin"])

@@ -47,9 +47,12 @@ def refused(path: Path, arch: str = "auto", **options) -> str:
 
 @pytest.fixture
 def dam_checkpoint(tmp_path) -> Path:
-    path = tmp_path / "best_model.pth"
-    tensors = random_tensors(tiny(), 0)
-    torch.save({f"module.{n}": torch.from_numpy(x) for n, x in tensors.items()}, path)
+    return write_dam(tmp_path / "best_model.pth")
+
+
+def write_dam(path: Path, dtype: torch.dtype = torch.float32) -> Path:
+    tensors = {n: torch.from_numpy(x) for n, x in random_tensors(tiny(), 0).items()}
+    torch.save({f"module.{n}": x.to(dtype) for n, x in tensors.items()}, path)
     return path
 
 
@@ -93,7 +96,9 @@ def test_overwrite_replaces(published, tmp_path):
     assert read_card(config.out).config == SMALL["vgg"]
 
 
-def test_dam_with_its_statistics(dam_checkpoint, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dam_with_its_statistics(tmp_path, dtype):
+    dam_checkpoint = write_dam(tmp_path / "best_model.pth", dtype)
     capture = write_capture(tmp_path / "capture", 35)
     out = tmp_path / "dam"
     convert.run(convert.Config("auto", dam_checkpoint, out, verify=True, stats=capture))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from i2z_jax import checkpoint
@@ -105,11 +106,13 @@ def test_wrapper_prefixes_change_nothing(published, family, prefix):
         np.testing.assert_array_equal(array, plain[name])
 
 
-def test_half_precision_becomes_float32(published):
-    def halve(state):
-        state.update({name: tensor.half() for name, tensor in state.items()})
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_any_precision_becomes_float32(published, dtype):
+    def turn(state):
+        state.update({name: tensor.to(dtype) for name, tensor in state.items()})
 
-    done = convert(published("vgg", change=halve))
+    done = convert(published("vgg", change=turn))
     assert {a.dtype for a in checkpoint.named_arrays(done.module).values()} == {
         np.dtype(np.float32)
     }
+    assert max(e.relative for e in verify(done)) <= TOLERANCE
