@@ -2,6 +2,7 @@
 """What a person sees on screen: progress with an ETA, and tables."""
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from rich.console import Console
@@ -17,9 +18,12 @@ from rich.table import Table
 
 Item = TypeVar("Item")
 
+# Text is shown as it is: a path may have [brackets] or :colons: in it.
+_console = partial(Console, highlight=False, markup=False, emoji=False)
+
 # Results go to stdout; progress and remarks to stderr, so that pipes stay clean.
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = _console(soft_wrap=True)
+err = _console(stderr=True, soft_wrap=True)
 
 
 def show_table(table: Table) -> None:
@@ -27,19 +31,19 @@ def show_table(table: Table) -> None:
     that was cut off is worse than a broken line."""
     roomy = out.options.update(width=1000)
     width = out.measure(table, options=roomy).maximum
-    Console(file=out.file, width=width, highlight=False).print(table)
+    _console(file=out.file, width=width).print(table)
 
 
 def bar() -> Progress:
     """A progress bar with count, elapsed time and ETA (a context manager)."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[remark]}"),
+        TextColumn("{task.fields[remark]}", markup=False),
         console=err,
     )
 

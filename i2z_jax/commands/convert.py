@@ -64,9 +64,9 @@ def run(config: Config) -> None:
         _print_mismatches(error)
         raise
     card = converted.card
-    console.out.print(f"{converted.family.name}: {card.config}", markup=False)
+    console.out.print(f"{converted.family.name}: {card.config}")
     for why, count in converted.left_out.items():
-        console.out.print(f"left out: {why} ({count})", markup=False)
+        console.out.print(f"left out: {why} ({count})")
     if config.verify:
         errors = verify(converted)
         _print_errors(errors)
@@ -80,7 +80,7 @@ def run(config: Config) -> None:
                     got=f"{error.relative:.2g}",
                 )
     save_model(config.out, converted.module, card, overwrite=config.overwrite)
-    console.out.print(f"wrote {config.out}; licence: {card.licence}", markup=False)
+    console.out.print(f"wrote {config.out}; licence: {card.licence}")
 
 
 def _print_errors(errors: "list[StageError]") -> None:
@@ -89,11 +89,11 @@ def _print_errors(errors: "list[StageError]") -> None:
         shape = "x".join(map(str, e.shape))
         numbers = (f"{e.scale:.4g}", f"{e.max_abs:.2e}", f"{e.relative:.2e}")
         table.add_row(e.stage, shape, *numbers)
-    console.out.print(table, markup=False)
+    console.out.print(table)
 
 
 def _print_mismatches(error: "MismatchError") -> None:
     # Lines, not a table: names are long, and people grep for them.
     for m in error.mismatches:
         names = " -> ".join(filter(None, (m.torch, m.flax)))
-        console.err.print(f"{m.kind}: {names} ({m.detail})", markup=False)
+        console.err.print(f"{m.kind}: {names} ({m.detail})")

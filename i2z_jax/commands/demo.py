@@ -23,6 +23,7 @@ from threading import Event, Lock
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from i2z_jax import console
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
@@ -74,7 +75,7 @@ def run(config: Config) -> None:
                 continue
             if stage != waiting[0]:
                 title += f", beside it: see {diary.log(stage)}"
-            console.err.print(f"\n{title}\n$ i2z {commands[stage]}", markup=False)
+            console.err.print(f"\n{title}\n$ i2z {commands[stage]}")
         # Halves of the cores that are free; a stage by itself has both.
         halves: SimpleQueue[int | None] = SimpleQueue()
         for half in (0, 1) if len(waiting) > 1 else (None,):
@@ -281,8 +282,10 @@ def show(summary: dict[str, Any], out: Path) -> None:
     table = Table.grid(padding=(0, 3))
     for name, before, after, unit in LINES:
         if before in summary:
-            change = f"{summary[before]:.2f} -> [bold]{summary[after]:.2f}[/] {unit}"
-            table.add_row(name, change)
+            new = (f"{summary[after]:.2f}", "bold")
+            table.add_row(
+                name, Text.assemble(f"{summary[before]:.2f} -> ", new, f" {unit}")
+            )
     if (oracle := summary.get("vertex_mm_oracle")) is not None:
         table.add_row("  with labels it would be", f"{oracle:.2f} mm")
     if (closed := summary.get("gap_closed")) is not None:
@@ -291,5 +294,5 @@ def show(summary: dict[str, Any], out: Path) -> None:
     table.add_row("took", f"{minutes:.1f} min, {memory:.1f} GiB at most")
     console.out.print("\nBefore -> after adaptation, on frames not learned from:")
     console.out.print(table)
-    console.out.print(f"\nreport   {out / 'report.html'}", markup=False)
-    console.out.print(f"figures  {out / 'summary.json'}", markup=False)
+    console.out.print(f"\nreport   {out / 'report.html'}")
+    console.out.print(f"figures  {out / 'summary.json'}")

@@ -58,7 +58,7 @@ def run(config: Config) -> None:
             f"extra [{extra}]",
             f"{package} {found}" if found else _install(extra),
         )
-    console.out.print(table, markup=False)
+    console.out.print(table)
 
 
 def _version(package: str) -> str | None:

@@ -46,7 +46,7 @@ def run(config: Config) -> None:
     facts.add_row("licence", card.licence)
     for name, value in card.extras.items():
         facts.add_row(name, json.dumps(value))
-    console.out.print(facts, markup=False)
+    console.out.print(facts)
 
 
 def _describe(architecture: str, sizes: Any) -> None:
@@ -57,7 +57,7 @@ def _describe(architecture: str, sizes: Any) -> None:
     facts = Table.grid(padding=(0, 2))
     for name, value in records.to_json(sizes).items():
         facts.add_row(name, json.dumps(value).strip('"'))
-    console.out.print(facts, markup=False)
+    console.out.print(facts)
     table = Table("part", "trained", "frozen")
     parameters = parameter_table(build(architecture, sizes))
     for part, rows in groupby(parameters, key=lambda p: p.name.split(".")[0]):
@@ -66,7 +66,7 @@ def _describe(architecture: str, sizes: Any) -> None:
     table.add_row("all", *_counts(parameters))
     for column in table.columns[1:]:
         column.justify = "right"
-    console.out.print(table, markup=False)
+    console.out.print(table)
 
 
 def _counts(parameters: "Iterable[Parameter]") -> tuple[str, str]:
