@@ -2,7 +2,7 @@
 """`i2z adapt`: a trained network learns an unlabelled video, and is judged on it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -122,35 +122,55 @@ def run(config: Config) -> None:
 def built_video(config: Config, crop_size: int) -> Path:
     """The built dataset: the one given, or WORKDIR/video made from the file given.
 
+    What an earlier start made there of another video, of an edited one or with other
+    boxes is built again.
+
     Raises:
-        InputError: neither; on several hosts, a file.
+        InputError: neither; boxes for what is built; a run has begun with another
+            version of the file; on several hosts, a file.
     """
     import jax
 
     from i2z_jax.data import build_video, records
     from i2z_jax.data.finish import BuildOptions
+    from i2z_jax.train.workdir import has_checkpoint
 
-    for place in (config.video, config.workdir / "video"):
-        try:
-            records.folder(place, build_video.NAME)
-            return place
-        except InputError:
-            continue
+    try:
+        records.folder(config.video, build_video.NAME)
+    except InputError:
+        pass
+    else:
+        if config.boxes is not None:
+            raise InputError(
+                "the video is built already, with boxes of its own",
+                where="--boxes",
+                got=config.boxes,
+                fix="leave it out, or give the video file itself",
+            )
+        return config.video
+    sources, out = (config.video,), config.workdir / "video"
+    options = BuildOptions(workers=2)
+    crops = build_video.VideoOptions(crop_size=crop_size, boxes=config.boxes)
+    if build_video.is_current(sources, out, options, crops):
+        return out
+    if has_checkpoint(config.workdir):
+        raise InputError(
+            "the video or its boxes are not what this run began with",
+            where=config.video,
+            fix="choose another --workdir",
+        )
     if jax.process_count() > 1:
         raise InputError(
             "several hosts cannot build one video",
             where=config.video,
             fix="`i2z data build monocular_video` first, and give its --out",
         )
-    summary = build_video.build(
-        (config.video,),
-        config.workdir / "video",
-        BuildOptions(workers=2),
-        build_video.VideoOptions(crop_size=crop_size, boxes=config.boxes),
-    )
+    stale = (out / build_video.NAME / "dataset.json").exists()
+    options = replace(options, overwrite=stale)
+    summary = build_video.build(sources, out, options, crops)
     if summary.gaps:
         console.err.print(f"{len(summary.gaps)} gaps, the first: {summary.gaps[0]}")
-    return config.workdir / "video"
+    return out
 
 
 def show(outcome) -> None:

@@ -8,7 +8,7 @@ pass cuts out. One shard a video: its frames stay together and in order.
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def build(
         raise InputError(
             "boxes belong to one video", where=video.boxes, got=f"{len(found)} videos"
         )
+    made_of = _digest(found, options, video)
     given, source = None, "detector"
     if video.boxes is not None:
         given, source = read_boxes(video.boxes)
@@ -96,7 +97,37 @@ def build(
         )
         counts = adopt(NAME, shards, out, splits=("train",))
         gaps += [gap for shard in shards for gap in shard.gaps]
-        return finish(out, NAME, sources, [options, video], {"": counts}, gaps)
+        return finish(out, NAME, sources, [options, video], {"": counts}, gaps, made_of)
+
+
+def is_current(
+    sources: tuple[Path, ...], out: Path, options: BuildOptions, video: VideoOptions
+) -> bool:
+    """Whether the dataset under `out` is what `build` would make of these files, as
+    they are now, with these options.
+
+    Raises:
+        InputError: a source is no video.
+    """
+    found = [path for source in sources for path in videos(source)]
+    try:
+        built = records.description(out, NAME)
+    except InputError:
+        return False
+    return built.get("made_of") == _digest(found, options, video)
+
+
+def _digest(found: Sequence[Path], options: BuildOptions, video: VideoOptions) -> str:
+    """What tells the records of these videos from those of other or edited files, or
+    of other options."""
+    files: list[Path | None] = [video.boxes]
+    for path in found:
+        files += [path, *(sorted(path.iterdir()) if path.is_dir() else ())]
+        files.append(truth_path(path))
+    names = [str(file.resolve()) if file else None for file in files]
+    read = list(zip(names, versions(*files), strict=True))
+    key = repr((read, options.max_frames, video.crop_size, video.codec))
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _analysed(
@@ -108,10 +139,7 @@ def _analysed(
     detect: FaceDetector,
 ) -> tuple[Path, int]:
     """The first pass, or what the work folder has of it: its file, and its length."""
-    files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
-    read = versions(*files, truth_path(path), video.boxes)
-    key = f"{path.resolve()} {read} {options.max_frames} {video}"
-    kept = work / f"track-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    kept = work / f"track-{_digest([path], options, video)}.npz"
     if not kept.exists():
         analysis = analyse(path, detect, given, options.max_frames, options.workers)
         with write_aside(kept) as aside, open(aside, "wb") as file:

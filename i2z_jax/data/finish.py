@@ -72,12 +72,14 @@ def finish(
     options: Sequence[Any],
     counts: Mapping[str, Mapping[str, int]],
     gaps: Sequence[str],
+    made_of: str | None = None,
 ) -> Summary:
     """Write `dataset.json`: from now on the dataset counts as built.
 
     Args:
         options: the dataclasses of options it was built with.
         counts: config ("" if there is one only) -> split -> number of records.
+        made_of: tells the versions of the files that were read from others.
 
     Raises:
         InputError: there is not one record.
@@ -96,6 +98,7 @@ def finish(
                     "options": {
                         k: v for each in options for k, v in asdict(each).items()
                     },
+                    "made_of": made_of,
                     "splits": counts,
                     "gaps": list(gaps),
                 },
