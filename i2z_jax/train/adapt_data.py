@@ -40,6 +40,8 @@ from i2z_jax.train.memory import shortage_is_bad_input
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.types import Array, Example, Float, Int, NDArray
 
+# Of a video with fewer neither side has enough pairs to mean anything.
+FEWEST_FRAMES = 20
 # Lab views that the guard watches for forgetting.
 WATCHED = 64
 
@@ -181,16 +183,16 @@ def prepare_video(
         InputError: the video is too short to learn from and to judge.
     """
     source = VideoFrames(directory)
-    kept_out = held_out(len(source), share_held_out)
-    # A pair belongs to a side when both of its frames do.
-    sides = [np.flatnonzero(side[:-1] & side[1:]) for side in (~kept_out, kept_out)]
-    if not all(len(side) for side in sides):
+    if len(source) < FEWEST_FRAMES:
         raise InputError(
             "the video is too short to learn from it and to judge the result",
             where=directory,
             got=f"{len(source)} frames",
-            expected="20 or more; a few hundred are good",
+            expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
         )
+    kept_out = held_out(len(source), share_held_out)
+    # A pair belongs to a side when both of its frames do.
+    sides = [np.flatnonzero(side[:-1] & side[1:]) for side in (~kept_out, kept_out)]
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
     learn, judge = (
         _spread(FramePairs(source, side).starts, most)

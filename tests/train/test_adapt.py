@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -23,7 +24,7 @@ from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh, replicate
 from i2z_jax.train.adapt import adapt
-from i2z_jax.train.adapt_data import check_system, prepare_video
+from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import _streams, build_cache
 from i2z_jax.train.guard import held_out
@@ -321,9 +322,14 @@ def test_pairs_stay_on_their_side_and_cross_no_cut(system, mesh, tmp_path):
 
 
 def test_a_video_too_short_to_judge_is_refused(system, mesh, tmp_path):
-    video(tmp_path, cut=[0], duplicate=[], frames=3)
-    with pytest.raises(InputError, match="too short"):
-        prepare_video(
-            system, tmp_path, share_held_out=0.2, most_pairs=10, dtype=jnp.float32,
-            mesh=mesh,
-        )  # fmt: skip
+    """With one frame more there is something to learn from, and to judge."""
+    options = {"share_held_out": 0.2, "most_pairs": 10, "mesh": mesh}
+    prepare = partial(prepare_video, system, dtype=jnp.float32, **options)
+    short, enough = tmp_path / "short", tmp_path / "enough"
+    video(short, cut=[0], duplicate=[], frames=FEWEST_FRAMES - 1)
+    with pytest.raises(InputError, match=r"too short .*20 or more.*19 frames"):
+        prepare(short)
+    video(enough, cut=[0], duplicate=[], frames=FEWEST_FRAMES)
+    found = prepare(enough)
+    assert len(found.learn) >= 10
+    assert len(found.judge) >= 2
