@@ -158,7 +158,7 @@ def _build(directory: Path) -> None:
     frames = [
         {
             "vertices": rng.normal(0, 50, (VERTICES, 3)).astype(np.float32),
-            "texture": images.encode(_noise(rng, TEXTURE, 2.0), "jpeg"),
+            **images.encode_texture(_noise(rng, TEXTURE, 2.0), "jpeg"),
             "world_from_head": np.eye(3, 4, dtype=np.float32),
             "source": 0,
             "segment": "S",
@@ -178,7 +178,7 @@ def _build(directory: Path) -> None:
             "frame": frame,
             "frame_index": frame,
             "crop_from_image": np.eye(2, 3, dtype=np.float32),
-            "texture": frames[frame]["texture"],
+            **{name: frames[frame][name] for name in ("texture", "seen")},
         }
         for frame in range(FRAMES)
         for camera in range(CAMERAS)

@@ -116,7 +116,7 @@ def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
     opened, frame = _capture(moment.root), moment.frame
     yield {
         "vertices": opened.vertices(*frame),
-        "texture": _texture(opened.paths.texture(frame), options),
+        **_texture(opened.paths.texture(frame), options),
         "world_from_head": opened.world_from_head(*frame).astype(np.float32),
         "source": moment.source,
         "segment": frame.segment,
@@ -194,23 +194,35 @@ def _view(
         "crop_from_image": crop_from_image.astype(np.float32),
     }
     if options.view_textures:
-        record["texture"] = _texture(opened.paths.texture(frame, name), options)
+        record |= _texture(opened.paths.texture(frame, name), options)
     return record
 
 
-def _texture(path: Path, options: CaptureOptions) -> bytes:
-    """A texture file at the size and in the codec of the dataset, rows as in files;
-    the very bytes when it is a PNG of that size already and PNG is asked for."""
+def _texture(path: Path, options: CaptureOptions) -> dict[str, bytes]:
+    """A texture file at the size and in the codec of the dataset, rows as in files, and
+    what was seen of it; the very bytes when it is a PNG of that size already and PNG is
+    asked for."""
     texture = images.read_picture(path)
     side = texture.shape[0]
     if texture.shape[1] != side:
         raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
     size = min(options.texture_size, side)
-    if side == size and options.texture_codec == path.suffix[1:]:
-        return path.read_bytes()
     if side > size:
-        texture = cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)
-    return images.encode(texture, options.texture_codec)
+        texture = _shrunk(texture, size)
+    elif options.texture_codec == path.suffix[1:]:
+        return {"texture": path.read_bytes(), "seen": images.encode_seen(texture)}
+    return images.encode_texture(texture, options.texture_codec)
+
+
+def _shrunk(texture: np.ndarray, size: int) -> np.ndarray:
+    """Means over what was seen, where that is one half or more; 0 elsewhere."""
+
+    def means(x: np.ndarray) -> np.ndarray:
+        return cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA)
+
+    share = means(np.float32(texture.any(-1)))[..., None]
+    colours = means(np.float32(texture)) / np.maximum(share, 1e-6)
+    return np.uint8(colours.round().clip(1, 255)) * (share >= 0.5)
 
 
 def _number(frame: Frame) -> int:

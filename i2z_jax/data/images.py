@@ -8,8 +8,9 @@ says.
 
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -36,6 +37,7 @@ _ENCODE = {
     ),
     "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 90]),
 }
+_MASK = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
 
 
 def read_picture(path: str | Path, *, upright: bool = False) -> UInt8[NDArray, "h w 3"]:
@@ -89,9 +91,31 @@ def decode(data: bytes) -> UInt8[NDArray, "h w 3"]:
     return image
 
 
-def decode_texture(data: bytes) -> UInt8[NDArray, "t t 3"]:
-    """The RGB texture of a `texture` field, row 0 at v = 0 (files have it last)."""
-    return decode(data)[::-1]
+def decode_texture(record: Mapping[str, Any]) -> UInt8[NDArray, "t t 3"]:
+    """The RGB texture of a record, row 0 at v = 0 (files have it last).
+
+    Exactly 0 where it was not `seen`. A record without that field, of a dataset that
+    was built before it was there, is taken as it is.
+    """
+    texture = decode(record["texture"])
+    if "seen" in record:
+        mask = np.frombuffer(record["seen"], np.uint8)
+        mask = cv2.imdecode(mask, cv2.IMREAD_GRAYSCALE)
+        texture = cv2.copyTo(texture, mask)
+    return texture[::-1]
+
+
+def encode_texture(texture: UInt8[NDArray, "t t 3"], codec: Codec) -> dict[str, bytes]:
+    """The fields `texture` and `seen` of a record; zeros were not seen."""
+    seen = encode_seen(texture)
+    if codec != "png":
+        texture = _extended(texture)
+    return {"texture": encode(texture, codec), "seen": seen}
+
+
+def encode_seen(texture: UInt8[NDArray, "t t 3"]) -> bytes:
+    """The field `seen` beside a texture: PNG, 255 where there is a colour."""
+    return cv2.imencode(".png", np.uint8(texture.any(-1)) * 255, _MASK)[1].tobytes()
 
 
 def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
@@ -102,3 +126,17 @@ def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
     if not done:
         raise ValueError(f"cannot encode a picture of shape {image.shape} as {codec}")
     return data.tobytes()
+
+
+def _extended(texture: UInt8[NDArray, "t t 3"]) -> UInt8[NDArray, "t t 3"]:
+    """What was seen, continued over its border: black beside it would ring into it."""
+    seen = texture.any(-1)
+    if seen.all() or not seen.any():
+        return texture
+    # Wider than the blocks of 8 and 16 that the codecs work in.
+    colours = cv2.blur(np.float32(texture), (33, 33))
+    share = cv2.blur(np.float32(seen), (33, 33))[..., None]
+    near = np.where(
+        share > 1e-4, colours / np.maximum(share, 1e-4), texture[seen].mean(0)
+    )
+    return np.where(seen[..., None], texture, near.round().astype(np.uint8))

@@ -95,7 +95,7 @@ class Views:
         if "image" in self._fields:
             example["image"] = decode(record["image"])
         if "texture" in self._fields:
-            example["texture"] = decode_texture(record["texture"])
+            example["texture"] = decode_texture(record)
         row = int(record["frame_index"])
         tables = {name: table[row] for name, table in self._tables.items()}
         return {**example, **self._frame(row), **tables, "index": np.int32(index)}
@@ -115,7 +115,7 @@ class Views:
             if "vertices" in wanted:
                 frame["vertices"] = record["vertices"]
             if "average_texture" in wanted:
-                frame["average_texture"] = decode_texture(record["texture"])
+                frame["average_texture"] = decode_texture(record)
         self._cache[row] = frame  # last in the dictionary = used last
         if len(self._cache) > self._cached_frames:
             del self._cache[next(iter(self._cache))]

@@ -12,9 +12,10 @@ Records lie in source order (no shuffling on disk): training shuffles by index, 
 video needs its order. Images are encoded bytes (PNG, JPEG or WebP), RGB, row 0 on
 top, pixel centres at +0.5; an EXIF orientation tag is never applied. Textures are
 encoded **as in the Multiface files**, last image row v = 0; `images.decode_texture`
-flips them. Points and boxes are in pixels of the stored image: (0, 0) is the outer
-corner of the top left pixel, (0.5, 0.5) its centre; boxes are left, top, right,
-bottom.
+flips them. What was not seen is exactly 0 in a capture, which no lossy codec keeps:
+`seen`, a mask, says it beside each texture. Points and boxes are in pixels of the
+stored image: (0, 0) is the outer corner of the top left pixel, (0.5, 0.5) its centre;
+boxes are left, top, right, bottom.
 
 **multiview_capture**, config `views`, splits `train`, `test` (held-out segments),
 `camera` (held-out cameras, training segments), `test_camera` (both held out):
@@ -30,14 +31,14 @@ bottom.
 | segment, frame | text, int32 | as in the capture's `frame_list.txt` |
 | frame_index | int32 | row of this frame among `frames`, see `open_frames` |
 | crop_from_image | float32 2 3 | pixels of the camera image -> pixels of the crop |
-| texture | bytes | unwrapped from this camera; absent if built without textures |
+| texture, seen | bytes | unwrapped from this camera; absent if built without textures |
 
 **multiview_capture**, config `frames`, splits `train`, `test`; one record a frame:
 
 | field | type | |
 |---|---|---|
 | vertices | float32 n 3 | mm, head space, bit for bit as in the capture |
-| texture | bytes | average over the cameras |
+| texture, seen | bytes | average over the cameras |
 | world_from_head | float32 3 4 | head pose, mm |
 | source, segment, frame | int32, text, int32 | |
 
@@ -85,7 +86,7 @@ from i2z_jax.files import read_text
 VERSION = "1.0.0"
 MULTIVIEW = "multiview_capture"
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
-ENCODED = ("image", "texture")
+ENCODED = ("image", "texture", "seen")
 
 
 def features(name: str, *, texture: bool = True) -> Any:
@@ -100,6 +101,7 @@ def features(name: str, *, texture: bool = True) -> Any:
 
     f = tfds.features
     picture = f.Image(shape=(None, None, 3))
+    unwrapped = {"texture": picture, "seen": f.Image(shape=(None, None, 1))}
     whole, text, flag = f.Scalar(np.int32), f.Text(), f.Scalar(np.bool_)
 
     def real(*shape: int | None, dtype: type = np.float32) -> Any:
@@ -117,11 +119,11 @@ def features(name: str, *, texture: bool = True) -> Any:
             "frame": whole,
             "frame_index": whole,
             "crop_from_image": real(2, 3),
-            **({"texture": picture} if texture else {}),
+            **(unwrapped if texture else {}),
         },
         "multiview_capture/frames": {
             "vertices": real(None, 3),
-            "texture": picture,
+            **unwrapped,
             "world_from_head": real(3, 4),
             "source": whole,
             "segment": text,

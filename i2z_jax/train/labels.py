@@ -43,7 +43,7 @@ def encode_frames(
         # The last batch is filled up, so that one shape is compiled.
         indices = [min(start + k, len(frames) - 1) for k in range(batch_size)]
         records = [frames[i] for i in indices]
-        textures = np.stack([decode_texture(r["texture"]) for r in records])
+        textures = np.stack([decode_texture(r) for r in records])
         if textures.shape[1] != size:
             raise InputError(
                 "textures of another size than the model's",

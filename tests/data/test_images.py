@@ -28,7 +28,23 @@ def test_codecs_keep_colours_and_png_every_bit():
 
 def test_a_texture_is_turned_so_that_row_0_is_v_0():
     data = images.encode(smooth(), "png")
-    np.testing.assert_array_equal(images.decode_texture(data), smooth()[::-1])
+    texture = images.decode_texture({"texture": data})
+    np.testing.assert_array_equal(texture, smooth()[::-1])
+
+
+@pytest.mark.parametrize("codec", ["png", "jpeg", "webp"])
+def test_zeros_of_a_texture_are_what_was_not_seen(codec):
+    """Of a lossy one alone, every block on the border of what was seen has others."""
+    texture = np.maximum(smooth(), 1)
+    seen = np.hypot(*np.mgrid[-32:32, -32:32]) < 29.5
+    texture[~seen] = 0
+    record = images.encode_texture(texture, codec)
+    decoded = images.decode_texture(record)
+    np.testing.assert_array_equal(decoded.any(-1), seen[::-1])
+    if codec == "png":
+        np.testing.assert_array_equal(decoded, texture[::-1])
+    else:
+        assert (images.decode(record["texture"]).any(-1) != seen).any()
 
 
 def test_exif_orientation_is_not_applied():

@@ -21,7 +21,7 @@ def multiview(out: Path, *, frames: int = 6) -> Path:
     moments = [
         {
             "vertices": rng.normal(0, 50, (VERTICES, 3)).astype(np.float32),
-            "texture": images.encode(picture(rng, TEXTURE), "png"),
+            **images.encode_texture(picture(rng, TEXTURE), "png"),
             "world_from_head": np.eye(3, 4, dtype=np.float32),
             "source": 0,
             "segment": f"SEG{frame % 2}",
@@ -41,7 +41,7 @@ def multiview(out: Path, *, frames: int = 6) -> Path:
             "frame": 100 + frame,
             "frame_index": frame,
             "crop_from_image": np.eye(2, 3, dtype=np.float32),
-            "texture": images.encode(picture(rng, TEXTURE), "png"),
+            **images.encode_texture(picture(rng, TEXTURE), "png"),
         }
         for frame in range(frames)
         for camera in range(CAMERAS)

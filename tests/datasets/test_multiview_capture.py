@@ -10,7 +10,7 @@ import pytest
 
 from i2z_jax.data import build_multiview, capture_examples, images, records
 from i2z_jax.data.build_multiview import CaptureOptions, build
-from i2z_jax.data.capture_examples import topology_of
+from i2z_jax.data.capture_examples import _texture, topology_of
 from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
@@ -258,7 +258,7 @@ def test_two_subjects_filters_and_limits(source, tmp_path):
     assert [r["source"] for r in found] == [0] * 4 + [1] * 4
     assert all("texture" not in r for r in found)
     frame = records.open_frames(tmp_path / "o")[5]
-    assert images.decode_texture(frame["texture"]).shape == (16, 16, 3)
+    assert images.decode_texture(frame).shape == (16, 16, 3)
     with pytest.raises(InputError, match=r"no camera 5\*.*400000"):
         build((source,), tmp_path / "p", BuildOptions(),
               dataclasses.replace(OPTIONS, cameras=("5*",)))  # fmt: skip
@@ -316,3 +316,19 @@ def test_topology_from_a_file_or_reported_missing(source, tmp_path):
     wrong = dataclasses.replace(some, topology=other)
     with pytest.raises(InputError, match=r"expected 300 vertices, got 3"):
         build((root,), tmp_path / "c", BuildOptions(), wrong)
+
+
+def test_what_was_seen_of_a_texture_survives_shrinking_and_jpeg(tmp_path):
+    """Black is "not seen", and is not mixed into the colours beside it."""
+    texture = np.zeros((64, 64, 3), np.uint8)
+    texture[np.hypot(*np.mgrid[-32:32, -32:32]) < 25] = (200, 120, 90)
+    path = tmp_path / "t.png"
+    path.write_bytes(images.encode(texture, "png"))
+    options = dataclasses.replace(OPTIONS, texture_size=32, texture_codec="jpeg")
+    decoded = images.decode_texture(_texture(path, options))[::-1]
+    share = texture.any(-1).reshape(32, 2, 32, 2).mean((1, 3))
+    np.testing.assert_array_equal(decoded.any(-1), share >= 0.5)
+    inside = decoded[share >= 0.5].astype(int)
+    assert np.abs(inside - (200, 120, 90)).max() <= 3
+    dimmed = texture.reshape(32, 2, 32, 2, 3).mean((1, 3))[(share >= 0.5) & (share < 1)]
+    assert (dimmed[:, 0] < 160).any()
