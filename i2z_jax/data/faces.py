@@ -163,33 +163,37 @@ def _best_chain(
     """The chain of detections with the largest sum of weights, by extending the
     nearest of the chains that are alive."""
     chains: list[tuple[float, list[tuple[int, np.ndarray]]]] = []
+    alive: list[int] = []  # few, of all that a long video ever started
     for frame, boxes in enumerate(detections):
+        alive = [i for i in alive if frame - chains[i][1][-1][0] <= LONGEST_MISS]
         for box in boxes:
             # A large face counts more than a small one with the same score.
             weight = max(box[4], 0.1) * (box[2] - box[0])
-            reach = [
-                (box_step(chain[-1][1], box[:4]), i)
-                for i, (_, chain) in enumerate(chains)
-                if 0 < frame - chain[-1][0] <= LONGEST_MISS
-            ]
-            step, nearest = min(reach, default=(np.inf, -1))
-            if step <= BELIEVED_STEP:
+            reach = [i for i in alive if chains[i][1][-1][0] < frame]
+            ends = np.array([chains[i][1][-1][1] for i in reach]).reshape(-1, 4)
+            steps = box_step(ends, box[:4])
+            if steps.min(initial=np.inf) <= BELIEVED_STEP:
+                nearest = reach[int(steps.argmin())]
                 total, chain = chains[nearest]
                 chain.append((frame, box[:4]))
                 chains[nearest] = (total + weight, chain)
             else:
+                alive.append(len(chains))
                 chains.append((weight, [(frame, box[:4])]))
     return max(chains, key=lambda c: c[0], default=(0.0, []))[1]
 
 
-def box_step(old: Float[NDArray, "4"], new: Float[NDArray, "4"]) -> float:
-    """How far apart two boxes are in place and in size, in sides of the old one;
-    infinitely, if the new one is none."""
-    side, other = old[2] - old[0], new[2] - new[0]
-    if not np.isfinite(new).all() or other <= 0:
-        return np.inf
-    shift = np.abs((old[:2] + old[2:]) - (new[:2] + new[2:])).max() / (2 * side)
-    return max(float(shift), abs(float(np.log(other / side))))
+def box_step(
+    old: Float[NDArray, "*b 4"], new: Float[NDArray, "4"]
+) -> Float[NDArray, "*b"]:
+    """How far a box is from others in place and in size, in sides of those; infinitely,
+    if it is none."""
+    if not np.isfinite(new).all() or new[2] <= new[0]:
+        return np.full(old.shape[:-1], np.inf)
+    side = old[..., 2] - old[..., 0]
+    apart = np.abs((old[..., :2] + old[..., 2:]) - (new[:2] + new[2:])).max(axis=-1)
+    growth = np.abs(np.log((new[2] - new[0]) / side))
+    return np.asarray(np.maximum(apart / (2 * side), growth))
 
 
 def _median(values: Float[NDArray, "m"]) -> Float[NDArray, "m"]:

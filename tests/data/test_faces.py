@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from i2z_jax.data import faces
 from i2z_jax.data.faces import opencv_detector, track
 from i2z_jax.data.images import read_picture
 
@@ -63,6 +64,61 @@ def test_nothing_is_carried_across_a_cut_or_a_long_absence():
     assert np.isfinite(boxes[:20]).all()
 
 
+def longest_of_all_chains(detections):
+    """The chain that is followed, every detection compared with all that ever was."""
+    chains = []
+    for frame, seen in enumerate(detections):
+        for box in seen:
+            near = []
+            for number, chain in enumerate(chains):
+                when, old = chain[-1]
+                side, other = old[2] - old[0], box[2] - box[0]
+                shift = np.abs(old[:2] + old[2:4] - box[:2] - box[2:4]).max() / 2
+                step = max(shift / side, abs(np.log(other / side)))
+                if 1 <= frame - when <= 45 and step <= 0.5:
+                    near.append((step, number))
+            if near:
+                chains[min(near)[1]].append((frame, box))
+            else:
+                chains.append([(frame, box)])
+    return max(
+        chains,
+        key=lambda chain: sum(max(b[4], 0.1) * (b[2] - b[0]) for _, b in chain),
+    )
+
+
+def test_chains_that_are_over_need_not_be_searched(rng):
+    """False alarms start chains all the time; what is found must not depend on how
+    those that can reach no further are kept."""
+    seen = []
+    for frame in range(400):
+        there = [] if 150 <= frame < 210 else [detection(200 + frame, 150, 100)]
+        lamps = [
+            detection(*rng.uniform(0, 300, 2), rng.uniform(30, 90), rng.uniform(0, 9))
+            for _ in range(rng.integers(0, 3))
+        ]
+        seen.append(np.concatenate([NONE, *there, *lamps]))
+    found = faces._best_chain(seen)
+    expected = longest_of_all_chains(seen)
+    assert [frame for frame, _ in found] == [frame for frame, _ in expected]
+    np.testing.assert_array_equal(
+        [box for _, box in found], [box[:4] for _, box in expected]
+    )
+
+
+def test_the_search_does_not_grow_with_the_video(monkeypatch):
+    compared = []
+    step = faces.box_step
+    monkeypatch.setattr(
+        faces,
+        "box_step",
+        lambda old, new: (compared.append(len(old)), step(old, new))[1],
+    )
+    # Each is too far from those before to go on from one.
+    track([detection(1000.0 * i, 0, 50) for i in range(500)], np.zeros(500, bool))
+    assert max(compared) == faces.LONGEST_MISS
+
+
 def test_the_detector_finds_no_face_in_noise(rng):
     noise = rng.integers(0, 255, (240, 320, 3), dtype=np.uint8)
     assert opencv_detector(noise).shape[1] == 5
@@ -73,8 +129,8 @@ def test_threads_find_the_faces_that_one_finds():
     """Pictures of many sizes at once: the cascade remembers the one it looks at."""
     path = Path(__file__).parents[2] / "docs" / "pictures" / "wild_frames.jpg"
     row = read_picture(path)
-    faces = [row[:, x : x + 360] for x in range(0, 2160, 360)]
-    scaled = [cv2.resize(f, None, fx=s, fy=s) for s in (0.6, 0.8, 1) for f in faces]
+    people = [row[:, x : x + 360] for x in range(0, 2160, 360)]
+    scaled = [cv2.resize(f, None, fx=s, fy=s) for s in (0.6, 0.8, 1) for f in people]
     alone = [opencv_detector(image) for image in scaled]
     assert sum(map(len, alone)) > 12
     with ThreadPoolExecutor(8) as pool:
