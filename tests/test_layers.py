@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
-    {"errors", "types", "files", "console", "config", "presets", "records"},
+    {"errors", "types", "files", "lock", "console", "config", "presets", "records"},
     {"drawing"},
     {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
@@ -44,6 +44,7 @@ NO_JAX = {
     "drawing",
     "errors",
     "files",
+    "lock",
     "console",
     "config",
     "presets",

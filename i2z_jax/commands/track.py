@@ -12,6 +12,7 @@ import tyro
 from i2z_jax import console
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
+from i2z_jax.lock import LOCK
 
 # What a run leaves in its folder; --overwrite removes these and nothing else.
 OUTPUTS = (
@@ -71,34 +72,30 @@ class Config:
 
 def run(config: Config) -> None:
     """Passes over the video, then everything that is made from the result."""
+    from i2z_jax.track import run as tracking
+
+    _check(config)
+    with tracking.hold(config.out):
+        _refuse_foreign(config.out, config.overwrite)
+        _track(config)
+
+
+def _track(config: Config) -> None:
     from i2z_jax.data.faces import opencv_detector
     from i2z_jax.data.video_analysis import read_boxes
     from i2z_jax.report.track_outputs import Wishes, write_outputs
     from i2z_jax.system import load_system
     from i2z_jax.track import run as tracking
-    from i2z_jax.track import source
     from i2z_jax.track.networks import Networks
     from i2z_jax.track.timing import Stopwatch
 
-    _check(config)
-    _refuse_foreign(config)
     system = load_system(config.checkpoint, dtype=config.dtype)
     boxes, box_source = None, "detector"
     if config.boxes is not None:
         boxes, box_source = read_boxes(config.boxes)
+    video = _video(config)
     if config.overwrite:
         _clear(config.out)
-    video = Path(config.video)
-    if source.is_camera(config.video):
-        video = config.out / "camera.mp4"
-        if not video.exists():
-            source.record_camera(int(config.video), video, config.max_frames)
-    elif not video.exists():
-        raise InputError(
-            "not found",
-            where=video,
-            expected="a video, a folder of frames, a picture or a camera's index",
-        )
     options = tracking.Options(
         face=config.face,
         max_frames=config.max_frames,
@@ -161,18 +158,35 @@ def _check(config: Config) -> None:
         if is_wrong:
             raise InputError("must be positive", where=name)
     nearness_of(config.distance_mm)  # says so if a camera cannot be so near
+    if config.out.exists() and not config.out.is_dir():
+        raise InputError("is a file", where=config.out, expected="a folder")
 
 
-def _refuse_foreign(config: Config) -> None:
-    """See that OUT is new, ours to go on with, or to be replaced."""
-    out = config.out
-    if out.exists() and not out.is_dir():
-        raise InputError("is a file", where=out, expected="a folder")
-    ours = config.overwrite or (out / "work").is_dir()
-    if out.is_dir() and any(out.iterdir()) and not ours:
+def _refuse_foreign(out: Path, overwrite: bool) -> None:
+    """See that a held OUT is new, ours to go on with, or to be replaced."""
+    ours = overwrite or (out / "work").is_dir()
+    if not ours and any(p.name != LOCK for p in out.iterdir()):
         raise InputError(
             "already exists", where=out, fix="choose another folder or --overwrite"
         )
+
+
+def _video(config: Config) -> Path:
+    """What is tracked; a camera is recorded for it, unless a run goes on."""
+    from i2z_jax.track import source
+
+    video = Path(config.video)
+    if source.is_camera(config.video):
+        video = config.out / "camera.mp4"
+        if config.overwrite or not video.exists():
+            source.record_camera(int(config.video), video, config.max_frames)
+    elif not video.exists():
+        raise InputError(
+            "not found",
+            where=video,
+            expected="a video, a folder of frames, a picture or a camera's index",
+        )
+    return video
 
 
 def _clear(out: Path) -> None:
@@ -187,13 +201,16 @@ def _clear(out: Path) -> None:
 
 def _settings(config: Config, video: Path) -> dict:
     """What a run that is gone on with must have in common with its first call."""
+    from i2z_jax.track.source import state_of
+
     return {
         "video": str(video.resolve()),
-        "video_changed": video.stat().st_mtime_ns,
+        "video_file": state_of(video),
         "checkpoint": str(config.checkpoint.resolve()),
         "checkpoint_changed": (config.checkpoint / "i2znet").stat().st_mtime_ns,
         "face": config.face,
-        "boxes": str(config.boxes),
+        "boxes": str(config.boxes and config.boxes.resolve()),
+        "boxes_file": state_of(config.boxes) if config.boxes else "",
         "max_frames": config.max_frames,
         "min_confidence": config.min_confidence,
         "dtype": config.dtype,

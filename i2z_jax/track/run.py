@@ -13,6 +13,7 @@ keeps the frames that are done; the same command goes on from there.
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.crop import apply_affine, invert
 from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.lock import LOCK, locked
 from i2z_jax.track import source
 from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
 from i2z_jax.track.networks import Networks
@@ -51,6 +53,22 @@ class Options:
     box_source: BoxSource = "detector"
 
 
+@contextmanager
+def hold(out: Path) -> Iterator[None]:
+    """Keep a second run out of the folder of the results; it goes if it stays empty.
+
+    Raises:
+        InputError: another run is at work here, or the folder cannot be written.
+    """
+    with locked(out, busy="another run is tracking here", option="--out"):
+        try:
+            yield
+        finally:
+            (out / LOCK).unlink(missing_ok=True)
+            if not any(out.iterdir()):
+                out.rmdir()
+
+
 def begin(work: Path, settings: dict[str, Any]) -> None:
     """Make the folder of a run, or see that it is one with the same settings.
 
@@ -63,10 +81,13 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
         work.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     elif path.read_text() != text:
+        before = json.loads(path.read_text())
+        names = sorted(before.keys() | settings.keys())
         raise InputError(
-            "an interrupted run with other options is here",
+            "an interrupted run is here that was started with another "
+            + ", ".join(n for n in names if before.get(n) != settings.get(n)),
             where=work.parent,
-            fix="give its options to go on, or --overwrite to start anew",
+            fix="give what it had to go on, or --overwrite to start anew",
         )
 
 
@@ -127,8 +148,6 @@ def abandon(work: Path) -> None:
     """Leave no trace of a run that could not do a single frame."""
     if not any(work.glob("rows-*.npz")):
         shutil.rmtree(work)
-        if not any(work.parent.iterdir()):
-            work.parent.rmdir()
 
 
 def collect(

@@ -5,6 +5,7 @@ A camera is recorded first and tracked then: no frame is dropped because a netwo
 slow, and the run can be repeated.
 """
 
+import hashlib
 import signal
 import threading
 import time
@@ -31,6 +32,15 @@ def is_camera(source: str) -> bool:
 def is_picture(path: Path) -> bool:
     """Whether it is one picture."""
     return path.is_file() and path.suffix.lower() in SUFFIXES
+
+
+def state_of(path: Path) -> str:
+    """A word that changes when a file is written to, or a picture of a folder is."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
 
 def frames(path: Path, limit: int | None = None) -> Iterator[Frame]:

@@ -8,7 +8,6 @@ workdir/checkpoints/    written by `checkpoint/runs.py`
 workdir/.lock           held while a process trains here
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ import numpy as np
 
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
+from i2z_jax.lock import locked
 from i2z_jax.records import to_json
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 from i2z_jax.types import PyTree
@@ -39,28 +39,8 @@ def hold(workdir: Path) -> Iterator[None]:
     Raises:
         InputError: another run trains here, or the folder cannot be written.
     """
-    with by_first_process(_locked(workdir)):
-        yield
-
-
-@contextmanager
-def _locked(workdir: Path) -> Iterator[None]:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = (workdir / ".lock").open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write here ({error.strerror})", where=workdir
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another run is training here",
-                where=workdir,
-                fix="wait for it, or choose another --workdir",
-            ) from error
+    lock = locked(workdir, busy="another run is training here", option="--workdir")
+    with by_first_process(lock):
         yield
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.commands import main
-from i2z_jax.track import networks, run
+from i2z_jax.errors import InputError
+from i2z_jax.track import networks, run, source
 from tests.data.clips import turn_clockwise, write_clip
 from tests.track import worlds
 
@@ -148,7 +149,7 @@ def test_an_interrupted_run_keeps_its_frames_and_goes_on(
     # Other options do not go on from it; the same ones do, and do not start anew.
     code = track(tracked.video, tracked.checkpoint, out, *more, "--face", "2")
     assert code == 1
-    assert "--overwrite" in capsys.readouterr().err
+    assert "with another face; give" in capsys.readouterr().err
     done = []
     predict = networks.Networks.predict
     monkeypatch.setattr(
@@ -161,6 +162,60 @@ def test_an_interrupted_run_keeps_its_frames_and_goes_on(
     assert whole["complete"]
     for name in ("z", "pose", "landmarks", "crop_from_image", "vertices", "status"):
         np.testing.assert_allclose(whole[name], expected[name], atol=1e-4, err_msg=name)
+
+
+def test_a_run_does_not_go_on_with_files_that_were_edited(
+    tmp_path, checkpoint, monkeypatch, capsys
+):
+    """Editing a frame in its place leaves the folder's own time as it was."""
+    folder, out = tmp_path / "frames", tmp_path / "out"
+    folder.mkdir()
+    for i in range(2):
+        image = worlds.picture(60 + 3 * i, 60)
+        cv2.imwrite(str(folder / f"{i}.png"), image[..., ::-1])
+    boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(60, 60), (63, 60)])
+    interrupting(monkeypatch, after=1)
+    assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 130
+    for edited, named in ((boxes, "boxes_file"), (folder / "1.png", "video_file")):
+        whole = edited.read_bytes()
+        edited.write_bytes(whole + b"\n")
+        capsys.readouterr()
+        assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 1
+        assert named in capsys.readouterr().err
+        assert (out / "work" / "scan.npz").exists()
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path, tracked, capsys):
+    out = tmp_path / "out"
+    with run.hold(out):
+        assert track(tracked.video, tracked.checkpoint, out, "--overwrite") == 1
+        assert "another run is tracking here" in capsys.readouterr().err
+    assert not out.exists()
+    # A killed one leaves its file, and no lock.
+    out.mkdir()
+    (out / ".lock").touch()
+    (out / "notes.txt").touch()
+    with run.hold(out):
+        pass
+    assert [p.name for p in out.iterdir()] == ["notes.txt"]
+
+
+def test_a_camera_is_recorded_again_on_request(tmp_path, tracked, monkeypatch):
+    """And what was there stays until that is done: here it never is."""
+    out = tmp_path / "out"
+    shutil.copytree(tracked.folder, out)
+    shutil.copy(tracked.video, out / "camera.mp4")
+    before = sorted(p.name for p in out.iterdir())
+    recordings = []
+
+    def failing(index, path, limit):
+        recordings.append(path)
+        raise InputError("the camera gives no picture")
+
+    monkeypatch.setattr(source, "record_camera", failing)
+    assert track("77", tracked.checkpoint, out, "--overwrite") == 1
+    assert recordings == [out / "camera.mp4"]
+    assert sorted(p.name for p in out.iterdir()) == before
 
 
 def test_existing_output_is_refused_or_replaced(tmp_path, tracked, capsys):
