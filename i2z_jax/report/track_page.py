@@ -58,13 +58,14 @@ class Sight(NamedTuple):
 def track_page(track: Track, sight: Sight, clock: Stopwatch) -> str:
     """The page as HTML."""
     counts = {s: int((track.status == s).sum()) for s in Status}
-    seen = sum(counts[s] for s in (Status.TRACKED, Status.FOLLOWED))
+    with_face = track.status <= Status.FOLLOWED
+    seen = int(with_face.sum())
     width, height = track.frame_size.tolist()
     lead = (
         f"{track.video}: {len(track)} frames of {width} x {height} px, "
         f"{track.time_s[-1] - track.time_s[0]:.1f} s; a face in {seen} of them."
     )
-    confidence = np.nanmean(track.confidence) if seen else np.nan
+    confidence = track.confidence[with_face].mean() if seen else np.nan
     tiles = [(f"{seen} / {len(track)}", "frames with the face")]
     if np.isfinite(confidence):
         tiles.append((f"{confidence:.2f}", "mean landmark confidence"))

@@ -49,7 +49,8 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Track:
-    """The result of a run, a row a frame. Values of frames without a face are NaN."""
+    """The result of a run, a row a frame. Values of frames without a face are NaN, but
+    for the confidence of those that are lost by too little of it."""
 
     video: str
     frame_size: Int[NDArray, "2"]
@@ -71,7 +72,8 @@ class Track:
     """Seen by the landmark stream, px of the frame."""
     landmark_confidence: Float[NDArray, "f l"]
     confidence: Float[NDArray, "f"]
-    """Mean over the landmarks; NaN for a network without a landmark stream."""
+    """Mean over the landmarks; NaN where the network was shown no crop, and for one
+    without a landmark stream. 0 for frames that are bridged on request."""
 
     def __len__(self) -> int:
         return len(self.time_s)

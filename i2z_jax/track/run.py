@@ -176,8 +176,10 @@ def collect(
         Places(**_read(work / "places.npz")),
     )
     done = len(rows["z"])
-    confidence = rows["landmark_confidence"].mean(axis=1)
     placed = np.isfinite(places.square[:done, 0])
+    # The network was shown a black crop there: what it said is no confidence.
+    rows["landmark_confidence"][~(placed & scanned.readable[:done])] = np.nan
+    confidence = rows["landmark_confidence"].mean(axis=1)
     doubtful = confidence < min_confidence  # NaN, without landmarks, is not
     status = np.where(scanned.found[:done], Status.TRACKED, Status.FOLLOWED)
     status = np.where(placed & ~doubtful, status, Status.LOST)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the page of a track says of whose face it is."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from i2z_jax.report.track_page import standing_offset_mm
+from i2z_jax.report.track_page import Sight, standing_offset_mm, track_page
 from i2z_jax.track.result import Status
+from i2z_jax.track.timing import Stopwatch
 from tests.track.test_smooth import STILL, track
 
 
@@ -41,3 +43,16 @@ def test_the_jaw_which_slides_does_not_count(rng):
     off = np.zeros((68, 2))
     off[:17] = 9.0
     assert standing_offset_mm(*seen_off_by(off, rng)) < 1e-3
+
+
+def test_the_mean_confidence_is_that_of_the_frames_with_the_face():
+    """Bridged frames have none, lost ones too little."""
+    status = np.zeros(90)
+    status[30:60] = Status.INTERPOLATED
+    status[60:70] = Status.LOST
+    status[70:] = Status.UNREADABLE
+    confidence = np.full(90, 0.75)
+    confidence[30:60], confidence[60:70], confidence[70:] = 0, 0.1, np.nan
+    one = replace(track(STILL, status), confidence=confidence)
+    page = track_page(one, Sight([], None, None, 0.0, []), Stopwatch())
+    assert re.search(r"0\.75\D+mean landmark confidence", page)
