@@ -71,14 +71,11 @@ def run(config: Config) -> None:
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
     from i2z_jax.train.adapt_data import check_system, prepare
+    from i2z_jax.train.guard import check_share
     from i2z_jax.train.run import check, run_mesh
     from i2z_jax.train.workdir import hold, remember_config
 
-    if not 0 < config.held_out <= 0.5:
-        raise InputError(
-            "out of range", where="--held-out", expected="up to 0.5",
-            got=config.held_out,
-        )  # fmt: skip
+    check_share(config.held_out)
     check(config, {"pairs": 1, "replay": 0, "rehearse": 0})
     nearness = nearness_of(config.distance_mm)
     with hold(config.workdir):

@@ -8,6 +8,7 @@ labels, which no network can beat by much: its error is the decoder's own.
 
 from collections.abc import Mapping
 from functools import partial
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,7 +44,7 @@ from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.train.labels import encode_frames
-from i2z_jax.types import Array, Float, NDArray
+from i2z_jax.types import Array, Bool, Float, NDArray
 
 # Splits that hold something back; what is measured by default.
 HELD_OUT = ("test", "camera", "test_camera")
@@ -143,7 +144,7 @@ def evaluate_capture(
             "split": split,
             "predictor": name,
             "views": len(source),
-            **_means(result["errors"][predictor]),
+            **_means(result["errors"][predictor], result["seen"]),
         }
         for predictor, name in PREDICTORS.items()
     ]
@@ -174,6 +175,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
     meshes["mean"] = jnp.repeat(statistics.vert_mean[...][None], b, 0)
 
     errors: dict[str, Any] = {}
+    seen = jnp.zeros(b, bool)
     for name, predicted in poses.items():
         per_vertex = distance(meshes[name], vertices)
         errors[name] = {
@@ -191,6 +193,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
         }
         textures["mean"] = jnp.repeat(statistics.tex_mean[...][None], b, 0)
         truth, weight = unit_range(batch["texture"]), visible_texels(model.mesh, batch)
+        seen = (weight > 0).any((1, 2))
         for name, texture in textures.items():
             texture = jnp.clip(texture, 0, 1)
             errors[name] |= {
@@ -199,6 +202,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
             }
     return {
         "errors": errors,
+        "seen": seen,
         "vertex_error": distance(meshes["network"], vertices),
         "z": output.z,
         "pose": output.pose,
@@ -216,10 +220,14 @@ def visible_texels(
     return weight
 
 
-def _means(errors: Rows) -> Row:
-    """Means over views. PSNR is that of the mean squared error: a perfect view would
-    make a mean of PSNRs infinite."""
-    row = {name: float(np.nanmean(x.astype(np.float64))) for name, x in errors.items()}
+def _means(errors: Rows, seen: Bool[NDArray, "e"]) -> Row:
+    """Means over views; of the texture over those in which some of it is `seen`. No
+    number where one view has none. PSNR is that of the mean squared error: a perfect
+    view would make a mean of PSNRs infinite."""
+    row: Row = {}
+    for name, each in errors.items():
+        defined = each[seen] if name.startswith("texture") else each
+        row[name] = float(defined.astype(np.float64).mean()) if len(defined) else nan
     if "texture_mse" in row:
         row["texture_psnr_db"] = psnr(row.pop("texture_mse"))
     return row

@@ -118,21 +118,21 @@ def second_difference(
 
 def psnr(mean_squared: float) -> float:
     """Peak signal-to-noise ratio of a mean squared colour difference, dB."""
-    return -10 * math.log10(mean_squared) if mean_squared > 0 else math.inf
+    return math.inf if mean_squared == 0 else -10 * math.log10(mean_squared)
 
 
 def failure_rate(errors: Float[NDArray, "e"], threshold: float) -> float:
-    """Share of the faces whose error is above the threshold."""
-    return float(np.mean(errors > threshold))
+    """Share of the faces whose error is above the threshold, or no number."""
+    return float(1 - np.mean(errors <= threshold))
 
 
 def area_under_curve(errors: Float[NDArray, "e"], threshold: float) -> float:
     """Area under the cumulative error distribution up to a threshold, over it (AUC).
 
     Exact: a face with error e < t contributes the stretch from e to t. 1 is perfect,
-    0 no face below the threshold.
+    0 no face below the threshold. An error that is no number contributes nothing.
     """
-    return float(np.mean(np.maximum(threshold - errors, 0.0)) / threshold)
+    return float(np.mean(np.fmax(threshold - errors, 0.0)) / threshold)
 
 
 def gap_closed(before: float, after: float, oracle: float) -> float | None:

@@ -11,6 +11,9 @@ from i2z_jax.evaluate.metrics import CROP, colour_difference, second_difference
 from i2z_jax.geometry.crop import apply_affine, image_from_unit
 from i2z_jax.types import Bool, Float, NDArray
 
+# What `Watch` measures: of some frames only.
+TEMPORAL = ("jitter_px", "jitter_mm", "cftc_residual")
+
 
 class FrameFacts(NamedTuple):
     """What is known of every frame before a network sees it."""
@@ -75,7 +78,7 @@ class Watch:
         texture: Float[NDArray, "b t t 3"],
         seen: Float[NDArray, "b t t"],
     ) -> dict[str, Float[NDArray, "b"]]:
-        """`jitter_px`, `jitter_mm`, `cftc_residual` of the next frames."""
+        """The `TEMPORAL` figures of the next frames, NaN where there is none."""
         rows = []
         for row in range(len(vertices)):
             index = self._index + row
@@ -84,8 +87,7 @@ class Watch:
                 self._step(index, vertices[row], in_image, texture[row], seen[row])
             )
         self._index += len(vertices)
-        names = ("jitter_px", "jitter_mm", "cftc_residual")
-        return dict(zip(names, np.array(rows, np.float64).T, strict=True))
+        return dict(zip(TEMPORAL, np.array(rows, np.float64).T, strict=True))
 
     def _step(self, index, vertices, points, texture, seen) -> tuple:
         if self._facts.starts[index]:

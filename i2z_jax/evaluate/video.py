@@ -36,7 +36,7 @@ from i2z_jax.evaluate.predict import (
     face_model,
 )
 from i2z_jax.evaluate.tables import Column, Row
-from i2z_jax.evaluate.temporal import FrameFacts, Watch, frame_facts
+from i2z_jax.evaluate.temporal import TEMPORAL, FrameFacts, Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import landmark_loss
@@ -382,9 +382,10 @@ def _means(
     values: Mapping[str, Float[NDArray, "e"]], counted: Bool[NDArray, "e"]
 ) -> Row:
     """Means over the frames that count and for which a metric is defined; None where
-    there is none."""
+    there is none, NaN where a prediction is no number."""
     row: Row = {}
     for name, each in values.items():
-        defined = each[counted & np.isfinite(each)].astype(np.float64)
+        partly = name in TEMPORAL or name == "nme_percent"
+        defined = each[counted & (np.isfinite(each) | (not partly))].astype(np.float64)
         row[name] = float(defined.mean()) if len(defined) else None
     return row

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.types import Bool, Figures
 
@@ -64,6 +65,18 @@ LIMITS = (
     Limit("texture_range", 0.6, "the unwrapped texture has lost its contrast"),
     Limit("landmarks", 1.3, "the landmarks have moved away from the face"),
 )
+
+
+def check_share(share: float) -> None:
+    """Refuse a share to hold out that leaves too little for one side.
+
+    Raises:
+        InputError: it is not above 0, or it is more than a half.
+    """
+    if not 0 < share <= 0.5:
+        raise InputError(
+            "out of range", where="--held-out", expected="above 0, up to 0.5", got=share
+        )
 
 
 def held_out(frames: int, share: float) -> Bool[np.ndarray, "frames"]:

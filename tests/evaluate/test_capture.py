@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors on a capture, with networks whose errors are known beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,24 @@ def test_known_errors_are_found(built, runner):
     # Less than 0.1 where white is white already.
     assert 0.08 < errors["texture_difference"] <= 0.1 + 1e-6
     assert 20 <= errors["texture_psnr_db"] < 22
+
+
+def test_a_view_without_an_answer_is_not_left_out(built, runner):
+    system = worlds.oracle(built, "test")
+    net = replace(system.net, pose=system.net.pose.at[4].set(np.nan))
+    scores = capture.evaluate_capture(
+        system._replace(net=net), built, "test", np.zeros((9, 2), np.float32), runner
+    )
+    network, mean, _ = scores.rows
+    assert np.isnan(network["pose_px"])
+    assert network["vertex_mm"] == 0
+    assert np.isfinite(mean["pose_px"])
+
+
+def test_a_view_that_shows_no_texture_has_none_to_be_wrong():
+    errors = {"texture_mse": np.array([np.nan, 0.01]), "pose_px": np.array([1.0, 3.0])}
+    row = capture._means(errors, np.array([False, True]))
+    assert row == {"texture_psnr_db": pytest.approx(20), "pose_px": 2}
 
 
 def test_a_rolled_head_is_as_many_degrees(built, runner):

@@ -74,6 +74,13 @@ def test_psnr_of_a_tenth_is_twenty_decibel():
     assert metrics.psnr(0.1**2) == pytest.approx(20)
 
 
+def test_what_is_no_number_is_not_perfect():
+    assert np.isnan(metrics.psnr(np.nan))
+    errors = np.array([0.02, np.nan, 0.06, np.inf])
+    assert metrics.failure_rate(errors, 0.08) == 0.5
+    assert metrics.area_under_curve(errors, 0.08) == pytest.approx((6 + 2) / 8 / 4)
+
+
 def square_face() -> np.ndarray:
     """Points in the middle, apart from the corners of a 40 x 90 box and the eyes."""
     points = np.full((68, 2), 50.0)

@@ -122,6 +122,15 @@ def test_means_are_over_the_frames_that_count(clip, runner):
     )
 
 
+def test_a_frame_without_an_answer_is_not_left_out(clip, runner):
+    poses, vertices = motion()
+    poses[5] = np.nan
+    ours, truth = scores(clip, runner, poses, vertices).rows
+    assert np.isnan(ours["pose_px"])
+    assert ours["vertex_mm"] == 0
+    assert truth["jitter_px"] == pytest.approx(2, rel=1e-4)
+
+
 def test_a_still_video_has_one_texture(tmp_path, runner):
     poses, vertices = motion()
     poses[:, 4] = 0

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from i2z_jax.train.guard import Guard, held_out
+from i2z_jax.errors import InputError
+from i2z_jax.train.guard import Guard, check_share, held_out
 
 SOUND = {
     "score": 1.0,
@@ -35,6 +36,12 @@ def test_held_out_frames_are_runs_of_the_share_asked_for(frames, share):
     assert (lengths >= 2).all()
     assert not out[0]
     assert not out[-1]
+
+
+@pytest.mark.parametrize("share", [-0.5, 0.0, 0.51, 3.0, float("nan")])
+def test_a_share_that_leaves_one_side_too_little_is_refused(share):
+    with pytest.raises(InputError, match="--held-out: out of range"):
+        check_share(share)
 
 
 def test_the_lowest_score_wins(tmp_path):
