@@ -31,6 +31,21 @@ def read_text(path: str | Path) -> str:
         ) from error
 
 
+def make_writable(folder: Path) -> None:
+    """Make a folder, and see whether a file can be made in it.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(
+            f"cannot write here ({error.strerror})", where=folder
+        ) from error
+
+
 @contextmanager
 def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A place beside `path` to write to; renamed to `path` on success only.

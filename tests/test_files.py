@@ -5,7 +5,7 @@ import os
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import make_writable, write_aside
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
@@ -28,6 +28,15 @@ def test_an_existing_result_is_refused_and_kept(tmp_path):
     ):
         pass
     assert (tmp_path / "out").read_text() == "old"
+
+
+def test_a_folder_that_can_be_written_is_left_empty(tmp_path):
+    make_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "b"):
+        with pytest.raises(InputError, match="cannot write here"):
+            make_writable(folder)
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -54,10 +54,10 @@ def run(config: Config) -> None:
     scores = ablation.evaluate_ablation(
         systems, config.data, split, runner, views=config.views
     )
-    saved = []
-    if config.options.pictures is not None:
-        size = systems[0].image_size
-        saved = [scenario_picture(config.data, split, size, config.options.pictures)]
+
+    def draw(folder: Path) -> list[Path]:
+        return [scenario_picture(config.data, split, systems[0].image_size, folder)]
+
     report = Report(
         "evaluate ablation",
         {
@@ -70,4 +70,4 @@ def run(config: Config) -> None:
         ablation.table_rows(variants, scores),
         [COMPARABLE],
     )
-    finish(config.options, report, ablation.COLUMNS, saved)
+    finish(config.options, report, ablation.COLUMNS, draw)

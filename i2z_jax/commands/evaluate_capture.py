@@ -43,14 +43,18 @@ def run(config: Config) -> None:
     system = load_system(config.checkpoint)
     splits = config.split or capture.held_out_splits(config.data)
     z = capture.capture_labels(system, config.data)
-    rows, saved = [], []
-    for split in splits:
-        scores = capture.evaluate_capture(system, config.data, split, z, runner)
-        rows += scores.rows
-        if config.options.pictures is not None:
-            folder = config.options.pictures
-            saved += capture_pictures(system, scores, split, folder)
-            saved.append(seen_picture(system, scores, split, folder))
+    scores = {
+        split: capture.evaluate_capture(system, config.data, split, z, runner)
+        for split in splits
+    }
+
+    def draw(folder: Path) -> list[Path]:
+        saved = []
+        for split, each in scores.items():
+            saved += capture_pictures(system, each, split, folder)
+            saved.append(seen_picture(system, each, split, folder))
+        return saved
+
     report = Report(
         "evaluate capture",
         {
@@ -58,11 +62,11 @@ def run(config: Config) -> None:
             "data": str(config.data),
             "variant": system.net_card.config.variant,
         },
-        rows,
+        [row for each in scores.values() for row in each.rows],
         [
             "Pose px: mean distance of the true vertices under predicted and true head "
             "pose, in a 256 px crop. Texture: on texels that the view's camera sees. "
             "Decoder, true state: the decoder's own error."
         ],
     )
-    finish(config.options, report, capture.COLUMNS, saved)
+    finish(config.options, report, capture.COLUMNS, draw)

@@ -68,9 +68,8 @@ def run(config: Config) -> None:
         models = checkpoint.load(config.checkpoint)
         size = config.image_size or card.extras.get("image_size", 256)
         protocol = landmarks.LandmarkProtocol(size, config.boxes)
-    rows, saved = [], []
-    for split in config.split or landmarks.splits_of(config.data):
-        scores = landmarks.evaluate_landmarks(
+    scores = {
+        split: landmarks.evaluate_landmarks(
             models,
             config.data,
             split,
@@ -79,15 +78,21 @@ def run(config: Config) -> None:
             normalisers=config.normaliser,
             threshold=config.threshold,
         )
-        rows += scores.rows
-        if config.options.pictures is not None:
+        for split in config.split or landmarks.splits_of(config.data)
+    }
+
+    def draw(folder: Path) -> list[Path]:
+        saved = []
+        for split, each in scores.items():
             saved += landmark_pictures(
-                scores,
+                each,
                 split,
-                config.options.pictures,
+                folder,
                 normaliser=config.normaliser[0],
                 threshold=config.threshold,
             )
+        return saved
+
     report = Report(
         "evaluate landmarks",
         {
@@ -96,6 +101,6 @@ def run(config: Config) -> None:
             "landmarks": "68 points, jaw included",
             "decoding": "soft-argmax (docs/evaluation.md)",
         },
-        rows,
+        [row for each in scores.values() for row in each.rows],
     )
-    finish(config.options, report, landmarks.COLUMNS, saved)
+    finish(config.options, report, landmarks.COLUMNS, draw)

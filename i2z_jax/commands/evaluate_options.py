@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the four `i2z evaluate` commands share: how they run, and what they leave."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,19 +27,32 @@ def start(options: EvaluateOptions) -> Any:
     """The runner on every device of this process.
 
     Raises:
-        InputError: a batch size that is none.
+        InputError: a batch size that is none; results cannot be written where they
+            are to go, which is known before the work.
     """
     from i2z_jax.evaluate.predict import Runner
+    from i2z_jax.files import make_writable
 
     if options.batch_size < 1:
         raise InputError("not above 0", where="--batch-size", got=options.batch_size)
+    if options.pictures is not None:
+        make_writable(options.pictures)
+    if options.json is not None:
+        make_writable(options.json.parent)
     return Runner.on_all_devices(options.batch_size, options.workers)
 
 
 def finish(
-    options: EvaluateOptions, report: Any, columns: Sequence[Any], saved: Sequence[Path]
+    options: EvaluateOptions,
+    report: Any,
+    columns: Sequence[Any],
+    draw: Callable[[Path], Sequence[Path]],
 ) -> None:
-    """Table, JSON, and where the pictures are."""
+    """Table and JSON, then the pictures.
+
+    Args:
+        draw: folder -> the pictures that it has written there.
+    """
     from i2z_jax import console
     from i2z_jax.evaluate.tables import show, write_json
 
@@ -47,5 +60,6 @@ def finish(
     if options.json is not None:
         write_json(report, options.json)
         console.err.print(f"results: {options.json}")
+    saved = [] if options.pictures is None else draw(options.pictures)
     for path in saved:
         console.err.print(f"picture: {path}")

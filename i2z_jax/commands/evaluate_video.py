@@ -49,6 +49,8 @@ def run(config: Config) -> None:
     from i2z_jax.train import guard
 
     nearness = nearness_of(config.distance_mm)
+    if config.held_out:
+        guard.check_share(config.held_out)
     runner = start(config.options)
     folders = {str(path): path for path in config.checkpoints}
     if config.oracle is not None:
@@ -76,15 +78,17 @@ def run(config: Config) -> None:
             row["gap_closed"] = gap_closed(
                 rows[0]["vertex_mm"], errors[str(path)], errors["oracle"]
             )
-    saved = []
-    if config.options.pictures is not None:
-        folder = config.options.pictures
+
+    def draw(folder: Path) -> list[Path]:
+        saved = []
         for number, (name, system) in enumerate(systems.items(), 1):
             file = "oracle" if name == "oracle" else f"checkpoint_{number}"
             saved += video_pictures(name, system, scores, folder, file)
         labels = dict(zip(folders, _labels(len(config.checkpoints)), strict=False))
         labels |= {"oracle": "oracle"}
         saved.append(comparison_picture(systems, scores, folder, labels))
+        return saved
+
     report = Report(
         "evaluate video",
         {
@@ -103,7 +107,7 @@ def run(config: Config) -> None:
         ],
         video.frame_table(scores),
     )
-    finish(config.options, report, video.COLUMNS, saved)
+    finish(config.options, report, video.COLUMNS, draw)
 
 
 def _labels(checkpoints: int) -> list[str]:

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 
 from i2z_jax import commands
+from i2z_jax.commands.evaluate_options import EvaluateOptions, finish
+from i2z_jax.errors import InputError
+from i2z_jax.evaluate.tables import Column, Report
 from i2z_jax.models.parameters import freeze
 from i2z_jax.system import System, load_system, save_system
 from tests.data import tiny_datasets
@@ -146,6 +149,8 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
     topology = system.topology
     turned = replace(topology, faces=np.roll(topology.faces, 1, axis=1))
     save_system(tmp_path / "other", system._replace(topology=turned))
+    file = tmp_path / "file"
+    file.touch()
     cases = [
         (["capture", str(tmp_path / "other"), "--data", str(built)], "triangles"),
         (["capture", str(place), "--data", str(built)], "not a tracker"),
@@ -162,6 +167,11 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
             ["ablation", str(place / "system"), "--data", str(built), "--batch-size=0"],
             "--batch-size",
         ),
+        # Before the work, whatever else is wrong.
+        (["capture", "no", "--data", "no", f"--pictures={file}"], "file: cannot write"),
+        (["capture", "no", "--data", "no", f"--json={file}/a"], "file: cannot write"),
+        (["video", "no", "--data", "no", "--held-out=-0.5"], "--held-out: out of"),
+        (["video", "no", "--data", "no", "--held-out=3"], "--held-out: out of range"),
     ]
     for line, message in cases:
         with pytest.raises(SystemExit) as end:
@@ -170,6 +180,19 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
         said = capsys.readouterr().err.strip().splitlines()[-1]
         assert said.startswith(f"i2z evaluate {line[0]}:")
         assert message in said
+
+
+def test_a_picture_that_fails_costs_no_figures(tmp_path, capsys):
+    options = EvaluateOptions(json=tmp_path / "r.json", pictures=tmp_path)
+
+    def draw(folder):
+        raise InputError("no room", where=folder)
+
+    report = Report("evaluate video", {}, [{"predictor": "ours", "error": 1.25}])
+    with pytest.raises(InputError, match="no room"):
+        finish(options, report, [Column("error", "error")], draw)
+    assert "1.250" in capsys.readouterr().out
+    assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["error"] == 1.25
 
 
 def test_an_oracle_needs_truth(place, tmp_path, capsys):
