@@ -4,8 +4,6 @@
 import subprocess
 import sys
 
-import pytest
-
 from i2z_jax.commands import COMMANDS
 
 
@@ -31,18 +29,6 @@ def test_help_lists_every_command_without_starting_jax():
     for name, command in COMMANDS.items():
         assert name in done.stdout
         assert command.summary in done.stdout
-
-
-@pytest.mark.parametrize(
-    "words", [n for n, c in COMMANDS.items() if c.module is None] or ["none"]
-)
-def test_unbuilt_command_says_so(words):
-    if words == "none":
-        assert all(c.module for c in COMMANDS.values())
-        return
-    done = i2z(*words.split())
-    assert done.returncode == 2
-    assert "not built yet" in done.stderr
 
 
 def test_unknown_command():

@@ -20,10 +20,10 @@ from i2z_jax.errors import InputError
 
 
 class Command(NamedTuple):
-    """One line of `i2z --help`. `module` is None while a command is not built."""
+    """One line of `i2z --help`, and where its code is."""
 
     summary: str
-    module: str | None = None
+    module: str
 
 
 COMMANDS: dict[str, Command] = {
@@ -129,10 +129,6 @@ def _dispatch(arguments: list[str]) -> int:
     name = _command_name(arguments)
     if name is None:
         return _overview(arguments)
-    command = COMMANDS[name]
-    if command.module is None:
-        print(f"i2z {name}: not built yet ({command.summary})", file=sys.stderr)
-        return 2
     import tyro  # heavy beside `i2z --help`
 
     # Libraries log long stories on stderr beside the one line that we print.
@@ -141,7 +137,7 @@ def _dispatch(arguments: list[str]) -> int:
     compile_cache.switch_on(os.environ)
     malloc.keep_freed(os.environ)
     xla_flags.keep_sound(os.environ)
-    module = importlib.import_module(command.module)
+    module = importlib.import_module(COMMANDS[name].module)
     options = arguments[len(name.split()) :]
     try:
         defaults = getattr(module, "defaults", None)
@@ -189,8 +185,7 @@ def _overview(arguments: list[str]) -> int:
         return 2
     print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help)\n")
     for name, command in group.items():
-        built = "" if command.module else "  [not built yet]"
-        print(f"  {name:<20}{command.summary}{built}")
+        print(f"  {name:<20}{command.summary}")
     print("\n  --debug             any command: the traceback of an error")
     print("  --distributed       any command: first meet this job's other processes")
     return 0 if not words or options else 2
