@@ -117,11 +117,15 @@ def folder_aside(directory: str | Path, *, overwrite: bool = False) -> Iterator[
         from_every_process("done")  # before it is renamed
 
 
-def read_card(directory: str | Path) -> ModelCard:
+def read_card(directory: str | Path, *, architecture: str | None = None) -> ModelCard:
     """The card of a model folder.
 
+    Args:
+        architecture: what the model has to be; None for any.
+
     Raises:
-        InputError: not a model folder, or a card this version cannot read.
+        InputError: not a model folder, a card this version cannot read, or a model of
+            another architecture.
     """
     path = Path(directory) / CARD
     if not path.is_file():
@@ -147,6 +151,10 @@ def read_card(directory: str | Path) -> ModelCard:
         known = ", ".join(ARCHITECTURES)
         raise InputError(
             "unknown architecture", where=path, expected=known, got=card.architecture
+        )
+    if architecture not in (None, card.architecture):
+        raise InputError(
+            f"not a {architecture} model", where=directory, got=card.architecture
         )
     config_class, _ = ARCHITECTURES[card.architecture]
     config = records.from_json(config_class, card.config, where=path, name="config")

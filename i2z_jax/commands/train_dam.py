@@ -96,10 +96,7 @@ def run(config: Config) -> None:
                 meshes = labels.training_meshes(config.data)
                 start_from_meshes(dam, meshes, config.weights)
         else:
-            start = checkpoint.read_card(config.start)
-            if start.architecture != "dam":
-                what, got = "not a dam model", start.architecture
-                raise InputError(what, where=config.start, got=got)
+            start = checkpoint.read_card(config.start, architecture="dam")
             sizes = start.config
             dam = checkpoint.load(config.start, dtype=dtype)
             labels.check_topology(dam, train[0]["vertices"], config.data)

@@ -8,7 +8,7 @@ from typing import Any
 import tyro
 
 from i2z_jax.presets import preset
-from i2z_jax.train.recipes import recipe
+from i2z_jax.train.recipes import RECIPES
 
 
 def defaults(config: type[Any], stage: str, arguments: list[str]) -> Any:
@@ -24,7 +24,7 @@ def defaults(config: type[Any], stage: str, arguments: list[str]) -> Any:
     parser.add_argument("--preset", default="paper")
     name = parser.parse_known_args(arguments)[0].preset
     preset(name)
-    given = {"preset": name, "run": recipe(stage, name)}
+    given = {"preset": name, "run": RECIPES[name][stage]}
     # Not through the constructor: what is required has no value yet.
     start = object.__new__(config)
     for field in fields(config):

@@ -7,11 +7,11 @@ every one of them is an option. `tiny` is measured on synthetic data and two cor
 known (FAN: RMSprop 2.5e-4, batch 10; Multiface: Adam 1e-4, batch 8).
 """
 
-from i2z_jax.errors import InputError
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.run import RunConfig
 
+# By preset, then by stage.
 RECIPES: dict[str, dict[str, RunConfig]] = {
     "paper": {
         "landmarks": RunConfig(
@@ -48,16 +48,3 @@ RECIPES: dict[str, dict[str, RunConfig]] = {
         ),
     },
 }
-
-
-def recipe(stage: str, preset: str) -> RunConfig:
-    """The numbers a stage ("landmarks", "dam", "regress") is trained with.
-
-    Raises:
-        InputError: there is no such preset.
-    """
-    if preset not in RECIPES:
-        raise InputError(
-            "no such preset", where=preset, expected=" or ".join(sorted(RECIPES))
-        )
-    return RECIPES[preset][stage]
