@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one exception for bad input: what, where, expected, got, how to fix."""
 
+from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 
 
@@ -41,3 +43,23 @@ class InputError(ValueError):
             message += f"; {fix}"
         # One line whatever came in: an error is read in a terminal or a log.
         super().__init__(" ".join(message.split()))
+
+
+def require_at_least(options: object, least: Mapping[str, int]) -> None:
+    """Refuse numbers that mean nothing.
+
+    Args:
+        options: of a run or a command.
+        least: the least that each of its fields may be, by dotted name; a field that
+            is None is passed over.
+
+    Raises:
+        InputError: one is less.
+    """
+    for name, bound in least.items():
+        value = attrgetter(name)(options)
+        if value is not None and value < bound:
+            option = "--" + name.replace("_", "-")
+            raise InputError(
+                "too small", where=option, expected=f">= {bound}", got=value
+            )

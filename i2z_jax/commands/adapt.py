@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from i2z_jax import console
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
@@ -72,11 +72,11 @@ def run(config: Config) -> None:
     from i2z_jax.train.adapt import adapt
     from i2z_jax.train.adapt_data import check_system, prepare
     from i2z_jax.train.guard import check_share
-    from i2z_jax.train.run import check, run_mesh
+    from i2z_jax.train.run import run_mesh
     from i2z_jax.train.workdir import hold, remember_config
 
     check_share(config.held_out)
-    check(config, {"pairs": 1, "replay": 0, "rehearse": 0})
+    require_at_least(config, {"pairs": 1, "replay": 0, "rehearse": 0})
     nearness = nearness_of(config.distance_mm)
     with hold(config.workdir):
         remember_config(config.workdir, config)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from i2z_jax.errors import InputError
+from i2z_jax.errors import require_at_least
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,13 @@ def start(options: EvaluateOptions) -> Any:
     """The runner on every device of this process.
 
     Raises:
-        InputError: a batch size that is none; results cannot be written where they
-            are to go, which is known before the work.
+        InputError: a batch size or number of workers that is none; results cannot be
+            written where they are to go, which is known before the work.
     """
     from i2z_jax.evaluate.predict import Runner
     from i2z_jax.files import make_writable
 
-    if options.batch_size < 1:
-        raise InputError("not above 0", where="--batch-size", got=options.batch_size)
+    require_at_least(options, {"batch_size": 1, "workers": 0})
     if options.pictures is not None:
         make_writable(options.pictures)
     if options.json is not None:

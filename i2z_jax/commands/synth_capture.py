@@ -61,17 +61,17 @@ def run(config: Config) -> None:
     if config.krt is not None:
         generator = np.random.default_rng(config.seed)
         stage = read_krt(config.krt)
-        rig = rig_of_krt(stage, sizes["width"], sizes["height"], generator)
+        rig = rig_of_krt(stage, sizes.width, sizes.height, generator)
         rig = rig.first(config.cameras or len(stage))
-        sizes["cameras"] = len(rig.cameras)
+        sizes = sizes._replace(cameras=len(rig.cameras))
     scan = (config.template, config.topology, config.texture)
     subject = captured(config.identity, scan, sizes)
     options = CaptureOptions(
-        sizes["frames"], sizes["cameras"], sizes["width"], sizes["height"], config.seed
+        sizes.frames, sizes.cameras, sizes.width, sizes.height, config.seed
     )
     origin: dict[str, object] = {
-        "texture_size": sizes["texture_size"],
-        "vertices": sizes["vertices"],
+        "texture_size": sizes.texture_size,
+        "vertices": sizes.vertices,
         "identity": config.identity,
         "template": str(config.template),
         "topology": str(config.topology),

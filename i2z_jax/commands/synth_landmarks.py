@@ -47,17 +47,16 @@ def run(config: Config) -> None:
     def casting(rng) -> Sitter:
         person = procedural_subject(
             Identity.sample(rng),
-            vertices=sizes["vertices"],
-            texture_size=sizes["texture_size"],
+            vertices=sizes.vertices,
+            texture_size=sizes.texture_size,
         )
         return Sitter(person, wild_light(rng))
 
-    options = LandmarkOptions(
-        sizes["count"], sizes["width"], sizes["height"], config.seed
-    )
+    options = LandmarkOptions(sizes.count, sizes.width, sizes.height, config.seed)
     start = time.monotonic()
     origin: dict[str, object] = {
-        name: sizes[name] for name in ("texture_size", "vertices")
+        "texture_size": sizes.texture_size,
+        "vertices": sizes.vertices,
     }
     new = write_landmarks(casting, options, config.out, origin=origin)
     console.out.print(

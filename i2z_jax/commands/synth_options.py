@@ -2,52 +2,72 @@
 """What the three `i2z synth` commands share: sizes by name, and who is seen."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 
-CAPTURE_SIZES: dict[str, dict[str, int]] = {
-    "tiny": {
-        "frames": 320, "cameras": 4, "width": 224, "height": 256,
-        "texture_size": 128, "vertices": 1500,
-    },
-    "small": {
-        "frames": 600, "cameras": 16, "width": 448, "height": 512,
-        "texture_size": 256, "vertices": 3000,
-    },
-    "paper": {
-        "frames": 3000, "cameras": 38, "width": 1334, "height": 2048,
-        "texture_size": 1024, "vertices": 7000,
-    },
+
+class CaptureSizes(NamedTuple):
+    frames: int
+    cameras: int
+    width: int
+    height: int
+    texture_size: int
+    vertices: int
+
+
+class VideoSizes(NamedTuple):
+    frames: int
+    width: int
+    height: int
+    texture_size: int
+    vertices: int
+
+
+class LandmarkSizes(NamedTuple):
+    count: int
+    width: int
+    height: int
+    texture_size: int
+    vertices: int
+
+
+Sizes = TypeVar("Sizes", CaptureSizes, VideoSizes, LandmarkSizes)
+
+CAPTURE_SIZES = {
+    "tiny": CaptureSizes(
+        frames=320, cameras=4, width=224, height=256, texture_size=128, vertices=1500
+    ),
+    "small": CaptureSizes(
+        frames=600, cameras=16, width=448, height=512, texture_size=256, vertices=3000
+    ),
+    "paper": CaptureSizes(
+        frames=3000, cameras=38, width=1334, height=2048, texture_size=1024,
+        vertices=7000,
+    ),
 }  # fmt: skip
-VIDEO_SIZES: dict[str, dict[str, int]] = {
-    "tiny": {
-        "frames": 90, "width": 240, "height": 320, "texture_size": 128,
-        "vertices": 1500,
-    },
-    "small": {
-        "frames": 300, "width": 480, "height": 640, "texture_size": 256,
-        "vertices": 3000,
-    },
-    "paper": {
-        "frames": 900, "width": 1080, "height": 1920, "texture_size": 1024,
-        "vertices": 7000,
-    },
-}  # fmt: skip
-LANDMARK_SIZES: dict[str, dict[str, int]] = {
-    "tiny": {
-        "count": 120, "width": 256, "height": 256, "texture_size": 128,
-        "vertices": 3000,
-    },
-    "small": {
-        "count": 1000, "width": 384, "height": 384, "texture_size": 256,
-        "vertices": 3000,
-    },
-    "paper": {
-        "count": 4437, "width": 640, "height": 640, "texture_size": 512,
-        "vertices": 7000,
-    },
-}  # fmt: skip
+VIDEO_SIZES = {
+    "tiny": VideoSizes(
+        frames=90, width=240, height=320, texture_size=128, vertices=1500
+    ),
+    "small": VideoSizes(
+        frames=300, width=480, height=640, texture_size=256, vertices=3000
+    ),
+    "paper": VideoSizes(
+        frames=900, width=1080, height=1920, texture_size=1024, vertices=7000
+    ),
+}
+LANDMARK_SIZES = {
+    "tiny": LandmarkSizes(
+        count=120, width=256, height=256, texture_size=128, vertices=3000
+    ),
+    "small": LandmarkSizes(
+        count=1000, width=384, height=384, texture_size=256, vertices=3000
+    ),
+    "paper": LandmarkSizes(
+        count=4437, width=640, height=640, texture_size=512, vertices=7000
+    ),
+}
 # Smallest sizes that make sense.
 LEAST = {
     "frames": 4, "cameras": 1, "width": 32, "height": 32, "texture_size": 16,
@@ -55,36 +75,29 @@ LEAST = {
 }  # fmt: skip
 
 
-def chosen(config: Any, sizes: dict[str, int]) -> dict[str, int]:
+def chosen(config: Any, sizes: Sizes) -> Sizes:
     """A preset's sizes with those that were given in their place.
 
     Raises:
         InputError: a size too small to be rendered.
     """
-    given = {name: getattr(config, name) for name in sizes}
-    sizes = sizes | {name: v for name, v in given.items() if v is not None}
-    for name, value in sizes.items():
-        if value < LEAST[name]:
-            raise InputError(
-                "too small",
-                where=f"--{name.replace('_', '-')}",
-                expected=f"{LEAST[name]} or more",
-                got=value,
-            )
+    given = {name: getattr(config, name) for name in sizes._fields}
+    sizes = sizes._replace(**{name: v for name, v in given.items() if v is not None})
+    require_at_least(sizes, {name: LEAST[name] for name in sizes._fields})
     return sizes
 
 
 def captured(
     identity: int,
     template: tuple[Path | None, Path | None, Path | None],
-    sizes: dict[str, int],
+    sizes: CaptureSizes | VideoSizes,
 ) -> Any:
     """The subject of a capture and of its videos.
 
     Args:
         identity: of the procedural head; 0 is the default face.
         template: mesh, topology and texture of a scan, or Nones.
-        sizes: `texture_size` and `vertices`.
+        sizes: of its texture and mesh.
 
     Raises:
         InputError: part of a scan, or files that are none.
@@ -97,10 +110,10 @@ def captured(
 
     mesh, topology, texture = template
     if mesh is not None:
-        return scan_subject(Template(mesh, topology, texture), sizes["texture_size"])
+        return scan_subject(Template(mesh, topology, texture), sizes.texture_size)
     if topology is not None or texture is not None:
         raise InputError("needs --template", where="--topology, --texture")
     who = Identity.sample(np.random.default_rng(identity)) if identity else Identity()
     return procedural_subject(
-        who, vertices=sizes["vertices"], texture_size=sizes["texture_size"]
+        who, vertices=sizes.vertices, texture_size=sizes.texture_size
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from i2z_jax import console
-from i2z_jax.commands.synth_options import VIDEO_SIZES, captured, chosen
+from i2z_jax.commands.synth_options import VIDEO_SIZES, VideoSizes, captured, chosen
 from i2z_jax.errors import InputError
 
 
@@ -60,9 +60,9 @@ def run(config: Config) -> None:
     from i2z_jax.synth.video import VideoOptions, turning, write_video
 
     sizes = chosen(config, VIDEO_SIZES[config.preset])
-    for name in ("width", "height"):
-        if sizes[name] % 2:
-            raise InputError("must be even", where=f"--{name}", got=sizes[name])
+    for option, side in (("--width", sizes.width), ("--height", sizes.height)):
+        if side % 2:
+            raise InputError("must be even", where=option, got=side)
     if not 0 <= config.difficulty <= 1:
         raise InputError(
             "out of range", where="--difficulty", expected="0 to 1",
@@ -74,7 +74,7 @@ def run(config: Config) -> None:
     latent = _latent(config.dam, config, sizes) if config.dam else None
     light = wild_light(np.random.default_rng(config.seed))
     options = VideoOptions(
-        sizes["frames"], sizes["width"], sizes["height"], config.fps,
+        sizes.frames, sizes.width, sizes.height, config.fps,
         config.difficulty, config.seed,
     )  # fmt: skip
     start = time.monotonic()
@@ -85,7 +85,7 @@ def run(config: Config) -> None:
     )
 
 
-def _latent(folder: Path, config: Config, sizes: dict[str, int]) -> Any:
+def _latent(folder: Path, config: Config, sizes: VideoSizes) -> Any:
     """The z of an expression, as the model sees it on the stage of the capture.
 
     Raises:
@@ -98,11 +98,8 @@ def _latent(folder: Path, config: Config, sizes: dict[str, int]) -> Any:
     from i2z_jax import checkpoint
     from i2z_jax.synth.stage import lab_view
 
-    card = checkpoint.read_card(folder)
-    if card.architecture != "dam":
-        raise InputError("not a DAM", where=folder, got=card.architecture)
-    dam = card.config
-    subject = _subject(config, sizes | {"texture_size": dam.texture_size})
+    dam = checkpoint.read_card(folder, architecture="dam").config
+    subject = _subject(config, sizes._replace(texture_size=dam.texture_size))
     vertices = subject.head.topology.vertex_count
     if vertices != dam.vertices:
         raise InputError(
@@ -121,6 +118,6 @@ def _latent(folder: Path, config: Config, sizes: dict[str, int]) -> Any:
     return latent
 
 
-def _subject(config: Config, sizes: dict[str, int]) -> Any:
+def _subject(config: Config, sizes: VideoSizes) -> Any:
     scan = (config.template, config.topology, config.texture)
     return captured(config.identity, scan, sizes)

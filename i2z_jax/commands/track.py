@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from i2z_jax import console
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 
@@ -147,16 +147,11 @@ def _track(config: Config) -> None:
 
 
 def _check(config: Config) -> None:
-    wrong = {
-        "--face": config.face < 1,
-        "--batch-size": config.batch_size < 1,
-        "--workers": config.workers < 1,
-        "--smooth": config.smooth is not None and config.smooth <= 0,
-        "--max-frames": config.max_frames is not None and config.max_frames < 1,
-    }
-    for name, is_wrong in wrong.items():
-        if is_wrong:
-            raise InputError("must be positive", where=name)
+    require_at_least(
+        config, {"face": 1, "batch_size": 1, "workers": 1, "max_frames": 1}
+    )
+    if config.smooth is not None and config.smooth <= 0:
+        raise InputError("not above 0", where="--smooth", got=config.smooth)
     nearness_of(config.distance_mm)  # says so if a camera cannot be so near
     if config.out.exists() and not config.out.is_dir():
         raise InputError("is a file", where=config.out, expected="a folder")

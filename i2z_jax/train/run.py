@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,7 +17,7 @@ from jax.sharding import Mesh
 from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.data.batches import Stream, endless
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.sharding import (
     create_mesh,
     local_rows,
@@ -274,9 +273,10 @@ def run_mesh(config: RunConfig) -> Mesh:
     """The mesh of all devices, as the configuration divides it.
 
     Raises:
-        InputError: it cannot be divided so; as `check`, before there is work to lose.
+        InputError: it cannot be divided so, or a number is too small: before there is
+            work to lose.
     """
-    check(config)
+    require_at_least(config, LEAST)
     return create_mesh(fsdp=config.fsdp)
 
 
@@ -299,32 +299,14 @@ LEAST = {
 }
 
 
-def check(config: Any, least: Mapping[str, int] = LEAST) -> None:
-    """Refuse numbers that mean nothing.
-
-    Args:
-        config: of a run or a command.
-        least: of its fields, dotted.
-
-    Raises:
-        InputError: one is less.
-    """
-    for name, bound in least.items():
-        value = attrgetter(name)(config)
-        if value < bound:
-            option = "--" + name.replace("_", "-")
-            raise InputError(
-                "too small", where=option, expected=f">= {bound}", got=value
-            )
-
-
 def check_batch(config: RunConfig, mesh: Mesh) -> None:
     """Refuse a run that cannot be divided over the mesh.
 
     Raises:
-        InputError: batch, microbatches and devices do not fit; as `check`.
+        InputError: a number is too small, or batch, microbatches and devices do
+            not fit.
     """
-    check(config)
+    require_at_least(config, LEAST)
     unit = mesh.size * config.microbatches
     if config.batch_size % unit:
         raise InputError(
