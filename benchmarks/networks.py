@@ -19,7 +19,7 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import freeze
 from i2z_jax.presets import Preset
-from i2z_jax.synth.head import procedural_head
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.system import System
 
 
@@ -70,7 +70,7 @@ def random_system(sizes: Preset, dtype: Any = jnp.float32) -> System:
 
     What is rasterised must look like a face, or it takes another time.
     """
-    head = procedural_head()
+    head = ProceduralHead()
     sizes = replace(sizes, dam=replace(sizes.dam, vertices=head.topology.vertex_count))
     net, dam, _ = random_networks(sizes, dtype)
     dam.statistics.set(vert_mean=head.neutral, vert_var=0.1)

@@ -105,12 +105,12 @@ def captured(
     import numpy as np
 
     from i2z_jax.synth.identity import Identity
-    from i2z_jax.synth.scan_subject import Template, scan_subject
+    from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
     from i2z_jax.synth.sitter import procedural_subject
 
     mesh, topology, texture = template
     if mesh is not None:
-        return scan_subject(Template(mesh, topology, texture), sizes.texture_size)
+        return scan_subject(ScanFiles(mesh, topology, texture), sizes.texture_size)
     if topology is not None or texture is not None:
         raise InputError("needs --template", where="--topology, --texture")
     who = Identity.sample(np.random.default_rng(identity)) if identity else Identity()

@@ -25,7 +25,7 @@ from i2z_jax.geometry import mesh, topology
 from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import FRAME_STEP, Segment, capture_segments, chain, rigid
 from i2z_jax.synth.rig import Rig, capture_rig
-from i2z_jax.synth.stage import Seen, Stage
+from i2z_jax.synth.stage import CaptureStage, Seen
 from i2z_jax.synth.subject import Head, Subject, face_centre
 
 # Writing is many small files: threads wait for the disk while the next frame renders.
@@ -87,7 +87,7 @@ def write_capture(
     write_krt(layout.krt, rig.cameras)
     topology.save(layout.topology, head.topology, overwrite=True)
     missing = [shot for shot in shots if not layout.transform(shot.frame).exists()]
-    stage = Stage(subject, rig, options.width, options.height, options.seed)
+    stage = CaptureStage(subject, rig, options.width, options.height, options.seed)
     with ThreadPoolExecutor(WRITERS) as pool, console.bar() as bar:
         task = bar.add_task("frames", total=len(shots), remark="")
         bar.advance(task, len(shots) - len(missing))

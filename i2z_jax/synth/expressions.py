@@ -8,10 +8,11 @@ is the neutral face, exactly.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
+from i2z_jax.synth.blends import MIRROR, smooth
 from i2z_jax.synth.chart import eye_contour
 from i2z_jax.synth.form import (
     EYE_AXES,
@@ -26,21 +27,15 @@ from i2z_jax.types import Float, NDArray
 
 Points = Float[NDArray, "n 3"]
 Push = Callable[[np.ndarray, np.ndarray], np.ndarray]
-MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 def _v(weight: np.ndarray, x: Length, y: Length, z: Length) -> np.ndarray:
     return weight[:, None] * np.array([x, y, z])
 
 
-def _step(t):
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def _half(p):
     """1 on the left side, 0 on the right, blended over the middle."""
-    return _step(0.5 + p[:, 0] / 16)
+    return smooth(0.5 + p[:, 0] / 16)
 
 
 def _lips(p, wide=24.0, high=17.0):
@@ -187,9 +182,8 @@ def _both(push: Push, p, lip):
     return push(p, lip) + push(p * MIRROR, lip) * MIRROR
 
 
-@dataclass(frozen=True, eq=False)
-class Rig:
-    """The controls of one template: arrays over `k` controls and `n` vertices."""
+class Controls(NamedTuple):
+    """What a face can do on one template: arrays over `k` controls and `n` vertices."""
 
     push: np.ndarray
     """(k, n, 3) mm."""
@@ -203,14 +197,14 @@ class Rig:
     """(k, 2): angle up and to the left, rad."""
 
 
-def rig(template: Template) -> Rig:
+def controls(template: Template) -> Controls:
     points, lip = template.vertices, template.lip
     soft = np.isin(template.part, [SKIN, MOUTH])
     # The skin over the eyeball belongs to the lids, and stays on it.
     around = np.zeros(len(points))
     for side in (1, -1):
         q = (points * [side, 1, 1] - EYE_CENTRE) @ eye_frame() / EYE_AXES
-        around = np.maximum(around, _step((1.62 - np.linalg.norm(q, axis=1)) / 0.45))
+        around = np.maximum(around, smooth((1.62 - np.linalg.norm(q, axis=1)) / 0.45))
     free = soft * (1 - around)
     count = len(NAMES)
     push = np.zeros((count, len(points), 3))
@@ -242,7 +236,7 @@ def rig(template: Template) -> Rig:
     }.items():  # fmt: skip
         jaw_mix[NAMES.index(name)] = values
     reach = np.stack([*_lid_reach(template, 1), *_lid_reach(template, -1)])
-    return Rig(push, lid_mix, reach, jaw_mix, look_mix)
+    return Controls(push, lid_mix, reach, jaw_mix, look_mix)
 
 
 def _lid_reach(template: Template, side: int):
@@ -256,10 +250,10 @@ def _lid_reach(template: Template, side: int):
     gap, middle = over - under, (over + under) / 2
     lids = np.isin(template.part, [SKIN, MARGIN]) & (q[:, 2] > 0)
     off = np.linalg.norm(q, axis=1)
-    lids = lids * (points[:, 0] * side > 0) * (1 - _step((off - 1.12) / 0.42))
-    beyond = _step((19.5 - np.abs(q[:, 0]) * EYE_AXES[0] * LID_SCALE) / 4.0)
-    upper = gap * (1 - _step((height - over) / 0.62)) * (height >= middle) * beyond
-    lower = gap * (1 - _step((under - height) / 0.85)) * (height < middle) * beyond
+    lids = lids * (points[:, 0] * side > 0) * (1 - smooth((off - 1.12) / 0.42))
+    beyond = smooth((19.5 - np.abs(q[:, 0]) * EYE_AXES[0] * LID_SCALE) / 4.0)
+    upper = gap * (1 - smooth((height - over) / 0.62)) * (height >= middle) * beyond
+    lower = gap * (1 - smooth((under - height) / 0.85)) * (height < middle) * beyond
     return -upper * lids, lower * lids
 
 

@@ -4,6 +4,7 @@
 import numpy as np
 
 from i2z_jax.synth import chart
+from i2z_jax.synth.blends import mix, step
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.inner_parts import EYE_POLAR_END, IRIS_ANGLE
 from i2z_jax.synth.noise import fractal
@@ -12,15 +13,6 @@ PUPIL_ANGLE = 0.17
 SCLERA = np.array([0.56, 0.50, 0.47])
 ENAMEL, GUM = np.array([0.68, 0.61, 0.49]), np.array([0.42, 0.15, 0.13])
 FLESH, THROAT = np.array([0.40, 0.13, 0.12]), np.array([0.10, 0.02, 0.02])
-
-
-def step(low, high, value):
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _mix(colour, other, share):
-    return colour + np.clip(share, 0, 1)[:, None] * (other - colour)
 
 
 def _flat(albedo, specular, roughness, occlusion, translucence=0.5):
@@ -42,7 +34,7 @@ def paint(part: str, who: Identity, points, uv):
         return _flat(albedo, 2.0, 0.4, 0.62 - 0.2 * groove)
     # The mouth darkens towards the throat.
     depth = step(96, 62, points[:, 2])
-    albedo = _mix(np.tile(FLESH, (len(uv), 1)), THROAT, depth)
+    albedo = mix(np.tile(FLESH, (len(uv), 1)), THROAT, depth)
     return _flat(albedo, 1.5 * (1 - depth), 0.35, 0.75 - 0.68 * depth)
 
 
@@ -56,13 +48,13 @@ def _eye(who: Identity, uv, disc):
     ring = polar / IRIS_ANGLE
     colour = np.tile(iris, (len(uv), 1)) * (1 + 0.45 * fibres[:, None])
     warm = np.array([0.17, 0.10, 0.04])
-    colour = _mix(
+    colour = mix(
         colour, warm * (1 + 0.3 * fibres[:, None]), step(0.66, 0.45, ring) * 0.5
     )
     # Light that enters above brightens the far, lower side of the iris.
     colour *= (1.05 - 0.45 * y / IRIS_ANGLE)[:, None]
-    colour = _mix(colour, iris * 0.18, step(0.80, 0.98, ring))
-    colour = _mix(colour, np.array([0.004, 0.004, 0.004]),
+    colour = mix(colour, iris * 0.18, step(0.80, 0.98, ring))
+    colour = mix(colour, np.array([0.004, 0.004, 0.004]),
                   step(PUPIL_ANGLE + 0.02, PUPIL_ANGLE - 0.02, polar))  # fmt: skip
     veins = step(
         0.22, 0.0, np.abs(fractal(np.stack([x, y, 0 * x], -1), 5.0, 3, who.seed))
@@ -74,8 +66,8 @@ def _eye(who: Identity, uv, disc):
         + step(0.75, 1.35, polar) * 0.45
         + 0.10 * veins * step(0.5, 0.9, polar)
     )
-    white = _mix(white, np.array([0.50, 0.24, 0.20]), pink)
-    albedo = _mix(colour, white, step(0.93, 1.07, ring))
+    white = mix(white, np.array([0.50, 0.24, 0.20]), pink)
+    albedo = mix(colour, white, step(0.93, 1.07, ring))
     # Lids and lashes shade the top of the eye, and its corners.
     shade = 0.72 * step(-0.06, 0.42, y) + 0.15 * step(-0.25, -0.6, y)
     shade += 0.35 * step(0.55, 1.25, np.abs(x))
@@ -98,6 +90,6 @@ def _teeth(uv, upper):
     albedo *= (1 - 0.42 * step(0.86, 0.99, within) - 0.12 * step(0.6, 0.3, level))[
         :, None
     ]
-    albedo = _mix(albedo, GUM, gum)
+    albedo = mix(albedo, GUM, gum)
     occlusion = (0.95 - 0.85 * np.abs(across) ** 1.3) * (1 - 0.35 * gum)
     return _flat(albedo, 2.0, 0.22, np.clip(occlusion, 0.2, 1))

@@ -12,7 +12,7 @@ import numpy as np
 
 from i2z_jax.types import Float, NDArray
 
-# Centre of the left eye, and the semi-axes of its surface (see `eyes`).
+# Centre of the left eye, and the semi-axes of its surface (`inner_parts`).
 EYE_CENTRE = np.array([32.0, 0.0, 64.0])
 EYE_AXES = np.array([17.0, 13.0, 13.0])
 # Eyes lie on a round face: their own "forward" points this far outward (rad).

@@ -6,12 +6,15 @@ Put together from the template (`template`), a person (`identity`), controls
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.synth import expressions
+from i2z_jax.synth.expressions import Controls
 from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, eye_frame
 from i2z_jax.synth.identity import EyePlace, Identity, deform, place_eye
 from i2z_jax.synth.skin import Appearance, paint
@@ -24,19 +27,43 @@ from i2z_jax.synth.template import (
 from i2z_jax.types import ArrayLike, Float, NDArray
 
 
-def procedural_head(
-    identity: Identity | None = None, vertices: int = 7000
-) -> "ProceduralHead":
-    """A head of about so many vertices (500 or more)."""
-    return ProceduralHead(identity or Identity(), vertices)
+class Eye(NamedTuple):
+    """What an eye needs to turn, and the lids to close over it."""
+
+    axes: Float[ArrayLike, "3 3"]
+    """Unit sphere around the eye -> head space, without the centre."""
+    centre: Float[ArrayLike, "3"]
+    around: Float[ArrayLike, "n 3"]
+    """Every vertex of the template in the frame of this unit sphere."""
+    ball: Float[ArrayLike, "n 3"]
+    """The eyeball's own vertices on it, 0 for all others."""
+
+
+class Pieces(NamedTuple):
+    """A person's face at rest and what moves it (`Controls` has the shapes)."""
+
+    base: Float[ArrayLike, "n 3"]
+    """mm; 0 for the eyeballs, which `left` and `right` place."""
+    jaw: Float[ArrayLike, " n"]
+    """How much a vertex turns with the jaw."""
+    closed: Float[ArrayLike, "4"]
+    """What is added to the lids' shares at rest, in the order of `lid_mix`."""
+    controls: Controls
+    left: Eye
+    right: Eye
 
 
 @dataclass(frozen=True, eq=False)
 class ProceduralHead:
-    """A person's head at one resolution."""
+    """A person's head at one resolution.
 
-    identity: Identity
-    size: int
+    Args:
+        identity: who.
+        size: about how many vertices, 500 or more.
+    """
+
+    identity: Identity = field(default_factory=Identity)
+    size: int = 7000
 
     @property
     def topology(self) -> Topology:
@@ -60,11 +87,11 @@ class ProceduralHead:
         """
         xp = weights.__array_namespace__()
         flat = xp.reshape(weights, (-1, weights.shape[-1]))
-        a = {name: xp.asarray(v, dtype=flat.dtype) for name, v in self._arrays.items()}
-        points = a["base"][None] + xp.tensordot(flat, a["push"], axes=1)
-        points = points + _slide_lids(xp, flat, a)
-        points = _turn_eyes(xp, flat, a, points)
-        points = _turn_jaw(xp, flat, a, points)
+        face = jax.tree.map(lambda v: xp.asarray(v, dtype=flat.dtype), self._pieces)
+        points = face.base[None] + xp.tensordot(flat, face.controls.push, axes=1)
+        points = points + _slide_lids(xp, flat, face)
+        points = _turn_eyes(xp, flat, face, points)
+        points = _turn_jaw(xp, flat, face, points)
         return xp.reshape(points, (*weights.shape[:-1], *points.shape[1:]))
 
     def appearance(self, size: int) -> Appearance:
@@ -76,31 +103,35 @@ class ProceduralHead:
         return template(self.size)
 
     @functools.cached_property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        shape, controls = self._template, _rig(self.size)
+    def _pieces(self) -> Pieces:
+        shape = self._template
         base, place = deform(shape.vertices, self.identity)
-        arrays = {
-            "base": base, "push": controls.push, "jaw": shape.jaw,
-            "jaw_mix": controls.jaw_mix, "look_mix": controls.look_mix,
-            "lid_mix": controls.lid_mix, "lid_reach": controls.lid_reach,
-            "closed": np.array([place.closed, 0.0] * 2),
-        }  # fmt: skip
-        for side, name in ((1, "left"), (-1, "right")):
-            arrays[f"axes_{name}"] = _eye_matrix(place, side)
-            sign = np.array([side, 1, 1])
-            local = (shape.vertices * sign - EYE_CENTRE) @ eye_frame() / EYE_AXES
-            arrays[f"lid_{name}"] = local
-            eye = np.where((shape.part == f"eye_{name}")[:, None], shape.vertices, 0)
-            arrays[f"sphere_{name}"] = eye
-            arrays[f"centre_{name}"] = place.centre * sign
         eyes = np.char.startswith(shape.part, "eye_")
-        arrays["base"] = np.where(eyes[:, None], 0, base)
-        return arrays
+        return Pieces(
+            base=np.where(eyes[:, None], 0, base),
+            jaw=shape.jaw,
+            closed=np.array([place.closed, 0.0] * 2),
+            controls=_controls(self.size),
+            left=_eye(shape, place, "left"),
+            right=_eye(shape, place, "right"),
+        )
 
 
 @functools.lru_cache(maxsize=4)
-def _rig(size: int) -> expressions.Rig:
-    return expressions.rig(template(size))
+def _controls(size: int) -> Controls:
+    return expressions.controls(template(size))
+
+
+def _eye(shape: Template, place: EyePlace, name: str) -> Eye:
+    side = 1 if name == "left" else -1
+    sign = np.array([side, 1, 1])
+    mine = shape.part == f"eye_{name}"
+    return Eye(
+        axes=_eye_matrix(place, side),
+        centre=place.centre * sign,
+        around=(shape.vertices * sign - EYE_CENTRE) @ eye_frame() / EYE_AXES,
+        ball=np.where(mine[:, None], shape.vertices, 0),
+    )
 
 
 def _eye_matrix(place: EyePlace, side: int) -> Float[NDArray, "3 3"]:
@@ -110,53 +141,53 @@ def _eye_matrix(place: EyePlace, side: int) -> Float[NDArray, "3 3"]:
     return centred * np.array([side, 1, 1])
 
 
-def _slide_lids(xp, weights, a):
+def _slide_lids(xp, weights, face: Pieces):
     """Lids turn about the eye's own horizontal axis, keeping their distance to it."""
-    share = weights @ a["lid_mix"] + a["closed"][None]
+    share = weights @ face.controls.lid_mix + face.closed[None]
+    reach = face.controls.lid_reach
     moves = 0
-    for i, name in enumerate(("left", "right")):
+    for i, eye in enumerate((face.left, face.right)):
         lower = xp.clip(share[:, 2 * i + 1], -0.3, 0.45)
         upper = xp.minimum(share[:, 2 * i], 1.03 - lower)
         upper = xp.maximum(upper, xp.full_like(upper, -0.35))
-        reach = a["lid_reach"]
         angle = (
             upper[:, None] * reach[2 * i][None]
             + lower[:, None] * reach[2 * i + 1][None]
         )
-        x, y, z = (a[f"lid_{name}"][None, :, j] for j in range(3))
+        x, y, z = (eye.around[None, :, j] for j in range(3))
         c, s = xp.cos(angle) - 1, xp.sin(angle)
         turned = xp.stack([x * xp.zeros_like(angle), y * c + z * s, z * c - y * s], -1)
-        moves = moves + turned @ a[f"axes_{name}"]
+        moves = moves + turned @ eye.axes
     return moves
 
 
-def _turn_eyes(xp, weights, a, points):
-    look = weights @ a["look_mix"]
+def _turn_eyes(xp, weights, face: Pieces, points):
+    look = weights @ face.controls.look_mix
     rest = np.arctan2(-eye_frame()[0, 2] / EYE_AXES[0], eye_frame()[2, 2] / EYE_AXES[2])
-    for side, name in ((1, "left"), (-1, "right")):
+    for side, eye in ((1, face.left), (-1, face.right)):
         up, out = look[:, 0], side * look[:, 1] + rest
-        x, y, z = (a[f"sphere_{name}"][None, :, j] for j in range(3))
+        x, y, z = (eye.ball[None, :, j] for j in range(3))
         cu, su, co, so = (
             v[:, None] for v in (xp.cos(up), xp.sin(up), xp.cos(out), xp.sin(out))
         )
         y, z = y * cu + z * su, z * cu - y * su
         x, z = x * co + z * so, z * co - x * so
-        placed = xp.stack([x, y, z], -1) @ a[f"axes_{name}"]
-        drawn = xp.any(a[f"sphere_{name}"] != 0, axis=-1)[None, :, None]
-        points = points + xp.where(drawn, placed + a[f"centre_{name}"][None, None], 0)
+        placed = xp.stack([x, y, z], -1) @ eye.axes
+        drawn = xp.any(eye.ball != 0, axis=-1)[None, :, None]
+        points = points + xp.where(drawn, placed + eye.centre[None, None], 0)
     return points
 
 
-def _turn_jaw(xp, weights, a, points):
+def _turn_jaw(xp, weights, face: Pieces, points):
     """The jaw opens about an axis through its joints, and swings to the sides."""
-    move = weights @ a["jaw_mix"]
-    angle = move[:, :1] * a["jaw"][None]
-    swing = move[:, 1:2] * a["jaw"][None]
+    move = weights @ face.controls.jaw_mix
+    angle = move[:, :1] * face.jaw[None]
+    swing = move[:, 1:2] * face.jaw[None]
     x, y, z = points[..., 0], points[..., 1] - JAW_AXIS_Y, points[..., 2] - JAW_AXIS_Z
     y, z = (
         y * xp.cos(angle) - z * xp.sin(angle),
         z * xp.cos(angle) + y * xp.sin(angle),
     )
     x, z = x + z * xp.sin(swing), z * xp.cos(swing)
-    z = z + move[:, 2:] * a["jaw"][None]
+    z = z + move[:, 2:] * face.jaw[None]
     return xp.stack([x, y + JAW_AXIS_Y, z + JAW_AXIS_Z], -1)

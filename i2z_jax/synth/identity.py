@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from i2z_jax.synth.blends import folded, smooth
 from i2z_jax.synth.form import EYE_CENTRE, blob
 from i2z_jax.types import Float, NDArray
 
@@ -23,10 +24,9 @@ def _sided(p, weight, x, y, z):
 
 
 def _pair(p, centre, radii, x, y, z):
-    folded = np.abs(p) * [1, 0, 0] + p * [0, 1, 1]
     # No step at the middle line.
     soft = np.minimum(np.abs(p[:, 0]) / 8, 1)
-    d = _sided(p, blob(folded, centre, radii), x, y, z)
+    d = _sided(p, blob(folded(p), centre, radii), x, y, z)
     d[:, 0] *= soft
     return d
 
@@ -35,17 +35,12 @@ def _scale(p, weight, x, y, z, centre=(0, 0, 0)):
     return weight[:, None] * (p - np.array(centre)) * np.array([x, y, z])
 
 
-def _ramp(t):
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 Shape = Callable[[np.ndarray], np.ndarray]
 SHAPES: dict[str, Shape] = {
     "width": lambda p: _scale(p, np.ones(len(p)), 0.03, 0, 0),
     "depth": lambda p: _scale(p, np.ones(len(p)), 0, 0, 0.03),
-    "crown": lambda p: _scale(p, _ramp((p[:, 1] - 10) / 90), 0, 0.045, 0),
-    "face_length": lambda p: _scale(p, _ramp((-10 - p[:, 1]) / 60), 0, 0.04, 0),
+    "crown": lambda p: _scale(p, smooth((p[:, 1] - 10) / 90), 0, 0.045, 0),
+    "face_length": lambda p: _scale(p, smooth((-10 - p[:, 1]) / 60), 0, 0.04, 0),
     "forehead_slope": lambda p: _sided(p, blob(p, (0, 75, 80), (50, 32, 40)), 0, 0, -4),
     "brow_ridge": lambda p: _pair(p, (22, 18, 86), (20, 9, 14), 0, -0.6, 2.4),
     "cheekbones": lambda p: _pair(p, (58, -18, 46), (16, 15, 26), 3.2, 0.6, 1.6),
@@ -60,7 +55,7 @@ SHAPES: dict[str, Shape] = {
     ),
     "chin_width": lambda p: _pair(p, (18, -104, 80), (14, 15, 20), 3.4, 0, 0),
     "double_chin": lambda p: _sided(p, blob(p, (0, -118, 48), (34, 14, 26)), 0, -4, 1),
-    "neck": lambda p: _scale(p, _ramp((-95 - p[:, 1]) / 40), 0.06, 0, 0.04),
+    "neck": lambda p: _scale(p, smooth((-95 - p[:, 1]) / 40), 0.06, 0, 0.04),
     "nose_length": lambda p: _sided(
         p, blob(p, (0, -42, 106), (18, 13, 22)), 0, -3.0, 0
     ),
@@ -92,11 +87,11 @@ SHAPE_NAMES: tuple[str, ...] = (*SHAPES, *EYES)
 
 
 def _ears(p, size, flare):
-    folded = np.abs(p) * [1, 0, 0] + p * [0, 1, 1]
-    w = blob(folded, (80, -4, -14), (9, 40, 24)) * (np.abs(p[:, 0]) > 60)
-    w = w * _ramp((np.abs(p[:, 0]) - 68) / 14)
+    left = folded(p)
+    w = blob(left, (80, -4, -14), (9, 40, 24)) * (np.abs(p[:, 0]) > 60)
+    w = w * smooth((np.abs(p[:, 0]) - 68) / 14)
     centre = np.array([70.0, -4.0, -7.0])
-    d = w[:, None] * (folded - centre) * np.array([0, size, size])
+    d = w[:, None] * (left - centre) * np.array([0, size, size])
     d[:, 0] += w * flare * np.sign(p[:, 0])
     return d
 
@@ -215,7 +210,7 @@ def deform(
         sign = np.array([side, 1, 1])
         local = points * sign - EYE_CENTRE
         r = np.linalg.norm(local / [25, 20, 26], axis=1)
-        hold = 1 - _ramp((r - 0.72) / 0.55)
+        hold = 1 - smooth((r - 0.72) / 0.55)
         hold *= points[:, 0] * side > 0
         rigid = place_eye(local, place) * sign
         moved += hold[:, None] * (rigid - moved)

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2z_jax.synth import chart
-from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, eye_frame
+from i2z_jax.synth.form import EYE_AXES
 from i2z_jax.types import Float, NDArray
 
 # Polar angle of the iris on the eyeball's unit sphere: 5.9 mm of 13.
 IRIS_ANGLE = 0.47
 # How much of the eyeball is there, and how much of its island that is.
 EYE_POLAR_END = 1.75
-MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,6 @@ def _polar(rings: int, around: int):
                 (a + i, a + j + around, a + j),
             ]
     return np.array(faces)
-
-
-def eyeball(sphere: Float[NDArray, "k 3"], side: int) -> Float[NDArray, "k 3"]:
-    """Points of the unit sphere on an eye in head space; side 1 left, -1 right."""
-    local = sphere * np.array([side, 1, 1])
-    return (EYE_CENTRE + (local * EYE_AXES) @ eye_frame().T) * np.array([side, 1, 1])
 
 
 def eye_sphere(polar: Float[NDArray, " k"], turn: Float[NDArray, " k"]):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture of a head by a hand-held camera, in linear light, before compositing.
 
-Shared by `video` (many frames of one head) and `landmarks` (one of each of many).
+Shared by `video` (many frames of one head) and `landmark_set` (one of each of many).
 """
 
 from typing import Any, NamedTuple

@@ -31,7 +31,7 @@ def expressions(marks: Float[NDArray, "68 3"]) -> dict[str, Float[NDArray, "70 3
     """Name -> displacement of each handle at full weight."""
     moves: dict[str, np.ndarray] = {"jaw_open": _jaw_turn(marks, JAW_ANGLE)}
     for side, sign in _SIDES.items():
-        moves[f"jaw_{side}"] = _jaw_follow(marks) * [sign * 7.0, 0, 0]
+        moves[f"jaw_{side}"] = _jaw_follow() * [sign * 7.0, 0, 0]
     for side, sign in _SIDES.items():
         moves[f"smile_{side}"] = _smile(side, sign)
         moves[f"frown_{side}"] = _corner(side, [sign * 2.0, -6.0, -1.0])
@@ -65,7 +65,7 @@ def _at(moves: Mapping[int, Any]) -> np.ndarray:
     return field
 
 
-def _jaw_follow(marks) -> np.ndarray:
+def _jaw_follow() -> np.ndarray:
     """Share of the jaw's motion in each handle: chin and lower lip 1, upper lip 0."""
     share = np.zeros((70, 1))
     share[:9, 0] = _JAW_SHARE
@@ -84,7 +84,7 @@ def _jaw_turn(marks, angle) -> np.ndarray:
     turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
     points = handle_points(marks)
     turned = (points - hinge) @ turn.T + hinge
-    return (turned - points) * _jaw_follow(marks)
+    return (turned - points) * _jaw_follow()
 
 
 def _corner(side, move) -> np.ndarray:

@@ -28,7 +28,7 @@ EXPOSURE = 2.0
 
 
 @dataclass(frozen=True)
-class Template:
+class ScanFiles:
     """Files of a scan that stands in for the procedural head."""
 
     mesh: Path
@@ -36,7 +36,7 @@ class Template:
     texture: Path | None
 
 
-def scan_subject(template: Template, texture_size: int) -> Subject:
+def scan_subject(files: ScanFiles, texture_size: int) -> Subject:
     """A scan as a subject.
 
     Its texture already has the stage's light in it: it is painted as it is for a
@@ -44,15 +44,15 @@ def scan_subject(template: Template, texture_size: int) -> Subject:
     multiplied by the irradiance of a `Light`.
 
     Args:
-        template: the files.
+        files: mesh, topology, texture.
         texture_size: of the capture; another size than the file's is resampled.
 
     Raises:
         InputError: a file is missing, or they do not belong together.
     """
-    mesh = template.mesh
-    source = template.topology or (mesh if mesh.suffix.lower() == ".obj" else None)
-    if source is None or template.texture is None:
+    mesh = files.mesh
+    source = files.topology or (mesh if mesh.suffix.lower() == ".obj" else None)
+    if source is None or files.texture is None:
         missing = "--texture" if source else "--topology"
         raise InputError(
             f"a scan needs {missing}", where="--template", got=str(mesh),
@@ -69,10 +69,10 @@ def scan_subject(template: Template, texture_size: int) -> Subject:
     else:
         vertices = read_vertices(mesh, count=topology.vertex_count)
     head = scan_head(vertices, topology)
-    picture = read_picture(template.texture)
+    picture = read_picture(files.texture)
     if picture.shape[0] != picture.shape[1]:
         raise InputError(
-            "a texture is square", where=template.texture,
+            "a texture is square", where=files.texture,
             got=f"{picture.shape[1]} x {picture.shape[0]} pixels",
         )  # fmt: skip
     texture = skin_texture(picture[::-1].astype(np.float32) / 255, head)

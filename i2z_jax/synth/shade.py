@@ -3,8 +3,7 @@
 
 Diffuse light comes from a sky in spherical harmonics and from a few lamps, wraps
 around edges and reddens there as it does in skin; gloss is a microfacet lobe with the
-fine relief as normals, so that it moves with the camera. Light is linear throughout;
-`encode` makes a picture of it.
+fine relief as normals, so that it moves with the camera. Light is linear throughout.
 """
 
 from typing import NamedTuple
@@ -122,12 +121,6 @@ def roll_off(linear: Float[Array, "*b"]) -> Float[Array, "*b"]:
     knee = 0.8
     over = jnp.maximum(linear - knee, 0)
     return jnp.minimum(linear, knee) + (1 - knee) * (1 - jnp.exp(-over / (1 - knee)))
-
-
-def encode(linear: Float[Array, "*b"]) -> Float[Array, "*b"]:
-    """Linear light to sRGB, both in [0, 1]."""
-    high = 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
-    return jnp.where(linear < 0.0031308, linear * 12.92, high)
 
 
 def sky_light(light: Light, normal, occlusion):

@@ -18,10 +18,11 @@ from i2z_jax.console import progress
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.synth.identity import Identity
-from i2z_jax.synth.shade import encode, wild_light
+from i2z_jax.synth.shade import wild_light
 from i2z_jax.synth.sitter import procedural_subject
 from i2z_jax.synth.subject import Subject
 from i2z_jax.synth.view import Cameras, photograph, surface
+from i2z_jax.synth.wild import srgb
 from i2z_jax.types import Float, NDArray, UInt8
 
 CELL = (280, 220)
@@ -102,7 +103,7 @@ def portrait(
         samples=2,
     )
     image = views.image[0] + BACKGROUND * (1 - views.mask[0][..., None])
-    return (np.asarray(encode(image)) * 255 + 0.5).clip(0, 255).astype(np.uint8)
+    return srgb(np.asarray(image))
 
 
 def _camera(yaw: float, pitch: float) -> Float[NDArray, "3 4"]:

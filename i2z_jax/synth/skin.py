@@ -13,6 +13,7 @@ import numpy as np
 
 from i2z_jax.geometry.topology import texel_map
 from i2z_jax.synth import chart, eyes_and_teeth
+from i2z_jax.synth.blends import folded, mix, step
 from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, LID_SCALE, blob, eye_frame
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.landmarks import vermilion
@@ -100,23 +101,14 @@ def paint(identity: Identity, size: int) -> Appearance:
     )
 
 
-def step(low, high, value):
-    t = np.clip((value - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
 def complexion(melanin, blood):
     """Colour of skin with so much of either pigment; broadcasts."""
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     return BARE * np.exp(-MELANIN * melanin - BLOOD * blood)
 
 
-def _folded(p):
-    return np.abs(p) * [1, 0, 0] + p * [0, 1, 1]
-
-
 def _skin(who: Identity, p, uv, margin, size):
-    q = _folded(p)
+    q = folded(p)
     angles = chart.angles_at(uv)
     fine = grain(size, who.seed)[_rows(uv, size)]
     blotch = fractal(p, 1 / 22, 3, who.seed)
@@ -155,15 +147,15 @@ def _skin(who: Identity, p, uv, margin, size):
     hair_colour = np.array(who.hair_colour)
     beard = beard_mask(q) * (1 - lips) * who.stubble
     dots = step(-0.2, 1.2, grain(size, who.seed + 5)[_rows(uv, size)])
-    albedo = _mix(albedo, hair_colour * 0.8 + 0.02, beard * (0.22 + 0.45 * dots))
+    albedo = mix(albedo, hair_colour * 0.8 + 0.02, beard * (0.22 + 0.45 * dots))
     brow = brow_hairs(q, who)
-    albedo = _mix(albedo, hair_colour * 0.9, brow * who.brows)
+    albedo = mix(albedo, hair_colour * 0.9, brow * who.brows)
     hair = scalp_mask(p, angles, who) * (1 - ear)
     strands = fractal(p * [1.1, 0.35, 0.5], 1.1, 2, who.seed + 3)
     cover = hair * who.hair * np.clip(0.97 + 0.13 * strands, 0, 1)
-    albedo = _mix(albedo, hair_colour * (1 + 0.22 * strands[:, None]), cover)
+    albedo = mix(albedo, hair_colour * (1 + 0.22 * strands[:, None]), cover)
     lash = lash_line(q)
-    albedo = _mix(albedo, hair_colour * 0.35, lash)
+    albedo = mix(albedo, hair_colour * 0.35, lash)
 
     oil = blob(q, (0, 40, 92), (26, 24, 40)) + blob(q, (0, -22, 106), (12, 22, 20))
     oil += 0.5 * blob(q, (40, -22, 70), (14, 10, 30))
@@ -179,10 +171,6 @@ def _skin(who: Identity, p, uv, margin, size):
 def _rows(uv, size):
     index = np.clip((uv * size).astype(int), 0, size - 1)
     return index[:, 1], index[:, 0]
-
-
-def _mix(colour, other, share):
-    return colour + np.clip(share, 0, 1)[:, None] * (other - colour)
 
 
 def lip_mask(p):

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.spatial import Delaunay
 
 from i2z_jax.synth import chart
+from i2z_jax.synth.blends import MIRROR
 from i2z_jax.synth.ear import EAR_RINGS, ear_hold, ear_ring, ear_shape
 from i2z_jax.synth.form import LID_SCALE, cast
 from i2z_jax.types import Float, Int, NDArray
@@ -115,7 +116,7 @@ def skin_mesh(spacing: float) -> SkinMesh:
     half.faces.append(_upright(triangles[keep], uvs))
     faces = _upright(np.concatenate(half.faces), uvs)
 
-    vertices = _place(angles, uvs, spacing)
+    vertices = _place(angles, uvs)
     vertices[eyes[0]] = chart.on_eye(chart.eye_contour(eye_turn), LID_SCALE)
     x = np.round(25.5 * np.sin(mouth_turn), 9)
     vertices[mouths[0]] = chart.lip_line(x)
@@ -173,7 +174,7 @@ def _distance(points, others):
     return np.linalg.norm(points[:, None] - others[None], axis=-1).min(axis=1)
 
 
-def _place(angles, uvs, spacing):
+def _place(angles, uvs):
     angles = angles.copy()
     angles[np.abs(uvs[:, 0] - 0.5) < 1e-9, 0] = 0.0
     vertices = cast(*chart.rays(angles))
@@ -191,7 +192,7 @@ def _mirror(vertices, angles, faces, uvs, lip, eye, mouth):
     other_uvs = np.stack([1 - uvs[:, 0], uvs[:, 1]], axis=-1)
     middle = np.abs(uvs[:, 0] - 0.5) < 1e-9
     uv_twin = np.where(middle, np.arange(count), np.arange(count) + count)
-    all_vertices = np.concatenate([vertices, vertices * np.array([-1, 1, 1])])
+    all_vertices = np.concatenate([vertices, vertices * MIRROR])
     twin = np.where(vertices[:, 0] == 0, np.arange(count), np.arange(count) + count)
     crown = np.nonzero(uvs[:, 1] > 1 - 1e-9)[0]
     own = np.arange(count)

@@ -42,7 +42,7 @@ class Seen(NamedTuple):
     textures: dict[str, UInt8[NDArray, "t t 3"]]
 
 
-class Stage:
+class CaptureStage:
     """A subject under fixed light in front of fixed cameras, compiled once.
 
     Args:
@@ -125,7 +125,7 @@ def lab_view(subject: Subject, cameras: int) -> LabView:
             stand, so this is the captured rig unless the capture had another seed.
     """
     rig = capture_rig(cameras, PROBE_WIDTH, PROBE_HEIGHT, np.random.default_rng(0))
-    stage = Stage(subject, rig, PROBE_WIDTH, PROBE_HEIGHT, seed=0)
+    stage = CaptureStage(subject, rig, PROBE_WIDTH, PROBE_HEIGHT, seed=0)
     still = rigid(np.zeros(3), np.zeros(3), face_centre(subject.head))
     at_rest = chain(rig.world_from_stage, still)
 

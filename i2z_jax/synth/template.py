@@ -13,6 +13,7 @@ import numpy as np
 
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.synth import chart, inner_parts, landmarks
+from i2z_jax.synth.blends import smooth
 from i2z_jax.synth.skin_mesh import MM, Ring, SkinMesh, skin_mesh
 from i2z_jax.types import Float, NDArray
 
@@ -27,7 +28,7 @@ class Template:
 
     topology: Topology
     vertices: np.ndarray
-    """(n, 3) mm. Eyeballs are on the unit sphere: see `eyes`."""
+    """(n, 3) mm. Eyeballs are on the unit sphere, see `eye_sphere`."""
     part: np.ndarray
     """(n,) names of parts."""
     jaw: np.ndarray
@@ -49,7 +50,7 @@ def template(vertices: int) -> Template:
     builder.add(SKIN, skin.vertices, skin.uvs, skin.faces, skin.uv_faces,
                 jaw_weight(skin.vertices, skin.lip), skin.lip)  # fmt: skip
     for ring, side in zip(skin.eye_rims, (1, -1), strict=True):
-        _add_margin(builder, skin, ring, side)
+        _add_margin(builder, ring, side)
     _add_mouth(builder, skin.mouth_rim)
     parts = [inner_parts.eye_part(1, mm), inner_parts.eye_part(-1, mm)]
     parts += [inner_parts.teeth_part(True, mm), inner_parts.teeth_part(False, mm)]
@@ -65,21 +66,16 @@ def jaw_weight(
     """How much the skin follows the jaw: a hinge at the ears, a cut at the lips."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     turn = np.degrees(np.arctan2(JAW_AXIS_Y - y, z - JAW_AXIS_Z))
-    smooth = _step((turn - 16) / 30)
+    follows = smooth((turn - 16) / 30)
     # Around the slit the two lips part, most in the middle: an almond, no box.
-    at_mouth = _step((27 - x) / 22) * np.exp(-(((y + 74) / 26) ** 4))
-    upper = 0.10 * _step((turn - 16) / 18)
+    at_mouth = smooth((27 - x) / 22) * np.exp(-(((y + 74) / 26) ** 4))
+    upper = 0.10 * smooth((turn - 16) / 18)
     side = np.where(lip == 0, np.sign(-73.5 - y) * -1, lip)
-    parted = np.where((lip == 0) & (x > 24), smooth, np.where(side > 0, upper, 1.0))
-    weight = smooth + at_mouth * (parted - smooth)
+    parted = np.where((lip == 0) & (x > 24), follows, np.where(side > 0, upper, 1.0))
+    weight = follows + at_mouth * (parted - follows)
     # The nose, and the throat and neck, stay.
     weight *= 1 - np.exp(-0.5 * ((x / 19) ** 2 + ((y + 38) / 11) ** 2)) * (z > 60)
-    return weight * _step((z - 2) / 50) * _step((y + 165) / 48)
-
-
-def _step(t):
-    t = np.clip(t, 0, 1)
-    return t * t * (3 - 2 * t)
+    return weight * smooth((z - 2) / 50) * smooth((y + 165) / 48)
 
 
 class _Builder:
@@ -133,7 +129,7 @@ def _band(outer, inner):
     return np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)])
 
 
-def _add_margin(builder: _Builder, skin: SkinMesh, ring: Ring, side: int):
+def _add_margin(builder: _Builder, ring: Ring, side: int):
     """The wet edge of the lids: from the skin's rim in to the eyeball."""
     flat = chart.eye_contour(ring.turn)
     sides = np.array([side, 1, 1])
@@ -168,7 +164,7 @@ def _add_mouth(builder: _Builder, ring: Ring):
     count = len(ring.index)
     vertices = np.concatenate([*rings, [[0.0, -73.0, 26.0]]])
     lower = np.cos(ring.turn)
-    jaw = [_step(0.5 - lower / s) for s in (0.5, 0.9, 1.2, 1.6, 2.5)]
+    jaw = [smooth(0.5 - lower / s) for s in (0.5, 0.9, 1.2, 1.6, 2.5)]
     index = [ring.index] + [
         builder.count + i * count + np.arange(count) for i in range(len(rings))
     ]

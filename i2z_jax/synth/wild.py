@@ -2,7 +2,7 @@
 """What stands between a rendered face and a phone's picture of it.
 
 Backgrounds, light, colour, blur and noise, each a function of an explicit random
-state; `video` and `landmarks` put them together.
+state; `video` and `landmark_set` put them together.
 """
 
 from dataclasses import dataclass

@@ -306,7 +306,7 @@ def test_another_scan_is_another_capture(scan, tmp_path, capsys, monkeypatch, ch
         raise KeyboardInterrupt
 
     monkeypatch.chdir(scan)
-    monkeypatch.setattr(synth_capture, "Stage", stop)
+    monkeypatch.setattr(synth_capture, "CaptureStage", stop)
     shutil.copy("face.npz", "copy.npz")
     shutil.copy("skin.png", "copy.png")
     scanned = ["--template", "scan.bin", "--topology", "face.npz"]

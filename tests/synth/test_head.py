@@ -10,7 +10,7 @@ from scipy.spatial import KDTree
 from i2z_jax.geometry.raster import rasterize
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.synth.expressions import NAMES
-from i2z_jax.synth.head import procedural_head
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import SHAPE_NAMES, Identity
 
 # Left-right pairs of the 68 landmarks: the involution of a mirrored picture.
@@ -24,7 +24,7 @@ SIZE = 400
 
 @pytest.fixture(scope="module")
 def head():
-    return procedural_head(vertices=3000)
+    return ProceduralHead(size=3000)
 
 
 def weights(**values):
@@ -54,7 +54,7 @@ def share(seen, prefix):
 
 def test_about_as_many_vertices_as_asked():
     for asked in (600, 3000, 7000):
-        got = procedural_head(vertices=asked).topology.vertex_count
+        got = ProceduralHead(size=asked).topology.vertex_count
         assert 0.75 * asked < got < 1.3 * asked
 
 
@@ -68,7 +68,7 @@ def test_at_rest_symmetric(head):
 
 @pytest.mark.parametrize("size", [600, 1200, 3000, 7000])
 def test_the_skin_is_open_at_the_neck_only(size):
-    head = procedural_head(vertices=size)
+    head = ProceduralHead(size=size)
     faces, part = head.topology.faces, head._template.part
     soft = np.isin(part, ["skin", "margin", "mouth"])[faces].all(axis=1)
     ends = np.stack([faces[soft], np.roll(faces[soft], -1, axis=1)], -1).reshape(-1, 2)
@@ -112,7 +112,7 @@ def test_landmarks_go_from_left_to_right_of_the_picture_and_downwards(head):
 def test_tiny_and_full_agree():
     marks = [
         landmark_points(h.topology, h.neutral)
-        for h in (procedural_head(vertices=600), procedural_head(vertices=7000))
+        for h in (ProceduralHead(size=600), ProceduralHead(size=7000))
     ]
     distance = np.linalg.norm(marks[0] - marks[1], axis=-1)
     assert np.median(distance) < 1.0
@@ -122,7 +122,7 @@ def test_tiny_and_full_agree():
 def test_sound_triangles_for_everyone(head, rng):
     faces = head.topology.faces
     for _ in range(6):
-        person = procedural_head(Identity.sample(rng), vertices=3000)
+        person = ProceduralHead(Identity.sample(rng), size=3000)
         points = person.vertices(rng.uniform(0, 0.4, len(NAMES)))
         a, b, c = (points[faces[:, i]] for i in range(3))
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1) / 2
@@ -141,7 +141,7 @@ def test_outer_skin_is_not_folded_by_an_identity(head, rng):
 
     rest = normals(head.neutral)
     for _ in range(12):
-        person = procedural_head(Identity.sample(rng), vertices=3000)
+        person = ProceduralHead(Identity.sample(rng), size=3000)
         assert ((normals(person.neutral) * rest).sum(axis=-1) > 0).mean() > 0.995
 
 
@@ -228,7 +228,7 @@ def test_same_person_from_same_seed():
 def test_shapes_are_what_they_are_called(head):
     def marks(**values):
         who = Identity().with_shape(**values)
-        person = procedural_head(who, vertices=3000)
+        person = ProceduralHead(who, size=3000)
         return landmark_points(person.topology, person.neutral)
 
     usual = marks()

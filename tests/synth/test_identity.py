@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 
 from i2z_jax.synth.expressions import NAMES
-from i2z_jax.synth.head import procedural_head
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
 
 
@@ -17,7 +17,7 @@ def test_there_are_expressions_enough():
 def test_thirty_people_are_thirty_faces():
     people = [Identity.sample(np.random.default_rng(k)) for k in range(30)]
     rest = np.zeros(len(NAMES))
-    faces = [procedural_head(p, vertices=600).vertices(rest) for p in people]
+    faces = [ProceduralHead(p, size=600).vertices(rest) for p in people]
     gaps = [
         np.linalg.norm(a - b, axis=-1).mean()
         for a, b in itertools.combinations(np.asarray(faces), 2)

@@ -12,9 +12,9 @@ from i2z_jax.data import multiface
 from i2z_jax.errors import InputError
 from i2z_jax.geometry import mesh, topology
 from i2z_jax.geometry.topology import landmark_points
-from i2z_jax.synth.head import procedural_head
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.scan_head import ScanHead, scan_head
-from i2z_jax.synth.scan_subject import Template, scan_subject
+from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
 
 EYES = 36, 45
 
@@ -22,7 +22,7 @@ EYES = 36, 45
 @pytest.fixture(scope="module")
 def head() -> ScanHead:
     """The procedural face at rest, taken as if a scanner had delivered it."""
-    person = procedural_head(vertices=1500)
+    person = ProceduralHead(size=1500)
     return scan_head(np.asarray(person.neutral, float), person.topology)
 
 
@@ -77,7 +77,7 @@ def test_skin_stays_smooth(head):
 
 
 @pytest.fixture
-def files(head, tmp_path) -> Template:
+def files(head, tmp_path) -> ScanFiles:
     shape = head.topology
     model = mesh.ObjMesh(
         head.rest.astype(np.float32), shape.uvs, shape.faces, shape.uv_faces
@@ -86,7 +86,7 @@ def files(head, tmp_path) -> Template:
     multiface.write_vertices(tmp_path / "scan.bin", head.rest)
     topology.save(tmp_path / "face.npz", shape)
     Image.new("RGB", (64, 64), (90, 60, 50)).save(tmp_path / "tex.png")
-    return Template(tmp_path / "scan.bin", tmp_path / "face.npz", tmp_path / "tex.png")
+    return ScanFiles(tmp_path / "scan.bin", tmp_path / "face.npz", tmp_path / "tex.png")
 
 
 def test_a_scan_from_files(files):

@@ -9,10 +9,9 @@ import pytest
 
 from i2z_jax.geometry.topology import landmark_points, texel_map
 from i2z_jax.synth import sheet
-from i2z_jax.synth.head import procedural_head
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
-from i2z_jax.synth.shade import lab_light
-from i2z_jax.synth.sitter import as_light, procedural_subject
+from i2z_jax.synth.sitter import procedural_subject
 
 TEXTURE = 256
 SIZE = (448, 352)
@@ -91,7 +90,7 @@ def test_jaw_landmarks_lie_at_the_outline_of_the_lower_face(picture, marks):
 
 
 def test_paint_is_repeatable_and_in_range():
-    head = procedural_head(Identity(seed=4), vertices=600)
+    head = ProceduralHead(Identity(seed=4), size=600)
     first, second = head.appearance(64), head.appearance(64)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -105,7 +104,7 @@ def test_paint_is_repeatable_and_in_range():
 
 def test_darker_people_are_darker():
     light, dark = (
-        procedural_head(Identity(melanin=m), vertices=600).appearance(64).albedo
+        ProceduralHead(Identity(melanin=m), size=600).appearance(64).albedo
         for m in (0.05, 0.9)
     )
     assert dark.mean() < 0.6 * light.mean()
@@ -131,11 +130,3 @@ def test_textures_are_filled_and_within_range(subject):
     assert used.mean() > 0.85
     assert (texture[~used] == 0).all()
     assert (texture[used].sum(axis=-1) > 0).all()
-
-
-def test_a_sky_becomes_a_light():
-    sky = np.zeros((9, 3), np.float32)
-    sky[0], sky[3] = 1, 0.4
-    light = as_light(sky)
-    assert light.directions[0, 0] > 0  # +x is the brighter side
-    assert as_light(None).sky.shape == lab_light().sky.shape
