@@ -57,11 +57,6 @@ class Collective:
         """Bytes of results of one run of the program."""
         return self.size * self.times
 
-    @property
-    def is_scalar(self) -> bool:
-        """Whether it is a handful of numbers: metrics, norms, counters."""
-        return self.size <= 64
-
 
 def collectives(program: str) -> list[Collective]:
     """Every collective of a compiled program, in the order of its text.

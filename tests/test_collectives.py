@@ -47,4 +47,3 @@ def test_what_a_collective_serves():
     assert [c.times for c in found] == [6, 1, 1, 1, 1, 1]
     assert found[1].shapes == ("f32[8,4]", "bf16[2]")
     assert found[1].origin == "jit(step)/dot_general"
-    assert [c.is_scalar for c in found] == [True, False, False, True, True, True]

@@ -74,12 +74,8 @@ class Entry(NamedTuple):
 
 def conv(torch: str, flax: str, *, bias: bool = True) -> list[Entry]:
     """The entries of an `nn.Conv2d` that is an `nnx.Conv` here."""
-    return _layer(torch, flax, conv_kernel, bias)
-
-
-def dense(torch: str, flax: str, *, bias: bool = True) -> list[Entry]:
-    """The entries of an `nn.Linear` that is an `nnx.Linear` here."""
-    return _layer(torch, flax, dense_kernel, bias)
+    entries = [Entry(f"{torch}.weight", f"{flax}.kernel", conv_kernel)]
+    return [*entries, Entry(f"{torch}.bias", f"{flax}.bias")] if bias else entries
 
 
 def batch_norm(torch: str, flax: str) -> list[Entry]:
@@ -87,11 +83,6 @@ def batch_norm(torch: str, flax: str) -> list[Entry]:
     names = {"weight": "scale", "bias": "bias", "running_mean": "mean"}
     names["running_var"] = "var"
     return [Entry(f"{torch}.{a}", f"{flax}.{b}") for a, b in names.items()]
-
-
-def _layer(torch: str, flax: str, layout: Layout, bias: bool) -> list[Entry]:
-    entries = [Entry(f"{torch}.weight", f"{flax}.kernel", layout)]
-    return [*entries, Entry(f"{torch}.bias", f"{flax}.bias")] if bias else entries
 
 
 def random_image(config: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -15,9 +15,6 @@ from flax import nnx
 from i2z_jax.convert.convert import Converted
 from i2z_jax.errors import InputError
 
-# Of the reference's largest value, float32; convolutions sum in another order.
-TOLERANCE = 1e-4
-
 
 class StageError(NamedTuple):
     """How far one stage of our network is from PyTorch's.

@@ -22,9 +22,6 @@ PARTS: dict[str, slice] = {
     "inner lip": slice(60, 68),
 }
 
-# Parts drawn as closed outlines; the others are open strokes.
-CLOSED = frozenset({"left eye", "right eye", "outer lip", "inner lip"})
-
 LEFT_EYE_OUTER, RIGHT_EYE_OUTER = 36, 45
 
 # Points of the jaw's contour: a detector does not know how far along it they lie.

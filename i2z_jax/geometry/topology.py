@@ -7,7 +7,7 @@ the mesh each texel of a texture lies, at any texture size.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,19 +97,6 @@ class Topology:
                     expected=f"0 to {size - 1}",
                     got=f"{index.min()} to {index.max()}",
                 )
-
-    @cached_property
-    def seams(self) -> np.ndarray:
-        """(s, 2) int32 vertex pairs: edges whose two triangles lie apart in UV."""
-        ends = np.stack([self.faces, np.roll(self.faces, -1, axis=1)], axis=-1)
-        uv_ends = np.stack([self.uv_faces, np.roll(self.uv_faces, -1, axis=1)], axis=-1)
-        ends, uv_ends = ends.reshape(-1, 2), uv_ends.reshape(-1, 2)
-        order = np.argsort(ends, axis=1)
-        ends = np.take_along_axis(ends, order, axis=1)
-        uv_ends = np.take_along_axis(uv_ends, order, axis=1)
-        variants = np.unique(np.concatenate([ends, uv_ends], axis=1), axis=0)
-        edges, count = np.unique(variants[:, :2], axis=0, return_counts=True)
-        return edges[count > 1].astype(np.int32)
 
 
 def load(path: str | Path) -> Topology:

@@ -77,13 +77,6 @@ def test_gutter_repeats_the_nearest_texel_and_no_more():
     assert texel_map(topology, 40, gutter=2) is texels
 
 
-def test_seams_are_the_edges_cut_in_the_texture():
-    np.testing.assert_array_equal(two_charts().seams, [[1, 4]])
-    grid, faces = plane(4, 4)
-    whole = Topology(faces, grid.astype(np.float32) / 3, faces, len(grid))
-    assert whole.seams.shape == (0, 2)
-
-
 @pytest.mark.parametrize("namespace", [np, jnp], ids=["numpy", "jax"])
 def test_landmark_points(namespace, rng):
     topology = two_charts()
