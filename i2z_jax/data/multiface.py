@@ -14,7 +14,7 @@ synthetic (DESIGN section 7):
     tracked_mesh/SEG/FRAME_transform.txt    world_from_head, 3 rows of 4
     tex_mean.png, tex_var.txt               textures in 0..255; *scalar* variances
     vert_mean.bin, vert_var.txt             mm, mm^2
-    topology.npz                            synthetic captures only
+    topology.npz                            ours, see `geometry/topology.py`; optional
 
 The textures' name keeps its 1024 at any size. Texture **files** have v = 0 in their
 last row; in memory row 0 is v = 0, so readers and writers here flip them.
