@@ -129,7 +129,7 @@ def built_video(config: Config, crop_size: int) -> Path:
     import jax
 
     from i2z_jax.data import build_video, records
-    from i2z_jax.data.finish import BuildOptions
+    from i2z_jax.data.build_options import BuildOptions, MonocularOptions
     from i2z_jax.train.workdir import has_checkpoint
 
     try:
@@ -147,7 +147,7 @@ def built_video(config: Config, crop_size: int) -> Path:
         return config.video
     sources, out = (config.video,), config.workdir / "video"
     options = BuildOptions(workers=2)
-    crops = build_video.VideoOptions(crop_size=crop_size, boxes=config.boxes)
+    crops = MonocularOptions(crop_size=crop_size, boxes=config.boxes)
     if build_video.is_current(sources, out, options, crops):
         return out
     if has_checkpoint(config.workdir):

@@ -3,64 +3,47 @@
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from i2z_jax import console
-from i2z_jax.errors import InputError
+from i2z_jax.data.build_options import (
+    BuildOptions,
+    MonocularOptions,
+    MultiviewOptions,
+)
+from i2z_jax.errors import InputError, require_at_least
 
 # Lines of gaps that are printed; `dataset.json` has them all.
 SHOWN_GAPS = 12
 
+Options = TypeVar("Options", BuildOptions, MultiviewOptions, MonocularOptions)
+
 
 @dataclass(frozen=True)
-class Common:
-    """What every dataset takes."""
+class Places:
+    """What has no default, and so stands first."""
 
     # Folder (or video) to read. Repeat it for several subjects or videos.
     source: tyro.conf.UseAppendAction[tuple[Path, ...]]
     # The dataset goes to OUT/NAME. Several datasets may share one OUT.
     out: Path
-    # Processes (threads for one video). Default: all cores.
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    # Fail on the first thing that is missing, instead of counting it.
-    strict: bool = False
-    # Replace a dataset that is there, and keep nothing of an interrupted build.
-    overwrite: bool = False
-    # At most this many frames: of a capture spread over it, of a video its first,
-    # of each 300-W split its first pictures.
-    max_frames: int | None = None
 
 
 @dataclass(frozen=True)
-class MultiviewCapture(Common):
-    """A capture in Multiface layout, real or synthetic (`i2z synth capture`)."""
+class Common(BuildOptions, Places):
+    """What every dataset takes."""
 
-    # Side of the face crops, pixels.
-    crop_size: int = 256
-    # Side of the textures, texels; smaller ones stay as they are.
-    texture_size: int = 1024
-    # Store the texture unwrapped from each camera. Without, training unwraps on the
-    # device, and a view takes about a tenth of the space.
-    view_textures: bool = True
-    # png is lossless and about four times as large.
-    image_codec: Literal["png", "jpeg"] = "jpeg"
-    # docs/data.md has what each costs in space and time.
-    texture_codec: Literal["png", "jpeg", "webp"] = "jpeg"
-    # Segments to build: names or patterns such as 'E0*'.
-    segments: tuple[str, ...] = ("*",)
-    # Cameras to build: names or patterns such as '4000*'.
-    cameras: tuple[str, ...] = ("*",)
-    # Segments held out for split `test`.
-    test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
-    # Cameras held out for splits `camera` and `test_camera`.
-    test_cameras: tuple[str, ...] = ()
-    # Faces, UVs and landmarks of the mesh (.obj or .npz), where the capture has neither
-    # a topology.npz nor an .obj.
-    topology: Path | None = None
+    # Processes (threads for one video). Default: all cores.
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class MultiviewCapture(MultiviewOptions, Common):
+    """A capture in Multiface layout, real or synthetic (`i2z synth capture`)."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +52,11 @@ class Ibug300W(Common):
 
 
 @dataclass(frozen=True)
-class MonocularVideo(Common):
+class MonocularVideo(MonocularOptions, Common):
     """Videos (mp4, mov, webm, gif) or folders of frames of one person."""
 
-    # Side of the face crops, pixels.
-    crop_size: int = 256
     # png is lossless and about four times as large.
-    image_codec: Literal["png", "jpeg"] = "jpeg"
-    # Boxes or landmarks for each frame, instead of the detector: .npz with `boxes`
-    # (frames x 4) or `landmarks` (frames x 68 x 2), or .csv with the columns
-    # frame,left,top,right,bottom. Pixels.
-    boxes: Path | None = None
+    codec: Annotated[Literal["png", "jpeg"], tyro.conf.arg(name="image-codec")] = "jpeg"
 
 
 Dataset = (
@@ -103,44 +80,24 @@ def run(config: Config) -> None:
     """Build, then say how much there is and what is missing."""
     from i2z_jax.data import build_ibug, build_multiview, build_video
     from i2z_jax.data.check import require_no_archive
-    from i2z_jax.data.finish import BuildOptions
 
     chosen = config.dataset
     if not chosen.source:
         raise InputError("nothing to build from", fix="give --source DIR")
     for source in chosen.source:
         require_no_archive(source)
-    for option in ("workers", "max_frames", "crop_size", "texture_size"):
-        value = getattr(chosen, option, None)
-        if value is not None and value < 1:
-            raise InputError(
-                "not a size", where=f"--{option}", expected="1 or more", got=value
-            )
-    shared = BuildOptions(
-        chosen.workers, chosen.strict, chosen.overwrite, chosen.max_frames
-    )
+    sizes = ("workers", "max_frames", "crop_size", "texture_size")
+    require_at_least(chosen, {name: 1 for name in sizes if hasattr(chosen, name)})
+    shared = _part(BuildOptions, chosen)
     start = time.monotonic()
     match chosen:
         case MultiviewCapture():
-            options = build_multiview.CaptureOptions(
-                crop_size=chosen.crop_size,
-                texture_size=chosen.texture_size,
-                view_textures=chosen.view_textures,
-                image_codec=chosen.image_codec,
-                texture_codec=chosen.texture_codec,
-                segments=chosen.segments,
-                cameras=chosen.cameras,
-                test_segments=chosen.test_segments,
-                test_cameras=chosen.test_cameras,
-                topology=chosen.topology,
-            )
+            options = _part(MultiviewOptions, chosen)
             built = build_multiview.build(chosen.source, chosen.out, shared, options)
         case Ibug300W():
             built = build_ibug.build(chosen.source, chosen.out, shared)
         case MonocularVideo():
-            options = build_video.VideoOptions(
-                chosen.crop_size, chosen.image_codec, chosen.boxes
-            )
+            options = _part(MonocularOptions, chosen)
             built = build_video.build(chosen.source, chosen.out, shared, options)
     seconds = time.monotonic() - start
     records = sum(sum(splits.values()) for splits in built.counts.values())
@@ -156,3 +113,8 @@ def run(config: Config) -> None:
         f"{built.folder}: {records} records in {seconds:.1f} s "
         f"({records / seconds:.0f}/s), {len(built.gaps)} gaps"
     )
+
+
+def _part(kind: type[Options], chosen: Any) -> Options:
+    """What a build is told, without what only the command line knows."""
+    return kind(**{f.name: getattr(chosen, f.name) for f in fields(kind)})

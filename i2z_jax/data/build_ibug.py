@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import ibug, images, records
-from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
+from i2z_jax.data.build_options import BuildOptions
+from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from i2z_jax.data import records
+from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_examples import (
-    CaptureOptions,
     Moment,
     Views,
     encode_frame,
@@ -25,7 +25,7 @@ from i2z_jax.data.capture_examples import (
     topology_path,
 )
 from i2z_jax.data.capture_source import SourceCamera, write_source
-from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
+from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
@@ -42,7 +42,7 @@ def build(
     sources: tuple[Path, ...],
     out: Path,
     options: BuildOptions,
-    capture: CaptureOptions,
+    capture: MultiviewOptions,
 ) -> Summary:
     """Build both configs under `out`, several sources (subjects) into one dataset.
 
@@ -120,7 +120,7 @@ def build(
         return finish(out, NAME, sources, [options, capture], counts, gaps)
 
 
-def _shared_files(opened: Capture, options: CaptureOptions) -> list[Path | None]:
+def _shared_files(opened: Capture, options: MultiviewOptions) -> list[Path | None]:
     """What decides the records of all frames of a capture."""
     paths = opened.paths
     topology = topology_path(paths, options)
@@ -139,7 +139,7 @@ def _view_files(views: Views) -> list[Path]:
     return [*_frame_files(views.moment), *images, *textures]
 
 
-def _cameras(opened: Capture, options: CaptureOptions) -> tuple[str, ...]:
+def _cameras(opened: Capture, options: MultiviewOptions) -> tuple[str, ...]:
     """The cameras to build, in KRT order.
 
     Raises:
@@ -156,7 +156,7 @@ def _cameras(opened: Capture, options: CaptureOptions) -> tuple[str, ...]:
 
 
 def _frames(
-    opened: Capture, options: CaptureOptions, most: int | None
+    opened: Capture, options: MultiviewOptions, most: int | None
 ) -> Sequence[Frame]:
     """The frames to build; with a limit, that many spread over all of them."""
     for pattern in options.segments:
@@ -192,7 +192,7 @@ def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
 def _view_jobs(
     built: Sequence[tuple[str, Moment]],
     chosen: Sequence[Sequence[str]],
-    options: CaptureOptions,
+    options: MultiviewOptions,
 ) -> list[Job]:
     items: dict[str, list[Views]] = {split: [] for split in VIEW_SPLITS}
     for row, (split, moment) in enumerate(built):
@@ -214,7 +214,7 @@ def _camera_split(split: str) -> str:
     return "camera" if split == "train" else "test_camera"
 
 
-def _source_cameras(opened: Capture, options: CaptureOptions) -> list[SourceCamera]:
+def _source_cameras(opened: Capture, options: MultiviewOptions) -> list[SourceCamera]:
     return [
         SourceCamera(
             name,

@@ -9,7 +9,6 @@ pass cuts out. One shard a video: its frames stay together and in order.
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, images, records
+from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.data.faces import FaceDetector, opencv_detector
-from i2z_jax.data.finish import BuildOptions, Summary, finish, work_folder
+from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, Job, versions, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
@@ -32,21 +32,11 @@ from i2z_jax.types import Float, NDArray
 NAME = "monocular_video"
 
 
-@dataclass(frozen=True)
-class VideoOptions:
-    """What a crop of a video is."""
-
-    crop_size: int = 256
-    codec: images.Codec = "jpeg"
-    # .npz or .csv with boxes or landmarks for every frame; wins over the detector.
-    boxes: Path | None = None
-
-
 def build(
     sources: tuple[Path, ...],
     out: Path,
     options: BuildOptions,
-    video: VideoOptions,
+    video: MonocularOptions,
     detect: FaceDetector = opencv_detector,
 ) -> Summary:
     """Build the dataset under `out` from video files and folders of frames.
@@ -101,7 +91,7 @@ def build(
 
 
 def is_current(
-    sources: tuple[Path, ...], out: Path, options: BuildOptions, video: VideoOptions
+    sources: tuple[Path, ...], out: Path, options: BuildOptions, video: MonocularOptions
 ) -> bool:
     """Whether the dataset under `out` is what `build` would make of these files, as
     they are now, with these options.
@@ -117,7 +107,9 @@ def is_current(
     return built.get("made_of") == _digest(found, options, video)
 
 
-def _digest(found: Sequence[Path], options: BuildOptions, video: VideoOptions) -> str:
+def _digest(
+    found: Sequence[Path], options: BuildOptions, video: MonocularOptions
+) -> str:
     """What tells the records of these videos from those of other or edited files, or
     of other options."""
     files: list[Path | None] = [video.boxes]
@@ -134,7 +126,7 @@ def _analysed(
     path: Path,
     work: Path,
     options: BuildOptions,
-    video: VideoOptions,
+    video: MonocularOptions,
     given: Float[NDArray, "g 4"] | None,
     detect: FaceDetector,
 ) -> tuple[Path, int]:
@@ -151,7 +143,7 @@ def _analysed(
 def _encode(
     item: tuple[Path, Path],
     *,
-    options: VideoOptions,
+    options: MonocularOptions,
     source: framing.BoxSource,
     threads: int,
 ) -> Iterator[dict[str, Any] | Gap]:

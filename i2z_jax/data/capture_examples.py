@@ -8,7 +8,6 @@ weak perspective cannot express, is stored beside it.
 import fnmatch
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import framing, images
+from i2z_jax.data.build_options import MultiviewOptions
 from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
@@ -27,26 +27,6 @@ from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
 from i2z_jax.geometry.landmark_map import with_landmarks
 from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.geometry.topology import load as load_topology
-
-
-@dataclass(frozen=True)
-class CaptureOptions:
-    """Which part of a capture is built, and how large."""
-
-    crop_size: int = 256
-    # Textures are never enlarged.
-    texture_size: int = 1024
-    view_textures: bool = True
-    image_codec: images.Codec = "jpeg"
-    texture_codec: images.Codec = "jpeg"
-    # Names or patterns.
-    segments: tuple[str, ...] = ("*",)
-    cameras: tuple[str, ...] = ("*",)
-    # Held out: Multiface's own segments, and no camera.
-    test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
-    test_cameras: tuple[str, ...] = ()
-    # .obj or topology.npz, where the capture has none.
-    topology: Path | None = None
 
 
 class Moment(NamedTuple):
@@ -75,7 +55,7 @@ def _capture(root: Path) -> Capture:
     return Capture(root)
 
 
-def topology_path(paths: Layout, options: CaptureOptions) -> Path | None:
+def topology_path(paths: Layout, options: MultiviewOptions) -> Path | None:
     """The file that was given, the capture's own, or one of its `.obj`; None without
     any."""
     if options.topology is not None or paths.topology.is_file():
@@ -84,7 +64,7 @@ def topology_path(paths: Layout, options: CaptureOptions) -> Path | None:
 
 
 @functools.lru_cache(maxsize=4)
-def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
+def topology_of(root: Path, options: MultiviewOptions) -> Topology | None:
     """What stays fixed on the capture's mesh, read from `topology_path`.
 
     Multiface ships no landmarks: on its mesh, without a map in the file, they are where
@@ -111,7 +91,7 @@ def topology_of(root: Path, options: CaptureOptions) -> Topology | None:
     return topology
 
 
-def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
+def encode_frame(moment: Moment, *, options: MultiviewOptions) -> Iterator[dict]:
     """What is stored once a frame."""
     opened, frame = _capture(moment.root), moment.frame
     yield {
@@ -124,7 +104,7 @@ def encode_frame(moment: Moment, *, options: CaptureOptions) -> Iterator[dict]:
     }
 
 
-def encode_views(views: Views, *, options: CaptureOptions) -> Iterator[dict | Gap]:
+def encode_views(views: Views, *, options: MultiviewOptions) -> Iterator[dict | Gap]:
     """What is stored for each camera of a frame."""
     moment, opened = views.moment, _capture(views.moment.root)
     vertices = opened.vertices(*moment.frame).astype(np.float64)
@@ -150,7 +130,7 @@ def _view(
     name: str,
     vertices: np.ndarray,
     world_from_head: np.ndarray,
-    options: CaptureOptions,
+    options: MultiviewOptions,
 ) -> dict[str, Any]:
     camera = opened.cameras[name]
     pixels, depth = project_calibrated(
@@ -198,7 +178,7 @@ def _view(
     return record
 
 
-def _texture(path: Path, options: CaptureOptions) -> dict[str, bytes]:
+def _texture(path: Path, options: MultiviewOptions) -> dict[str, bytes]:
     """A texture file at the size and in the codec of the dataset, rows as in files, and
     what was seen of it; the very bytes when it is a PNG of that size already and PNG is
     asked for."""

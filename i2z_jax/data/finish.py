@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every build shares: its options, its work folder, and `dataset.json` at the end.
+"""What every build shares: its work folder, and `dataset.json` at the end.
 
 `dataset.json` is written last. A folder without it is an unfinished build, which the
 same command goes on with and `records.open_split` refuses.
@@ -15,18 +15,9 @@ from typing import Any
 
 import i2z_jax
 from i2z_jax.data import records
+from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What is the same for every dataset."""
-
-    workers: int = 1
-    strict: bool = False
-    overwrite: bool = False
-    max_frames: int | None = None
 
 
 @dataclass(frozen=True)

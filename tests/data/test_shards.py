@@ -11,7 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from i2z_jax.data.finish import BuildOptions, work_folder
+from i2z_jax.data.build_options import BuildOptions
+from i2z_jax.data.finish import work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.errors import InputError
 

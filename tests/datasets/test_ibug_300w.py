@@ -9,7 +9,7 @@ from scipy.io import savemat
 
 from i2z_jax.data import build_ibug, ibug, images, records
 from i2z_jax.data.build_ibug import build
-from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.errors import InputError
 from tests.data.landmark_folders import face, write_layout, write_pair
 from tests.datasets.interrupted import interrupted

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import build_video, faces, images, records, shards
-from i2z_jax.data.build_video import VideoOptions, build
-from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.build_options import BuildOptions, MonocularOptions
+from i2z_jax.data.build_video import build
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
 from i2z_jax.data.video_analysis import read_boxes, steady
 from i2z_jax.errors import InputError
@@ -21,7 +21,7 @@ NAME = "monocular_video"
 SHARED = Path(
     os.environ.get("I2Z_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
 )
-PNG = VideoOptions(crop_size=64, codec="png")
+PNG = MonocularOptions(crop_size=64, codec="png")
 
 
 def rows(out):
@@ -32,7 +32,7 @@ def rows(out):
 def with_boxes(tmp_path, count, options=PNG, box=(20.0, 10.0, 60.0, 50.0)):
     path = tmp_path / "boxes.npz"
     np.savez(path, boxes=np.tile(box, (count, 1)))
-    return VideoOptions(options.crop_size, options.codec, path)
+    return MonocularOptions(options.crop_size, options.codec, path)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_frames_without_a_box_or_a_picture_are_gaps_that_cut(frames, tmp_path):
     np.savez(tmp_path / "b.npz", boxes=boxes)
     path = frames / "004.png"
     path.write_bytes(path.read_bytes()[:100])
-    options = VideoOptions(64, "png", tmp_path / "b.npz")
+    options = MonocularOptions(64, "png", tmp_path / "b.npz")
     summary = build((frames,), tmp_path, BuildOptions(), options)
     assert [r["frame"] for r in rows(tmp_path)] == [0, 1, 2, 3, 5, 6, 7]
     assert [r["frame"] for r in rows(tmp_path) if r["cut"]] == [0, 5]
@@ -167,7 +167,7 @@ def test_frames_without_a_given_box_are_left_out(frames, tmp_path, monkeypatch):
         table.write_text(
             f"frame,left,top,right,bottom\n0,{box}\n1,{box}\n6,{box}\n{end}"
         )
-        options = VideoOptions(64, "png", table)
+        options = MonocularOptions(64, "png", table)
         summary = build((frames,), tmp_path, BuildOptions(overwrite=True), options)
         found = rows(tmp_path)
         assert [r["frame"] for r in found] == [0, 1, 6, 7]
@@ -220,7 +220,7 @@ def test_processes_share_the_threads(tmp_path, monkeypatch, workers, threads):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no shared data folder")
 def test_a_real_webcam_video(tmp_path):
-    options = VideoOptions(crop_size=128)
+    options = MonocularOptions(crop_size=128)
     summary = build(
         (SHARED / "video" / "webcam.mp4",), tmp_path, BuildOptions(workers=2), options
     )

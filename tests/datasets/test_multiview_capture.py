@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import build_multiview, capture_examples, images, records
-from i2z_jax.data.build_multiview import CaptureOptions, build
+from i2z_jax.data.build_multiview import build
+from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_examples import _texture, topology_of
-from i2z_jax.data.finish import BuildOptions
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
@@ -21,7 +21,7 @@ from tests.data.captures import CAMERAS, TEXTURE, egg_topology, write_capture
 from tests.datasets.interrupted import interrupted
 
 NAME = "multiview_capture"
-OPTIONS = CaptureOptions(
+OPTIONS = MultiviewOptions(
     crop_size=128,
     texture_size=TEXTURE,
     image_codec="png",

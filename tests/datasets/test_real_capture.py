@@ -14,8 +14,8 @@ import pytest
 
 from i2z_jax.data import images, records
 from i2z_jax.data import multiface as mf
-from i2z_jax.data.build_multiview import CaptureOptions, build
-from i2z_jax.data.finish import BuildOptions
+from i2z_jax.data.build_multiview import build
+from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.krt import read_krt
 from i2z_jax.geometry import topology
 
@@ -54,7 +54,7 @@ def capture(tmp_path):
 
 def test_a_real_frame(capture, tmp_path):
     layout, name = capture
-    options = CaptureOptions(
+    options = MultiviewOptions(
         texture_codec="png",
         view_textures=False,
         cameras=(name,),

@@ -16,8 +16,9 @@ import numpy as np
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.config import DAMConfig, HourglassConfig, I2ZConfig, VGGConfig
 from i2z_jax.data import images
-from i2z_jax.data.build_multiview import CaptureOptions, build
-from i2z_jax.data.finish import BuildOptions, finish
+from i2z_jax.data.build_multiview import build
+from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
+from i2z_jax.data.finish import finish
 from i2z_jax.data.pipeline import Views
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.camera import project_weak
@@ -28,7 +29,7 @@ from tests.data import tiny_datasets
 from tests.data.captures import TEXTURE, egg, egg_topology, write_capture
 
 SIDE = 64
-CAPTURE = CaptureOptions(
+CAPTURE = MultiviewOptions(
     crop_size=SIDE, texture_size=TEXTURE, image_codec="png", texture_codec="png"
 )
 
