@@ -19,7 +19,7 @@ from rich.table import Table
 
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config, built_video
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.sharding import replicate
@@ -83,8 +83,7 @@ def main(options: Options) -> None:
                 continue
             for row in measure(options, video, seed, missing):
                 rows.append(row)
-                with write_aside(results, overwrite=True) as aside:
-                    aside.write_text(json.dumps(rows, indent=1) + "\n")
+                write_json(results, rows)
                 console.out.print(row)
     console.show_table(table(rows))
 

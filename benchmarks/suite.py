@@ -6,7 +6,6 @@ or heavy is imported when the subject is.
 """
 
 import importlib
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,7 +17,7 @@ from rich.table import Table
 
 from i2z_jax.console import out, show_table
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json
 from i2z_jax.presets import PRESETS, Preset
 
 
@@ -123,8 +122,7 @@ def run(names: Sequence[str], options: Options) -> list[Any]:
             rows.append(row)
             record["rows"].append(asdict(row))
             if options.json is not None:
-                with write_aside(options.json, overwrite=True) as aside:
-                    aside.write_text(json.dumps(record, indent=1) + "\n")
+                write_json(options.json, record)
         show_table(table(f"{name}: {SUITE[name].summary}", rows))
         found += rows
         jax.clear_caches()

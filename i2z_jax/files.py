@@ -2,12 +2,14 @@
 """Text that is read, and output that never looks whole before it is."""
 
 import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from i2z_jax.errors import InputError
 
@@ -83,6 +85,22 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise InputError(f"cannot write ({error.strerror})", where=path) from error
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """A file, new or replaced: whole, or as it was."""
+    with write_aside(path, overwrite=True) as aside:
+        aside.write_bytes(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """As `write_bytes`, UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """As `write_bytes`, for people to read too."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _is_empty_folder(path: Path) -> bool:

@@ -11,7 +11,7 @@ from orbax.checkpoint import v1 as ocp
 from i2z_jax import console
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json
 from i2z_jax.sharding import from_every_process, is_first_process
 
 # In the folder of a step, beside what Orbax writes.
@@ -111,9 +111,7 @@ class RunCheckpoints:
         self.wait()
         if is_first_process():
             # Not Orbax's `metrics`: a damaged file of theirs closes the folder.
-            path = self._directory / str(step) / SCORE
-            with write_aside(path, overwrite=True) as aside:
-                aside.write_text(json.dumps({"score": score}) + "\n")
+            write_json(self._directory / str(step) / SCORE, {"score": score})
         from_every_process("written")  # before another one looks
         self.judged[step] = score
 

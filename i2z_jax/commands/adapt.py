@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z adapt`: a trained network learns an unlabelled video, and is judged on it."""
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError, require_at_least
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.train.loop import LoopConfig
@@ -109,9 +108,7 @@ def run(config: Config) -> None:
             return
         save_system(config.workdir / "system", outcome.system, overwrite=True)
         if is_first_process():
-            path = config.workdir / "adaptation.json"
-            with write_aside(path, overwrite=True) as aside:
-                aside.write_text(json.dumps(outcome.report(), indent=2) + "\n")
+            write_json(config.workdir / "adaptation.json", outcome.report())
         show(outcome)
         console.out.print(str(config.workdir / "system"))
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z data check`: say whether a dataset folder is usable, with a picture."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +39,7 @@ def run(config: Config) -> None:
     """
     from i2z_jax.data.check import check
     from i2z_jax.data.check_report import contact_sheet
-    from i2z_jax.files import write_aside
+    from i2z_jax.files import write_json
 
     report = check(config.path)
     console.out.print(f"{config.path}: {report.layout}")
@@ -59,9 +58,7 @@ def run(config: Config) -> None:
         contact_sheet(report.cells, config.picture)
         console.out.print(f"  picture: {config.picture}")
     if config.json is not None:
-        with write_aside(config.json, overwrite=True) as aside:
-            said = report.as_json(strict=config.strict)
-            aside.write_text(json.dumps(said, indent=1) + "\n")
+        write_json(config.json, report.as_json(strict=config.strict))
     if not report.usable(strict=config.strict):
         problems = sum(map(len, report.errors.values())) or sum(
             map(len, report.gaps.values())

@@ -28,7 +28,7 @@ from rich.text import Text
 from i2z_jax import console
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json, write_text
 from i2z_jax.xla_flags import quick_to_compile
 
 # The demo promises a laptop; its figures are a CPU's. With less optimisation of what is
@@ -105,11 +105,8 @@ def run(config: Config) -> None:
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
     summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
     summary |= derived(summary) | diary.totals(stages)
-    with write_aside(config.out / "summary.json", overwrite=True) as aside:
-        aside.write_text(json.dumps(summary, indent=2) + "\n")
-    page = demo_page(config.out, summary, steps)
-    with write_aside(config.out / "report.html", overwrite=True) as aside:
-        aside.write_text(page, encoding="utf-8")
+    write_json(config.out / "summary.json", summary)
+    write_text(config.out / "report.html", demo_page(config.out, summary, steps))
     show(summary, config.out)
 
 
@@ -212,8 +209,7 @@ class Diary:
     def _write(self, stage: Stage, record: dict[str, Any]) -> None:
         with self._lock:
             self.stages[stage.name] = record
-            with write_aside(self.path, overwrite=True) as aside:
-                aside.write_text(json.dumps(self.stages, indent=2) + "\n")
+            write_json(self.path, self.stages)
 
 
 def execute(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text, write_aside
+from i2z_jax.files import read_text, write_text
 from i2z_jax.types import Float, NDArray
 
 # Numbers in the rows below the name.
@@ -58,8 +58,7 @@ def write_krt(path: str | Path, cameras: Mapping[str, CalibratedCamera]) -> None
         ):
             lines += [" ".join(repr(float(x)) for x in row) for row in rows]
         lines.append("")
-    with write_aside(path, overwrite=True) as aside:
-        aside.write_text("\n".join(lines) + "\n")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _blocks(text: str) -> list[list[list[str]]]:

@@ -34,7 +34,7 @@ import numpy as np
 from i2z_jax.data import images
 from i2z_jax.data.krt import CalibratedCamera, read_krt
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text, write_aside
+from i2z_jax.files import read_text, write_bytes, write_text
 from i2z_jax.types import Float, NDArray, UInt8
 
 # The folder that stands beside the cameras' and holds the mean over them.
@@ -247,17 +247,6 @@ def write_statistics(layout: Layout, statistics: Statistics) -> None:
     write_text(root / "tex_var.txt", f"{statistics.texture_variance!r}\n")
     write_vertices(root / "vert_mean.bin", statistics.vertex_mean)
     write_text(root / "vert_var.txt", f"{statistics.vertex_variance!r}\n")
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """A file of a capture, whole or not there."""
-    with write_aside(path, overwrite=True) as aside:
-        aside.write_bytes(data)
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """As `write_bytes`."""
-    write_bytes(path, text.encode())
 
 
 def _read_frame_list(path: Path) -> list[Frame]:

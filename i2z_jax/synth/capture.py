@@ -21,6 +21,7 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data import multiface as mf
 from i2z_jax.data.krt import write_krt
+from i2z_jax.files import write_bytes
 from i2z_jax.geometry import mesh, topology
 from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import FRAME_STEP, Segment, capture_segments, chain, rigid
@@ -134,7 +135,7 @@ def _write(layout: mf.Layout, shot: Shot, seen: Seen) -> None:
 def _write_png(path: Path, image: np.ndarray) -> None:
     done, data = cv2.imencode(".png", image[..., ::-1], PNG)
     assert done
-    mf.write_bytes(path, data.tobytes())
+    write_bytes(path, data.tobytes())
 
 
 def _write_obj(layout: mf.Layout, frame: mf.Frame, head: Head) -> None:

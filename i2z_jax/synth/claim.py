@@ -5,8 +5,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from i2z_jax.data.multiface import write_text
 from i2z_jax.errors import InputError
+from i2z_jax.files import write_text
 
 
 def claim(folder: Path, settings: Mapping[str, object]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_json
 from i2z_jax.types import Bool, Figures
 
 # In a workdir.
@@ -127,8 +127,7 @@ class Guard:
         """Note what was measured after `step` steps."""
         self.history[step] = figures
         if write:
-            with write_aside(self._path, overwrite=True) as aside:
-                aside.write_text(json.dumps(self.history, indent=1) + "\n")
+            write_json(self._path, self.history)
 
     def collapse(self, step: int) -> str | None:
         """Why the network of `step` counts as collapsed; None if it is sound."""

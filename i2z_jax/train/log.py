@@ -8,7 +8,6 @@ workdir/machine.json    devices, compile time, memory and seconds of the last pr
 Written by the first process of a run; in the others all of this does nothing.
 """
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import jax
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
-from i2z_jax.files import FULL, write_aside
+from i2z_jax.files import FULL, write_json
 from i2z_jax.sharding import is_first_process
 from i2z_jax.train import memory
 from i2z_jax.train.board import Board
@@ -175,5 +174,4 @@ class RunLog:
         if not self._writes:
             return
         self._machine |= facts
-        with write_aside(self._workdir / "machine.json", overwrite=True) as aside:
-            aside.write_text(json.dumps(self._machine, indent=2) + "\n")
+        write_json(self._workdir / "machine.json", self._machine)
