@@ -31,17 +31,12 @@ class Config:
 
 def run(config: Config) -> None:
     """Triangulate, find the places, write the topology."""
-    import cv2
     import numpy as np
 
-    from i2z_jax.data import ibug
     from i2z_jax.data.multiface import Capture
+    from i2z_jax.data.posed_frames import posed_frames
     from i2z_jax.geometry import topology as topologies
-    from i2z_jax.geometry.landmark_map import (
-        PosedFrame,
-        derive_landmark_map,
-        with_landmarks,
-    )
+    from i2z_jax.geometry.landmark_map import derive_landmark_map, with_landmarks
 
     # Before the minutes that it takes.
     if config.out.exists() and not config.overwrite:
@@ -50,31 +45,7 @@ def run(config: Config) -> None:
         )
     capture = Capture(config.capture)
     topology = topologies.load(config.topology or capture.paths.topology)
-    frames, size = [], 0
-    for frame in console.progress(capture.frames, "frames"):
-        marks, projections = [], []
-        pose = None
-        for name, camera in capture.cameras.items():
-            path = config.landmarks / frame.segment / name / f"{frame.number}.pts"
-            if not path.is_file():
-                continue
-            if pose is None:
-                pose = capture.world_from_head(*frame)
-            if not size:
-                picture = cv2.imread(str(capture.paths.image(frame, name)))
-                size = max(picture.shape[:2]) if picture is not None else 2048
-            rigid = np.vstack([pose, [0.0, 0.0, 0.0, 1.0]])
-            projections.append(camera.intrinsics @ camera.camera_from_world @ rigid)
-            marks.append(ibug.read_pts(path))
-        if len(marks) > 1:
-            vertices = capture.vertices(*frame).astype(float)
-            frames.append(PosedFrame(vertices, np.array(projections), np.array(marks)))
-    if not frames:
-        raise InputError(
-            "no frame with landmarks in two views",
-            where=config.landmarks,
-            expected="SEGMENT/CAMERA/FRAME.pts, named as the capture's images",
-        )
+    frames, size = posed_frames(capture, config.landmarks)
     mean = capture.statistics.vertex_mean.astype(float)
     found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)
     topology = with_landmarks(topology, found.faces, found.barycentric, mean)

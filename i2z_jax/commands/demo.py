@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -58,8 +59,6 @@ class Config:
 
 def run(config: Config) -> None:
     """Every stage that is not done, then summary and page."""
-    from i2z_jax.report.demo_page import Step, demo_page
-
     stages = STAGES + (ABLATION if config.ablation else ())
     diary = Diary(config.out)
     commands = {
@@ -76,41 +75,59 @@ def run(config: Config) -> None:
             if stage != waiting[0]:
                 title += f", beside it: see {diary.log(stage)}"
             console.err.print(f"\n{title}\n$ i2z {commands[stage]}")
-        # Halves of the cores that are free; a stage by itself has both.
-        halves: SimpleQueue[int | None] = SimpleQueue()
-        for half in (0, 1) if len(waiting) > 1 else (None,):
+        perform(waiting, commands, diary)
+    show(write_results(stages, commands, diary), config.out)
+
+
+def perform(
+    waiting: Sequence[Stage], commands: Mapping[Stage, str], diary: "Diary"
+) -> None:
+    """Run stages that do not need each other, two at a time; the first has the screen.
+
+    Raises:
+        InputError: one failed; those that had not begun by then are not begun.
+    """
+    # Halves of the cores that are free; a stage by itself has both.
+    halves: SimpleQueue[int | None] = SimpleQueue()
+    for half in (0, 1) if len(waiting) > 1 else (None,):
+        halves.put(half)
+    failed = Event()
+
+    def perform_one(stage: Stage) -> None:
+        half = halves.get()
+        log = None if stage == waiting[0] else diary.log(stage)
+        try:
+            # Ctrl-C ends those that run; the others are not to begin then.
+            if not failed.is_set():
+                diary.perform(stage, commands[stage], half=half, log=log)
+        except BaseException:
+            failed.set()
+            raise
+        finally:
             halves.put(half)
 
-        failed = Event()
+    with ThreadPoolExecutor(2) as pool:
+        ends = [pool.submit(perform_one, stage) for stage in waiting]
+    for end in ends:
+        end.result()
 
-        def perform(
-            stage: Stage, waiting=waiting, halves=halves, failed=failed
-        ) -> None:
-            half = halves.get()
-            log = None if stage == waiting[0] else diary.log(stage)
-            try:
-                # Ctrl-C ends those that run; the others are not to begin then.
-                if not failed.is_set():
-                    diary.perform(stage, commands[stage], half=half, log=log)
-            except BaseException:
-                failed.set()
-                raise
-            finally:
-                halves.put(half)
 
-        with ThreadPoolExecutor(2) as pool:
-            ends = [pool.submit(perform, stage) for stage in waiting]
-        for end in ends:
-            end.result()
-    steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
-    summary = {f.name: read(f, config.out) for s in stages for f in s.figures}
+def write_results(
+    stages: Sequence[Stage], commands: Mapping[Stage, str], diary: "Diary"
+) -> dict[str, Any]:
+    """Write OUT/summary.json and OUT/report.html; the summary."""
+    from i2z_jax.report.demo_page import Step, demo_page
+
+    out = diary.out
+    summary = {f.name: read(f, out) for s in stages for f in s.figures}
     summary |= derived(summary) | diary.totals(stages)
-    write_json(config.out / "summary.json", summary)
-    write_text(config.out / "report.html", demo_page(config.out, summary, steps))
-    show(summary, config.out)
+    steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
+    write_json(out / "summary.json", summary)
+    write_text(out / "report.html", demo_page(out, summary, steps))
+    return summary
 
 
-def side_by_side(stages: tuple[Stage, ...]) -> list[list[Stage]]:
+def side_by_side(stages: Sequence[Stage]) -> list[list[Stage]]:
     """The stages in their order, those of one group together."""
     return [list(g) for _, g in groupby(stages, lambda s: s.group or s.name)]
 
@@ -189,7 +206,7 @@ class Diary:
         """What a stage took, all attempts together."""
         return self.stages[stage.name]["seconds"]
 
-    def totals(self, stages: tuple[Stage, ...]) -> dict[str, Any]:
+    def totals(self, stages: Sequence[Stage]) -> dict[str, Any]:
         """Minutes by stage and in all, and memory: the most that two can have had."""
         seconds, memory = 0.0, 0
         for group in side_by_side(stages):

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A capture and 2D landmarks of its pictures -> what `derive_landmark_map` needs."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from i2z_jax import console
+from i2z_jax.data.ibug import read_pts
+from i2z_jax.data.multiface import Capture, Frame
+from i2z_jax.errors import InputError
+from i2z_jax.geometry.landmark_map import PosedFrame
+from i2z_jax.types import NDArray
+
+# Of a picture that is not there: Multiface's.
+PICTURE_SIZE = 2048
+
+
+def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], int]:
+    """Frames whose landmarks two or more cameras see.
+
+    Args:
+        capture: mesh, head pose and cameras.
+        landmarks: folder of SEGMENT/CAMERA/FRAME.pts; any may be missing.
+
+    Returns:
+        the frames, and the longer side of the pictures, px.
+
+    Raises:
+        InputError: there is no such frame.
+    """
+    frames, size = [], 0
+    for frame in console.progress(capture.frames, "frames"):
+        marks = _marks(capture, frame, landmarks)
+        if marks and not size:
+            picture = cv2.imread(str(capture.paths.image(frame, next(iter(marks)))))
+            size = max(picture.shape[:2]) if picture is not None else PICTURE_SIZE
+        if len(marks) > 1:
+            frames.append(_posed(capture, frame, marks))
+    if not frames:
+        raise InputError(
+            "no frame with landmarks in two views",
+            where=landmarks,
+            expected="SEGMENT/CAMERA/FRAME.pts, named as the capture's images",
+        )
+    return frames, size
+
+
+def _marks(capture: Capture, frame: Frame, landmarks: Path) -> dict[str, NDArray]:
+    """The landmarks of a frame, px, by the camera that sees them."""
+    paths = {
+        name: landmarks / frame.segment / name / f"{frame.number}.pts"
+        for name in capture.cameras
+    }
+    return {name: read_pts(path) for name, path in paths.items() if path.is_file()}
+
+
+def _posed(capture: Capture, frame: Frame, marks: dict[str, NDArray]) -> PosedFrame:
+    rigid = np.vstack([capture.world_from_head(*frame), [0.0, 0.0, 0.0, 1.0]])
+    cameras = [capture.cameras[name] for name in marks]
+    return PosedFrame(
+        capture.vertices(*frame).astype(float),
+        np.array([c.intrinsics @ c.camera_from_world @ rigid for c in cameras]),
+        np.array(list(marks.values())),
+    )
