@@ -7,10 +7,12 @@ that adaptation learned from, as many steps of the same size. Gap closed = (befo
 after) / (before - oracle), DESIGN section 10.
 """
 
+import hashlib
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +21,17 @@ from rich.table import Table
 
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config, built_video
+from i2z_jax.data.shards import versions
+from i2z_jax.data.truth import truth_path
+from i2z_jax.errors import InputError
 from i2z_jax.files import write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.records import to_json
 from i2z_jax.sharding import replicate
 from i2z_jax.system import load_system
-from i2z_jax.train.adapt import adapt
-from i2z_jax.train.adapt_data import prepare
+from i2z_jax.train.adapt import Outcome, adapt
+from i2z_jax.train.adapt_data import check_system, prepare
 from i2z_jax.train.landmark_bias import LandmarkBias
 from i2z_jax.train.run import RunConfig, run_mesh
 from i2z_jax.train.workdir import hold
@@ -56,7 +62,8 @@ class Options:
     checkpoint: Path
     # The built capture that it was trained on.
     data: Path
-    # Where runs and results.json go; what is there is not done again.
+    # Where runs and results.json go; what is there of the same files and options is
+    # not done again.
     out: Path
     # How far the videos' camera is, mm; those of `i2z synth video` are at 560.
     distance_mm: float = ARM_LENGTH_MM
@@ -72,29 +79,71 @@ def main(options: Options) -> None:
     """Run what is missing and print the table."""
     results = options.out / "results.json"
     rows = json.loads(results.read_text()) if results.exists() else []
-    done = {(row["video"], row["seed"], row["variant"]) for row in rows}
+    done = {(row.get("measured"), row["variant"]) for row in rows}
+    asked = set()
     for video in options.videos:
         for seed in options.seeds:
+            measured = key(options, video, seed)
+            asked.add(measured)
             variants = ["all terms"]
             if options.ablation and seed == options.seeds[0]:
                 variants = [*ABLATION, NO_REHEARSAL, NO_BIAS]
-            missing = [v for v in variants if (video.name, seed, v) not in done]
+            missing = [v for v in variants if (measured, v) not in done]
             if not missing:
                 continue
-            for row in measure(options, video, seed, missing):
-                rows.append(row)
+            workdir = options.out / f"{video.stem}-{measured}"
+            for row in measure(options, video, seed, missing, workdir):
+                rows.append({"measured": measured} | row)
                 write_json(results, rows)
                 console.out.print(row)
-    console.show_table(table(rows))
+    console.show_table(table([row for row in rows if row.get("measured") in asked]))
 
 
-def measure(options: Options, video: Path, seed: int, variants: list[str]):
-    """One video, one seed: a row of figures for each variant."""
+def key(options: Options, video: Path, seed: int) -> str:
+    """What tells the figures of one video and seed from others: the files that are
+    read, in their present versions, and the options."""
+    read = {
+        "video": _stamp(video),
+        "checkpoint": _stamp(options.checkpoint),
+        "data": _stamp(options.data),
+    }
+    run = replace(options.run, seed=seed)
+    chosen = {"mm": options.distance_mm, "weights": options.weights, "run": run}
+    return _digest([read, to_json(chosen)])
+
+
+def _stamp(path: Path) -> list[Any]:
+    """Files: where they are, and their versions."""
+    path = path.resolve()
+    files = [path, truth_path(path)]
+    if path.is_dir():
+        files += sorted(p for p in path.rglob("*") if p.is_file())
+        files.remove(path)  # whose time changes with what is written beside
+    return [[str(file) for file in files], versions(*files)]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
+def measure(
+    options: Options, video: Path, seed: int, variants: list[str], workdir: Path
+):
+    """One video, one seed: a row of figures for each variant.
+
+    Args:
+        workdir: of the runs; no others were in it.
+
+    Raises:
+        InputError: the tracker, the video or the capture is none; a run was asked to
+            stop.
+    """
     run = replace(options.run, seed=seed)
     mesh = run_mesh(run)
     system = load_system(options.checkpoint, dtype=run.compute_dtype)
-    workdir = options.out / f"{video.stem}-{seed}"
-    config = Config(video, options.checkpoint, options.out / video.stem, options.data)
+    check_system(system, options.checkpoint)
+    crops = options.out / f"{video.stem}-{_digest(str(video.resolve()))}"
+    config = Config(video, options.checkpoint, crops, options.data)
     material = prepare(
         system,
         built_video(config, system.image_size),
@@ -113,8 +162,7 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
             system, material, workdir=workdir / "oracle", config=run,
             weights=options.weights, mesh=mesh, supervised=True,
         )  # fmt: skip
-    assert oracle is not None
-    best = oracle.after
+    best = _finished(oracle).after
     plain = LandmarkBias.none(68)
     for variant in variants:
         ours, weights = material, options.weights
@@ -137,10 +185,11 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
                 system, ours, workdir=place_of_run, config=run, weights=weights,
                 mesh=mesh,
             )  # fmt: skip
-        assert outcome is not None
+        outcome = _finished(outcome)
         before, after = outcome.before["vertex_mm"], outcome.after["vertex_mm"]
         yield {
-            "video": video.name,
+            "video": str(video),
+            "checkpoint": str(options.checkpoint),
             "seed": seed,
             "variant": variant,
             "before": before,
@@ -154,6 +203,12 @@ def measure(options: Options, video: Path, seed: int, variants: list[str]):
             "step": outcome.best_step,
             "collapse": outcome.collapse,
         }  # fmt: skip
+
+
+def _finished(outcome: Outcome | None) -> Outcome:
+    if outcome is None:
+        raise InputError("asked to stop", fix="the same command goes on")
+    return outcome
 
 
 def table(rows: list[dict]) -> Table:
@@ -176,5 +231,13 @@ def table(rows: list[dict]) -> Table:
     return found
 
 
+def cli() -> None:
+    """The command line: bad input is one line."""
+    try:
+        main(tyro.cli(Options))
+    except InputError as error:
+        sys.exit(f"benchmarks: {error}")
+
+
 if __name__ == "__main__":
-    main(tyro.cli(Options))
+    cli()
