@@ -18,6 +18,7 @@ from i2z_jax.data.faces import FaceDetector, bridge, stretches, track
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.video import Continuity, Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
+from i2z_jax.files import read_text
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Bool, Float, NDArray
 
@@ -125,27 +126,73 @@ def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
     (docs/data.md).
 
     Raises:
-        InputError: something else.
+        InputError: something else, or not one box, or one that is turned inside out.
     """
     expected = "npz with boxes or landmarks, or csv frame,left,top,right,bottom"
+    source: BoxSource = "detector"
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 if "boxes" in file:
-                    return file["boxes"].reshape(-1, 4).astype(float), "detector"
-                points = file["landmarks"].reshape(-1, 68, 2).astype(float)
-                return np.asarray(box_of_points(points)), "landmarks"
-        table = np.genfromtxt(path, delimiter=",", comments="#", ndmin=2)
-        # A line of column names reads as NaN.
-        table = table[np.isfinite(table).all(axis=1)]
-        rows = table[:, 0].astype(int)
-        boxes = np.full((rows.max() + 1, 4), np.nan)
-        boxes[rows] = table[:, 1:5]
-        return boxes, "detector"
+                    boxes = file["boxes"].reshape(len(file["boxes"]), 4).astype(float)
+                else:
+                    points = file["landmarks"].reshape(-1, 68, 2).astype(float)
+                    boxes, source = np.asarray(box_of_points(points)), "landmarks"
+        else:
+            boxes = _table(path)
+    except InputError:
+        raise
     except Exception as error:  # a table, a zip or an index that is not what it says
         raise InputError(
             f"not a box file ({error})", where=path, expected=expected
         ) from error
+    there = np.isfinite(boxes).all(axis=1)
+    if not there.any():
+        raise InputError("not one box", where=path, expected="one for some frame")
+    inside_out = np.flatnonzero(there & ~(boxes[:, :2] < boxes[:, 2:]).all(axis=1))
+    if len(inside_out):
+        frame = int(inside_out[0])
+        raise InputError(
+            f"box of frame {frame} without extent",
+            where=path,
+            expected="left < right and top < bottom",
+            got=",".join(f"{edge:g}" for edge in boxes[frame]),
+        )
+    return boxes, source
+
+
+def _table(path: Path) -> Float[NDArray, "f 4"]:
+    """Boxes of a csv with the columns frame, left, top, right, bottom."""
+    lines = read_text(path).splitlines()
+    rows = np.array([row for line in lines if (row := _five_numbers(line))])
+    if not len(rows):
+        raise InputError(
+            "not a line of five numbers with commas between",
+            where=path,
+            expected="frame,left,top,right,bottom",
+            got=repr(lines[0][:80] if lines else ""),
+        )
+    numbers = rows[:, 0]
+    wrong = numbers[(numbers < 0) | (numbers % 1 != 0)]
+    if len(wrong):
+        raise InputError(
+            "not a frame's number",
+            where=path,
+            expected="0, 1, ...",
+            got=f"{wrong[0]:g}",
+        )
+    boxes = np.full((int(numbers.max()) + 1, 4), np.nan)
+    boxes[numbers.astype(int)] = rows[:, 1:]
+    return boxes
+
+
+def _five_numbers(line: str) -> list[float]:
+    """The first five of a line; none of one that has names, or a number missing."""
+    try:
+        row = [float(word) for word in line.split("#")[0].split(",")[:5]]
+    except ValueError:
+        return []
+    return row if len(row) == 5 and np.isfinite(row).all() else []
 
 
 def threaded(

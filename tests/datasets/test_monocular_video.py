@@ -139,9 +139,45 @@ def test_boxes_from_landmarks_and_from_a_table(tmp_path, rng):
     np.testing.assert_array_equal(boxes[[0, 2]], [[1, 2, 3, 4], [5, 6, 7, 8]])
     assert np.isnan(boxes[1]).all()
     assert source == "detector"
-    table.write_text("nothing of the kind\n")
-    with pytest.raises(InputError, match="not a box file"):
+    # Another tool's score behind the box is no matter.
+    table.write_text("0,1,2,3,4,high\n")
+    np.testing.assert_array_equal(read_boxes(table)[0], [[1, 2, 3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "five numbers"),
+        ("nothing of the kind\n", "five numbers .*got 'nothing of the kind'"),
+        ("frame,left,top,right,bottom\n", "five numbers"),
+        ("frame;left;top;right;bottom\n0;1;2;3;4\n", "commas .*got 'frame;left"),
+        ("0,1,2,3\n", "five numbers .*expected frame,left,top,right,bottom"),
+        ("0,1,2,3,4\n-1,1,2,3,4\n", "frame's number .*expected 0, 1, .*got -1"),
+        ("0.5,1,2,3,4\n", "frame's number .*got 0.5"),
+        ("0,1,2,3,4\n7,30,2,10,4\n9,3,3,3,3\n", "frame 7 .*left < right.*30,2,10,4"),
+        ("0,1,9,3,4\n", "frame 0 .*top < bottom.*got 1,9,3,4"),
+    ],
+)
+def test_boxes_that_are_none_are_refused(tmp_path, text, says):
+    table = tmp_path / "boxes.csv"
+    table.write_text(text)
+    with pytest.raises(InputError, match=says) as error:
         read_boxes(table)
+    assert "boxes.csv" in str(error.value)
+
+
+def test_arrays_that_are_no_boxes_are_refused(tmp_path):
+    path = tmp_path / "boxes.npz"
+    for arrays, says in (
+        ({"boxes": np.zeros((0, 4))}, "not one box"),
+        ({"boxes": np.full((3, 4), np.nan)}, "not one box"),
+        ({"boxes": np.ones((4, 5))}, "not a box file"),
+        ({"landmarks": np.ones((2, 68, 2))}, "box of frame 0 without extent .*got 1,1,1,1"),
+        ({"points": np.ones((2, 68, 2))}, "not a box file"),
+    ):
+        np.savez(path, **arrays)
+        with pytest.raises(InputError, match=says):
+            read_boxes(path)
 
 
 def test_given_boxes_are_bridged_as_far_as_seen_ones():
