@@ -48,6 +48,19 @@ def make_writable(folder: Path) -> None:
         ) from error
 
 
+def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
+    """What tells files from edited ones: size and time, None where there is none."""
+    return [_version(path) if path else None for path in paths]
+
+
+def _version(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
 @contextmanager
 def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A place beside `path` to write to; renamed to `path` on success only.

@@ -19,14 +19,14 @@ from i2z_jax.data import framing, images, records
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.data.faces import FaceDetector, opencv_detector
 from i2z_jax.data.finish import Summary, finish, work_folder
-from i2z_jax.data.shards import Gap, Job, versions, write_shards
+from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
 from i2z_jax.data.video import Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, read_boxes, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import versions, write_aside
 from i2z_jax.types import Float, NDArray
 
 NAME = "monocular_video"

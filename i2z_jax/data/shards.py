@@ -24,6 +24,7 @@ from typing import Any
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
+from i2z_jax.files import versions
 
 # Shards to have at least, unless they would get fewer examples than this each.
 BUSY, LEAST_EXAMPLES = 16, 16
@@ -83,19 +84,6 @@ class Task:
             return False
         note = json.loads(_note(self.path).read_text())
         return note.get("key") == self.key and not (self.strict and note["gaps"])
-
-
-def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
-    """What tells files from edited ones: size and time, None where there is none."""
-    return [_version(path) if path else None for path in paths]
-
-
-def _version(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_size, found.st_mtime_ns
 
 
 def into_jobs(
@@ -171,8 +159,8 @@ def write_shards(
     return [_read_note(task.path, task.job) for task in tasks]
 
 
-def _key(encode: Encoder, job: Job, versions: list[Any]) -> str:
-    made_of = repr((_identity(encode), job, versions))
+def _key(encode: Encoder, job: Job, found: list[Any]) -> str:
+    made_of = repr((_identity(encode), job, found))
     return hashlib.sha256(made_of.encode()).hexdigest()
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video file or a folder of frames -> upright RGB frames in order.
 
-Rotation metadata and EXIF are applied, times are the container's own (a variable frame
-rate stays one), and each frame says whether it repeats or continues the one before:
-webcams and screen recorders repeat frames, edited clips cut.
+Rotation metadata and EXIF are applied, pixels are square, as on a display, times are
+the container's own (a variable frame rate stays one), and each frame says whether it
+repeats or continues the one before: webcams and screen recorders repeat frames, edited
+clips cut.
 """
 
 import itertools
@@ -101,10 +102,11 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
     """
     path = Path(path)
     frames = _folder_frames(path) if path.is_dir() else _file_frames(path)
-    shape = None
+    shape, problem = None, ""
     for frame in frames:
+        problem = problem or frame.problem
         if limit is not None and frame.number >= limit:
-            return
+            break
         if frame.image is not None:
             shape = shape or frame.image.shape
             if frame.image.shape != shape:
@@ -119,7 +121,8 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
                 continue
         yield frame
     if shape is None:
-        raise InputError("not one frame could be read", where=path)
+        first = f"; the first: {problem}" if problem else ""
+        raise InputError(f"not one frame could be read{first}", where=path)
 
 
 def frame_count(path: Path, limit: int | None = None) -> int | None:
@@ -144,14 +147,18 @@ def _file_frames(path: Path) -> Iterator[Frame]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         rate = float(stream.average_rate or FOLDER_FPS)
+        # Wide video on tape, DVD and some cameras has pixels that are not square.
+        squeezed = float(stream.sample_aspect_ratio or 1)
         number = 0
         try:
             for decoded in container.decode(stream):
                 time_s = number / rate if decoded.time is None else float(decoded.time)
                 # Counter-clockwise degrees, as the display matrix says.
                 turns = round(decoded.rotation / 90) % 4
-                image = np.rot90(decoded.to_ndarray(format="rgb24"), turns)
-                yield Frame(number, time_s, np.ascontiguousarray(image))
+                width = round(decoded.width * squeezed)
+                image = decoded.to_ndarray(format="rgb24", width=width)
+                image = np.ascontiguousarray(np.rot90(image, turns))
+                yield Frame(number, time_s, image)
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"

@@ -83,7 +83,8 @@ def analyse(
 def seen_faces(
     frames: Iterator[Frame], detect: FaceDetector | None, threads: int
 ) -> Iterator[tuple[Frame, Float[NDArray, "k 5"], float]]:
-    """Each frame, the faces detected in it, and the seconds that this took.
+    """Each frame, the faces detected in it, and the seconds that this took. At the
+    end it is said how many could not be read, and why the first could not.
 
     Args:
         detect: called from so many threads; None sees no face.
@@ -95,8 +96,17 @@ def seen_faces(
             return NO_BOX, 0.0
         return detect(frame.image), time.perf_counter() - start
 
+    count, problems = 0, []
     for frame, (boxes, seconds) in threaded(look, frames, threads):
+        count += 1
+        if frame.image is None:
+            problems.append(frame.problem)
         yield frame, boxes, seconds
+    if problems:
+        console.err.print(
+            f"{len(problems)} of {count} frames could not be read; the first: "
+            f"{problems[0]}"
+        )
 
 
 def steady(

@@ -17,14 +17,18 @@ def write_clip(
     times_ms: Sequence[int] | None = None,
     codec: str = "libx264",
     index_first: bool = False,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Encode frames nearly without loss; 25 a second, or at the times given. With
-    `index_first` an mp4 can be read from its beginning on (ffmpeg's faststart)."""
+    `index_first` an mp4 can be read from its beginning on (ffmpeg's faststart). The
+    width of a pixel, of its height, is `pixel_aspect`."""
     times = times_ms or [40 * i for i in range(len(frames))]
     muxer = {"movflags": "faststart"} if index_first else {}
     with av.open(str(path), "w", options=muxer) as container:
         stream = container.add_stream(codec, rate=1000 if codec == "libx264" else 25)
         stream.height, stream.width = frames[0].shape[:2]
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         if codec == "libx264":
             stream.pix_fmt = "yuv420p"
             stream.options = {"crf": "1", "bf": "0"}

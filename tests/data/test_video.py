@@ -2,8 +2,10 @@
 """Videos as users have them: turned, uneven in time, repeating, cut, damaged."""
 
 import re
+from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -30,6 +32,20 @@ def test_rotation_metadata_is_applied(tmp_path):
     # Clockwise: what was the left edge is on top, what was the top is on the right.
     expected = np.rot90(gradient(), -1)
     assert image.shape == expected.shape == (96, 64, 3)
+    assert np.abs(image.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("wide", [Fraction(4, 3), Fraction(8, 9)], ids=str)
+@pytest.mark.parametrize("turned", [False, True], ids=["as stored", "turned"])
+def test_pixels_that_are_not_square_are_as_on_a_display(tmp_path, wide, turned):
+    path = write_clip(tmp_path / "dv.mp4", [gradient()] * 2, pixel_aspect=wide)
+    if turned:
+        turn_clockwise(path)
+    image = next(read_frames(path)).image
+    expected = cv2.resize(gradient(), (round(96 * wide), 64))
+    if turned:
+        expected = np.rot90(expected, -1)
+    assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 3
 
 
@@ -126,6 +142,10 @@ def test_frames_of_two_sizes_and_a_damaged_one(tmp_path):
     assert [f.image is None for f in read] == [False, False, True, True, False]
     assert "expected 96x64, got 48x64" in read[2].problem
     assert "3.jpg: damaged or not a picture" in read[3].problem
+    for number in range(5):
+        (tmp_path / f"{number}.jpg").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"not one frame .*first: .*0\.jpg: damaged"):
+        list(read_frames(tmp_path, limit=3))
     # What follows frames that are missing does not continue what was before.
     assert [cut for _, cut in flags(read)] == [True, False, True, True, True]
 

@@ -172,7 +172,10 @@ def test_arrays_that_are_no_boxes_are_refused(tmp_path):
         ({"boxes": np.zeros((0, 4))}, "not one box"),
         ({"boxes": np.full((3, 4), np.nan)}, "not one box"),
         ({"boxes": np.ones((4, 5))}, "not a box file"),
-        ({"landmarks": np.ones((2, 68, 2))}, "box of frame 0 without extent .*got 1,1,1,1"),
+        (
+            {"landmarks": np.ones((2, 68, 2))},
+            "box of frame 0 without extent .*got 1,1,1,1",
+        ),
         ({"points": np.ones((2, 68, 2))}, "not a box file"),
     ):
         np.savez(path, **arrays)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which face is followed: the largest, the next one, the one that comes back."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -82,6 +83,20 @@ def test_a_clip_is_scanned_with_its_times_and_size(tmp_path):
         middles(result.box), [[60 + i, 60] for i in range(8)], atol=3
     )
     assert clock.frames["decode"] == clock.frames["detect"] == 8
+
+
+def test_frames_that_cannot_be_read_are_counted_and_the_first_explained(
+    tmp_path, capsys
+):
+    for i in range(5):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), worlds.picture(60 + i, 60)[..., ::-1])
+    (tmp_path / "2.png").write_bytes(b"not a picture")
+    cv2.imwrite(str(tmp_path / "4.png"), worlds.picture(60, 60, size=(80, 60)))
+    found = scan(tmp_path, look, clock=Stopwatch())
+    assert found.readable.tolist() == [True, True, False, True, False]
+    said = capsys.readouterr().err
+    assert "2 of 5 frames could not be read; the first:" in said
+    assert "2.png: damaged or not a picture" in said
 
 
 @pytest.mark.parametrize("face", [1, 2], ids=["no face", "no second face"])
