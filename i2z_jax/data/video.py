@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -151,7 +152,7 @@ def _file_frames(path: Path) -> Iterator[Frame]:
         squeezed = float(stream.sample_aspect_ratio or 1)
         number = 0
         try:
-            for decoded in container.decode(stream):
+            for decoded in _decoded(container):
                 time_s = number / rate if decoded.time is None else float(decoded.time)
                 # Counter-clockwise degrees, as the display matrix says.
                 turns = round(decoded.rotation / 90) % 4
@@ -167,6 +168,24 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 where=path,
                 fix=keep if number else None,
             ) from error
+
+
+def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:
+    """Every frame, as `container.decode`, which passes over a last packet that is cut
+    off where it has several threads, and says so where it has one.
+
+    Raises:
+        ValueError: the last packet is cut off, and frames are missing.
+    """
+    sent, received, cut_off = 0, 0, False
+    for packet in container.demux(video=0):
+        if packet.size:
+            sent, cut_off = sent + 1, packet.is_corrupt
+        for frame in packet.decode():
+            received += 1
+            yield cast(av.VideoFrame, frame)
+    if cut_off and received < sent:
+        raise ValueError("the end is missing")
 
 
 def _opened(path: Path) -> InputContainer:
