@@ -200,9 +200,9 @@ def _shrunk(texture: np.ndarray, size: int) -> np.ndarray:
     def means(x: np.ndarray) -> np.ndarray:
         return cv2.resize(x, (size, size), interpolation=cv2.INTER_AREA)
 
-    share = means(np.float32(texture.any(-1)))[..., None]
-    colours = means(np.float32(texture)) / np.maximum(share, 1e-6)
-    return np.uint8(colours.round().clip(1, 255)) * (share >= 0.5)
+    share = means(np.asarray(texture.any(-1), np.float32))[..., None]
+    colours = means(texture.astype(np.float32)) / np.maximum(share, 1e-6)
+    return colours.round().clip(1, 255).astype(np.uint8) * (share >= 0.5)
 
 
 def _number(frame: Frame) -> int:

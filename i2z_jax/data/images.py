@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from i2z_jax.errors import InputError
-from i2z_jax.types import NDArray, UInt8
+from i2z_jax.types import Bool, NDArray, UInt8
 
 Codec = Literal["png", "jpeg", "webp"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -99,8 +99,9 @@ def decode_texture(record: Mapping[str, Any]) -> UInt8[NDArray, "t t 3"]:
     """
     texture = decode(record["texture"])
     if "seen" in record:
-        mask = np.frombuffer(record["seen"], np.uint8)
-        mask = cv2.imdecode(mask, cv2.IMREAD_GRAYSCALE)
+        data = np.frombuffer(record["seen"], np.uint8)
+        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+        assert mask is not None
         texture = cv2.copyTo(texture, mask)
     return texture[::-1]
 
@@ -115,7 +116,8 @@ def encode_texture(texture: UInt8[NDArray, "t t 3"], codec: Codec) -> dict[str, 
 
 def encode_seen(texture: UInt8[NDArray, "t t 3"]) -> bytes:
     """The field `seen` beside a texture: PNG, 255 where there is a colour."""
-    return cv2.imencode(".png", np.uint8(texture.any(-1)) * 255, _MASK)[1].tobytes()
+    mask = np.where(_seen(texture), 255, 0).astype(np.uint8)
+    return cv2.imencode(".png", mask, _MASK)[1].tobytes()
 
 
 def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
@@ -128,14 +130,18 @@ def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
     return data.tobytes()
 
 
+def _seen(texture: UInt8[NDArray, "t t 3"]) -> Bool[NDArray, "t t"]:
+    return np.asarray(np.any(texture, axis=-1))
+
+
 def _extended(texture: UInt8[NDArray, "t t 3"]) -> UInt8[NDArray, "t t 3"]:
     """What was seen, continued over its border: black beside it would ring into it."""
-    seen = texture.any(-1)
+    seen = _seen(texture)
     if seen.all() or not seen.any():
         return texture
     # Wider than the blocks of 8 and 16 that the codecs work in.
-    colours = cv2.blur(np.float32(texture), (33, 33))
-    share = cv2.blur(np.float32(seen), (33, 33))[..., None]
+    colours = cv2.blur(texture.astype(np.float32), (33, 33))
+    share = cv2.blur(seen.astype(np.float32), (33, 33))[..., None]
     near = np.where(
         share > 1e-4, colours / np.maximum(share, 1e-4), texture[seen].mean(0)
     )
