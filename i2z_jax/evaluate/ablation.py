@@ -151,7 +151,7 @@ def stream_groups(systems: Sequence[System]) -> list[int]:
         )
 
     def serves(rich, poor) -> bool:
-        if rich.trains_vgg or poor.trains_vgg or rich.levels < poor.levels:
+        if rich.trains_streams or poor.trains_streams or rich.levels < poor.levels:
             return False
         if poor.hourglass is not None and (
             rich.hourglass is None or not same(rich.hourglass, poor.hourglass)

@@ -192,7 +192,9 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
             for name in ("network", "label")
         }
         textures["mean"] = jnp.repeat(statistics.tex_mean[...][None], b, 0)
-        truth, weight = unit_range(batch["texture"]), visible_texels(model.mesh, batch)
+        truth = unit_range(batch["texture"])
+        # Where the capture has a colour, too: at grazing angles it may have none.
+        weight = visible_texels(model.mesh, batch) * (truth > 0).any(-1)
         seen = (weight > 0).any((1, 2))
         for name, texture in textures.items():
             texture = jnp.clip(texture, 0, 1)

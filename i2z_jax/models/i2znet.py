@@ -121,12 +121,12 @@ class I2ZNet(nnx.Module):
         self, config: I2ZConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
         _check(config)
-        self.trains_vgg = config.trains_vgg
+        self.trains_streams = config.trains_vgg
         self.levels = 4 if config.has_skips else 1
         landmarks = config.hourglass.landmarks if config.has_landmarks else 0
 
         vgg = VGG(config.vgg, dtype=dtype, rngs=rngs)
-        self.vgg = vgg if self.trains_vgg else freeze(vgg)
+        self.vgg = vgg if config.trains_vgg else freeze(vgg)
         self.hourglass = (
             freeze(Hourglass(config.hourglass, dtype=dtype, rngs=rngs))
             if landmarks
@@ -162,9 +162,9 @@ class I2ZNet(nnx.Module):
         return self.regress(self.streams(image))
 
     def streams(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
-        """The streams' maps; they carry no gradient unless the VGG is trained."""
+        """The streams' maps; they carry no gradient unless they are trained."""
         maps = self.pretrained()(image)
-        return maps if self.trains_vgg else jax.lax.stop_gradient(maps)
+        return maps if self.trains_streams else jax.lax.stop_gradient(maps)
 
     def pretrained(self) -> Streams:
         """The streams by themselves, without what is trained."""

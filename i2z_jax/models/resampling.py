@@ -11,8 +11,15 @@ from i2z_jax.types import Array, Float
 
 
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
-    """Maximum of each 2x2 block; an odd last row or column is left out, as in torch."""
-    return jnp.max(_blocks(x), axis=(2, 4))
+    """Maximum of each 2x2 block; an odd last row or column is left out, as in torch.
+
+    Its gradient is the first maximum's, as torch's. That of `jnp.max` is divided among
+    all that equal the maximum, and is NaN where a compiler computes them once more,
+    fused otherwise, and none does to the last bit.
+    """
+    blocks = _blocks(x)
+    rows = _larger(blocks[:, :, 0], blocks[:, :, 1])
+    return _larger(rows[:, :, :, 0], rows[:, :, :, 1])
 
 
 def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
@@ -32,6 +39,10 @@ def double(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     b, h, w, c = x.shape
     blocks = jnp.broadcast_to(x[:, :, None, :, None, :], (b, h, 2, w, 2, c))
     return blocks.reshape(b, 2 * h, 2 * w, c)
+
+
+def _larger(a: Array, b: Array) -> Array:
+    return jnp.where((a >= b) | jnp.isnan(a), a, b)
 
 
 def _blocks(x: Array) -> Array:

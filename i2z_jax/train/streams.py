@@ -62,12 +62,26 @@ def attach_streams(
     *,
     dtype: DTypeLike,
     mesh: Mesh,
+    train: bool = False,
 ) -> None:
-    """Put the pretrained streams of `with_streams` into `net`, frozen, in place."""
+    """Put the pretrained streams of `with_streams` into `net`, in place.
+
+    Args:
+        train: they are to be trained on; frozen, if not.
+    """
+    net.trains_streams = config.trains_vgg or train
     for name in required_streams(config):
         folder = folders[name]
         assert folder is not None
         stream: Any = checkpoint.load(folder, dtype=dtype)
-        graph, state = nnx.split(freeze(stream))
+        graph, state = nnx.split(stream if train else freeze(stream))
         state = replicate(state, mesh)
         setattr(net, name, nnx.merge(graph, state))
+
+
+def freeze_streams(net: I2ZNet, config: I2ZConfig) -> I2ZNet:
+    """`net` as any other once its streams have been trained, in place."""
+    for name in required_streams(config):
+        freeze(getattr(net, name))
+    net.trains_streams = config.trains_vgg
+    return net

@@ -27,7 +27,7 @@ class BrightnessNet:
 
     pose: Any
 
-    trains_vgg = True  # never serves another one's streams
+    trains_streams = True  # never serves another one's streams
     levels = 1
     hourglass = None
 

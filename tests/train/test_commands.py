@@ -166,6 +166,31 @@ def test_streams_and_decoder_are_not_trained(toy_models):
     assert parts == {"unify", "encoders", "z_regressor", "pose_regressor"}
 
 
+def test_streams_that_are_trained_move_and_are_frozen_in_the_result(
+    toy_models, tmp_path
+):
+    given = {name: toy_models[name] for name in ("dam", "vgg", "hourglass")}
+    system = toy.regress(
+        toy_models["data"], tmp_path / "run", **given, train_streams=True
+    )
+    trained = weights(system / "i2znet")
+    for stream in ("vgg", "hourglass"):
+        moved = [
+            (trained[f"{stream}.{name}"] != value).any()
+            for name, value in weights(given[stream]).items()
+        ]
+        assert sum(moved) > len(moved) / 3  # all but statistics
+    net = load_system(system).net
+    assert not net.trains_streams
+    _, params, _ = split_trained(net)
+    parts = {path[0] for path, _ in nnx.to_flat_state(params)}
+    assert parts == {"unify", "encoders", "z_regressor", "pose_regressor"}
+    with pytest.raises(InputError, match="--cache"):
+        toy.regress(
+            toy_models["data"], tmp_path / "2", **given, train_streams=True, cache=4
+        )
+
+
 def test_labels_are_the_encoder_s_means_by_frame(toy_models):
     dam = checkpoint.load(toy_models["dam"])
     z = labels.encode_frames(dam, toy_models["data"], batch_size=3)
