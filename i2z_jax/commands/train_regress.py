@@ -97,7 +97,7 @@ def run(config: Config) -> None:
     with hold(config.workdir):
         remember_config(config.workdir, config)
         mesh = run_mesh(config.run)
-        dam_card = checkpoint.read_card(config.dam)
+        dam_card = checkpoint.read_card(config.dam, architecture="dam")
         dam = checkpoint.load(config.dam, dtype=dtype)
         topology = only_source(config.data).topology
         texel_weight = labels.texel_weights(topology, dam_card.config.texture_size)

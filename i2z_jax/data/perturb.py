@@ -18,7 +18,7 @@ import numpy as np
 
 from i2z_jax.data import photometric
 from i2z_jax.data.warp import sample_crop, similarity_about_centre
-from i2z_jax.geometry.crop import invert, transform_pose, unit_affine
+from i2z_jax.geometry.crop import transform_pose, unit_affine
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 Scenario = Literal["view", "color", "light", "jitter", "background"]
@@ -56,10 +56,6 @@ class Perturbed(NamedTuple):
     def moved(self, pose: Float[NDArray, "6"]) -> Float[NDArray, "6"]:
         """The head pose in the changed crop, from that in the given one."""
         return np.asarray(transform_pose(pose, self.unit_similarity))
-
-    def moved_back(self, pose: Float[NDArray, "6"]) -> Float[NDArray, "6"]:
-        """A pose predicted on the changed crop, as one in the given crop."""
-        return np.asarray(transform_pose(pose, invert(self.unit_similarity)))
 
 
 def perturb(

@@ -40,9 +40,7 @@ def with_streams(config: I2ZConfig, folders: dict[str, Path | None]) -> I2ZConfi
                 f"variant {config.variant} needs a pretrained {name} stream",
                 fix=f"give --{name} DIR, from `i2z convert` or `i2z train landmarks`",
             )
-        card = checkpoint.read_card(folder)
-        if card.architecture != name:
-            raise InputError(f"not a {name} model", where=folder, got=card.architecture)
+        card = checkpoint.read_card(folder, architecture=name)
         config = replace(config, **{name: card.config})
     return config
 

@@ -14,6 +14,7 @@ from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate import ablation, scenarios
 from i2z_jax.evaluate.tables import Report, show
+from i2z_jax.geometry.crop import invert, transform_pose
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.i2znet import I2ZOutput
 from tests.evaluate import worlds
@@ -97,7 +98,7 @@ def test_jitter_pose_is_compared_in_the_crop_before(built, runner, system):
     expected = []
     for i in range(len(source)):
         after = perturb("jitter", source[i]["image"], i)
-        back = after.moved_back(np.float64(POSE))
+        back = transform_pose(np.float64(POSE), invert(after.unit_similarity))
         expected.append(_pixels(back, POSE))
     assert scores["jitter"].pose_px == pytest.approx(np.mean(expected), rel=1e-3)
 
