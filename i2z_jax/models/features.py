@@ -46,7 +46,7 @@ class StreamMaps(NamedTuple):
 class Unified(NamedTuple):
     """u_l as its parts: `x * scale + bias`."""
 
-    # Maps of one scale per image; no gradient from trained parameters passes.
+    # Maps of one scale per image; nothing trained is in them, streams being frozen.
     x: Float[Array, "b h w c"]
     scale: Float[Array, "c"]
     bias: Float[Array, "c"]

@@ -112,8 +112,9 @@ class I2ZNet(nnx.Module):
     | `vgg+skip+key` | frozen | four | frozen |
 
     Only `nnx.Param`s are trained (see `parameters.py`); a frozen stream has none.
-    `net.vgg = freeze(load(...))` puts a pretrained stream in. `pose_mean` and
-    `pose_std` are the training set's, of H; the network regresses (H - mean) / std.
+    `net.vgg = freeze(load(...))` puts a pretrained stream in; one that is to be trained
+    on is put in as it is, with `trains_streams` set (`train/streams.py`). `pose_mean`
+    and `pose_std` are the training set's, of H; the network regresses (H - mean) / std.
     No output depends on the other images of the batch.
     """
 
