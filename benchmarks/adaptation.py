@@ -21,10 +21,9 @@ from rich.table import Table
 
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config, built_video
-from i2z_jax.data.shards import versions
 from i2z_jax.data.truth import truth_path
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_json
+from i2z_jax.files import versions, write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.records import to_json

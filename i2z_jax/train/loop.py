@@ -144,9 +144,9 @@ def run_loop(
         evaluated = start in checkpoints.judged
         log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
         stack.enter_context(closing(log))
-        run = _Run(state, frozen, step, batches, hooks, config, checkpoints, log, clock)
-        # A start that trained nothing leaves nothing to go on from.
-        run.saved = start
+        run = _Run(
+            state, start, frozen, step, batches, hooks, config, checkpoints, log, clock
+        )
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
         for number in range(start, config.steps + 1):
             last = number == config.steps
@@ -174,11 +174,10 @@ def run_loop(
 class _Run:
     """A state on its way: what a turn of the loop may do to it."""
 
-    saved = 0
-
     def __init__(
         self,
         state: TrainState,
+        start: int,
         frozen: PyTree,
         step: Callable[..., Any],
         batches: Batches,
@@ -192,6 +191,8 @@ class _Run:
         self._program: CompiledStep | None = None  # takes the state over
         self._batches, self._hooks, self._config = batches, hooks, config
         self._checkpoints, self._log, self._clock = checkpoints, log, clock
+        # A start that trained nothing leaves nothing to go on from.
+        self.saved = start
 
     @property
     def state(self) -> TrainState:

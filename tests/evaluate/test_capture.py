@@ -33,6 +33,19 @@ def test_a_perfect_predictor_scores_zero(built, runner):
     assert not scores.vertex_error.any()
 
 
+def test_texels_that_the_capture_has_not_seen_do_not_count(built, runner, monkeypatch):
+    class HalfSeen(Views):
+        def __getitem__(self, index):
+            view = super().__getitem__(index)
+            texture = view["texture"].copy()
+            texture[: len(texture) // 2] = 0
+            return {**view, "texture": texture}
+
+    monkeypatch.setattr(capture, "Views", HalfSeen)
+    errors, _ = row(built, runner)
+    assert errors["texture_difference"] < 1e-6
+
+
 def test_known_errors_are_found(built, runner):
     # 1 mm of mesh, 3 and 4 px of a 256 px crop, 0.1 of colour.
     shift = (0, 0, 0, 0, 3 / 128, 4 / 128)
