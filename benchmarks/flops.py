@@ -3,8 +3,9 @@
 
 Compilers do not say: on a GPU they call libraries whose work they do not count. This
 counts the jaxpr, the same on every device. A multiplication with its addition is two;
-products with padding or with the zeros of a dilation are none. Everything else of a
-network is too little to matter, as in what is usually called model FLOPs.
+products with padding or with the zeros of a dilation are none. Where a platform has its
+own way (`lax.platform_dependent`), the default counts. Everything else of a network is
+too little to matter, as in what is usually called model FLOPs.
 """
 
 import math
@@ -37,7 +38,8 @@ def _of_equation(equation: Any) -> float:
         return _convolution(equation)
     parts = [_of_jaxpr(inner) for inner in jaxprs_in_params(equation.params)]
     if name == "cond":
-        return max(parts, default=0.0)
+        platforms = equation.params.get("branches_platforms")
+        return parts[platforms.index(None)] if platforms else max(parts)
     turns = equation.params["length"] if name == "scan" else 1
     return turns * sum(parts)
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions that are fast on a CPU, too, with their gradients.
 
-XLA's CPU backend convolves at the rate of a matrix product and no better, and writes
-the gradient of a kernel as a convolution whose kernel is as large as the image, which
-it does at a quarter of that rate. Where there are many channels, a CPU therefore
-computes 3x3 convolutions in float32 by `winograd.py`, and the kernel's gradient of all
-others as one matrix product of the image with the shifted gradients (docs/benchmarks.md
-has both). Accelerators keep what XLA writes.
+XLA's CPU backend convolves at the rate of a matrix product and no better, with few
+channels at half of that or less, and writes the gradient of a kernel as a convolution
+whose kernel is as large as the image, which it does at a quarter of that rate. A CPU
+therefore computes several columns of few channels at a time; of many channels, 3x3
+convolutions in float32 by `winograd.py`, and the kernel's gradient of all others as one
+matrix product of the image with the shifted gradients (docs/benchmarks.md has all
+three). Accelerators keep what XLA writes.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,75 +21,131 @@ from i2z_jax.models import winograd
 from i2z_jax.models.winograd import NHWC, product
 from i2z_jax.types import Array, Float
 
-# Products a pixel and tap, inputs times outputs, from which sums and shifts pay.
+# Inputs up to which it pays to multiply zeros for several columns at a time, and how
+# many columns at most.
+FEW, COLUMNS = 16, 8
+# Inputs times outputs from which sums and shifts pay.
 MANY = 64 * 64
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(
-    x: Float[Array, "b h w i"], kernel: Float[Array, "n n i o"]
+    x: Float[Array, "b h w i"], kernel: Float[Array, "n n i o"], stride: int = 1
 ) -> Float[Array, "b h2 w2 o"]:
-    """Stride 1, zero padding 1: a 3x3 kernel keeps the size, 2x2 makes one more."""
-    if _suits_winograd(kernel):
-        return lax.platform_dependent(
-            x, kernel, cpu=winograd.convolve, default=_as_written
-        )
-    return _as_written(x, kernel)
+    """Zero padding of n // 2: an odd kernel keeps the size, 2x2 makes one more."""
+    as_written, on_cpu = (partial(f, stride=stride) for f in (_as_written, _on_cpu))
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=as_written)
 
 
-def _as_written(x, kernel):
-    around = ((1, 1), (1, 1))
-    return lax.conv_general_dilated(x, kernel, (1, 1), around, dimension_numbers=NHWC)
+def _on_cpu(x, kernel, stride):
+    if _suits_winograd(kernel, stride):
+        return winograd.convolve(x, kernel)
+    columns = _columns(kernel)
+    if columns > 1:
+        return _in_columns(x, kernel, stride, columns)
+    return _as_written(x, kernel, stride)
 
 
-def _suits_winograd(kernel) -> bool:
-    size, _, inputs, outputs = kernel.shape
-    return size == 3 and kernel.dtype == jnp.float32 and inputs * outputs >= MANY
-
-
-class Conv(nnx.Conv):
-    """`nnx.Conv` of 3x3 by `convolve`."""
-
-    def __init__(self, channels_in: int, channels: int, **options):
-        super().__init__(
-            channels_in, channels, (3, 3), conv_general_dilated=_for_flax, **options
-        )
-
-
-def _for_flax(x, kernel, *_, **__) -> Array:
-    return convolve(x, kernel)
-
-
-def _forward(x, kernel):
-    return convolve(x, kernel), (x, kernel)
-
-
-def _backward(saved, gradient):
-    x, kernel = saved
-    size, _, inputs, outputs = kernel.shape
-    on_cpu = _gradients_as_written
-    if _suits_winograd(kernel):
-        on_cpu = _gradients_by_winograd
-    elif size == 2 or inputs * outputs >= MANY:
-        on_cpu = _gradients_with_product
-    return lax.platform_dependent(
-        x, kernel, gradient, cpu=on_cpu, default=_gradients_as_written
+def _as_written(x, kernel, stride):
+    around = (len(kernel) // 2,) * 2
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), (around, around), dimension_numbers=NHWC
     )
 
 
-def _gradients_as_written(x, kernel, gradient):
-    return jax.vjp(_as_written, x, kernel)[1](gradient)
+def _suits_winograd(kernel, stride) -> bool:
+    size, _, inputs, outputs = kernel.shape
+    alike = size == 3 and stride == 1 and kernel.dtype == jnp.float32
+    return alike and inputs * outputs >= MANY
 
 
-def _gradients_by_winograd(x, kernel, gradient):
-    # The transpose of a convolution is one with the kernel turned about.
-    of_x = winograd.convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-    return of_x, winograd.kernel_gradient(x, gradient)
+def _columns(kernel) -> int:
+    """How many together have enough outputs for XLA's product of matrices.
+
+    A pixel's channels are read by fours if they are so many; else slower.
+    """
+    size, _, inputs, outputs = kernel.shape
+    if size < 3 or inputs > FEW:
+        return 1
+    wanted = 64 if inputs % 4 else 32
+    return max(1, min(COLUMNS, wanted // outputs))
 
 
-def _gradients_with_product(x, kernel, gradient):
-    of_x, _ = _gradients_as_written(x, kernel, gradient)
-    return of_x, _kernel_gradient(x, gradient, kernel.shape).astype(kernel.dtype)
+def _in_columns(x, kernel, stride, columns: int):
+    """With a kernel so wide that neighbours in a row are outputs of one place."""
+    b, _, width, _ = x.shape
+    size, _, _, outputs = kernel.shape
+    around = size // 2
+    width = (width + 2 * around - size) // stride + 1
+    missing = -width % columns
+    last = stride * (columns - 1)
+    moved = [
+        jnp.pad(kernel, ((0, 0), (left, last - left), (0, 0), (0, 0)))
+        for left in range(0, last + 1, stride)
+    ]
+    y = lax.conv_general_dilated(
+        x,
+        jnp.concatenate(moved, -1),
+        (stride, stride * columns),
+        ((around, around), (around, around + stride * missing)),
+        dimension_numbers=NHWC,
+    )
+    return y.reshape(b, y.shape[1], -1, outputs)[:, :, :width]
+
+
+class Conv(nnx.Conv):
+    """`nnx.Conv` by `convolve`."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        *,
+        size: int = 3,
+        stride: int = 1,
+        **options,
+    ):
+        super().__init__(
+            channels_in,
+            channels,
+            (size, size),
+            stride,
+            padding=size // 2,
+            conv_general_dilated=_for_flax,
+            **options,
+        )
+
+
+def _for_flax(x, kernel, strides, *_, **__) -> Array:
+    return convolve(x, kernel, strides[0])
+
+
+def _forward(x, kernel, stride):
+    return convolve(x, kernel, stride), (x, kernel)
+
+
+def _backward(stride, saved, gradient):
+    as_written, on_cpu = (
+        partial(f, stride=stride) for f in (_gradients_as_written, _gradients_on_cpu)
+    )
+    return lax.platform_dependent(*saved, gradient, cpu=on_cpu, default=as_written)
+
+
+def _gradients_as_written(x, kernel, gradient, stride):
+    return jax.vjp(partial(_as_written, stride=stride), x, kernel)[1](gradient)
+
+
+def _gradients_on_cpu(x, kernel, gradient, stride):
+    of_x, of_kernel = _gradients_as_written(x, kernel, gradient, stride)
+    size, _, inputs, outputs = kernel.shape
+    if stride == 1 and size % 2 == 1:
+        # The transpose of a convolution is one with the kernel turned about.
+        of_x = convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
+    if _suits_winograd(kernel, stride):
+        of_kernel = winograd.kernel_gradient(x, gradient)
+    elif stride == 1 and (size == 2 or inputs * outputs >= MANY):
+        of_kernel = _kernel_gradient(x, gradient, kernel.shape).astype(kernel.dtype)
+    return of_x, of_kernel
 
 
 convolve.defvjp(_forward, _backward)

@@ -167,9 +167,7 @@ class Hourglass(nnx.Module):
     ):
         block, self.halve = DESIGNS[config.block]
         first, second = config.stem
-        self.conv1 = nnx.Conv(
-            3, first, (7, 7), 2, padding=((3, 3), (3, 3)), dtype=dtype, rngs=rngs
-        )
+        self.conv1 = Conv(3, first, size=7, stride=2, dtype=dtype, rngs=rngs)
         self.bn1 = BatchNorm(first)
         self.conv2 = block(first, second, dtype=dtype, rngs=rngs)
         self.conv3 = block(second, second, dtype=dtype, rngs=rngs)

@@ -44,6 +44,16 @@ def test_convolution_and_its_gradients(stride, padding, groups):
     assert flops(back, x, kernel, y) == by_xla(back, x, kernel, y)
 
 
+def test_a_platform_s_own_way_does_not_count():
+    """The larger of two branches does, where nobody knows which is taken."""
+    a = jnp.ones((3, 3))
+    once, twice = (lambda a: a @ a), (lambda a: a @ a @ a)
+    by_platform = lambda a: jax.lax.platform_dependent(a, cpu=twice, default=once)  # noqa: E731
+    by_value = lambda a: jax.lax.cond(a[0, 0] > 0, once, twice, a)  # noqa: E731
+    assert flops(by_platform, a) == 2 * 3**3
+    assert flops(by_value, a) == 2 * 2 * 3**3
+
+
 def test_a_network():
     """Against XLA's count of everything, products and the rest."""
     net = nnx.Sequential(

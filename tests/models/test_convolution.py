@@ -11,14 +11,19 @@ from torch.nn import functional
 
 from i2z_jax.models.convolution import Conv, convolve
 
-# (kernel, inputs, outputs): few channels and many; either factor of a product of a
-# gradient is the one that is shifted.
+# (kernel, stride, inputs, outputs): few channels and many; either factor of a product
+# of a gradient is the one that is shifted.
 CASES = {
-    "3x3": (3, 6, 4),
-    "3x3, by Winograd, fewer outputs": (3, 80, 64),
-    "3x3, by Winograd, more outputs": (3, 50, 90),
-    "2x2, fewer outputs": (2, 5, 3),
-    "2x2, more outputs": (2, 3, 5),
+    "3x3": (3, 1, 20, 24),
+    "3x3, eight columns": (3, 1, 6, 6),
+    "3x3, three columns": (3, 1, 16, 9),
+    "7x7, strided, four columns": (7, 2, 3, 16),
+    "7x7, strided": (7, 2, 3, 64),
+    "3x3, strided, two columns": (3, 2, 8, 16),
+    "3x3, by Winograd, fewer outputs": (3, 1, 80, 64),
+    "3x3, by Winograd, more outputs": (3, 1, 50, 90),
+    "2x2, fewer outputs": (2, 1, 5, 3),
+    "2x2, more outputs": (2, 1, 3, 5),
 }
 # No multiple of a tile's four rows, and one that is.
 HEIGHTS = (1, 8, 11)
@@ -31,16 +36,20 @@ def nchw(x) -> torch.Tensor:
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_result_and_gradients_are_pytorch_s(case, height, rng):
-    size, inputs, outputs = case
+    size, stride, inputs, outputs = case
     x = rng.normal(size=(2, height, 8, inputs)).astype(np.float32)
     kernel = rng.normal(size=(size, size, inputs, outputs)).astype(np.float32)
     theirs = nchw(x).requires_grad_()
     weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy()).requires_grad_()
-    y = functional.conv2d(theirs, weight, padding=1)
+    y = functional.conv2d(theirs, weight, stride=stride, padding=size // 2)
     up = torch.from_numpy(rng.normal(size=y.shape).astype(np.float32))
     y.backward(up)
 
-    found, pull = jax.vjp(convolve, jnp.asarray(x), jnp.asarray(kernel))
+    found, pull = jax.vjp(
+        lambda x, kernel: convolve(x, kernel, stride),
+        jnp.asarray(x),
+        jnp.asarray(kernel),
+    )
     of_x, of_kernel = pull(jnp.asarray(up.numpy().transpose(0, 2, 3, 1)))
     of_weight = np.array(of_kernel).transpose(3, 2, 0, 1)
     pairs = (nchw(found), y), (nchw(of_x), theirs.grad), (of_weight, weight.grad)
@@ -49,9 +58,14 @@ def test_result_and_gradients_are_pytorch_s(case, height, rng):
         np.testing.assert_allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_the_layer_is_flax_s(rng):
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (7, 2)])
+def test_the_layer_is_flax_s(size, stride, rng):
     x = jnp.asarray(rng.normal(size=(2, 7, 6, 3)).astype(np.float32))
-    layers = Conv(3, 5, rngs=nnx.Rngs(0)), nnx.Conv(3, 5, (3, 3), rngs=nnx.Rngs(0))
+    around = 2 * [(size // 2, size // 2)]
+    layers = (
+        Conv(3, 5, size=size, stride=stride, rngs=nnx.Rngs(0)),
+        nnx.Conv(3, 5, (size, size), stride, padding=around, rngs=nnx.Rngs(0)),
+    )
     ours, theirs = (
         nnx.grad(lambda layer: jnp.sum(jnp.sin(layer(x))))(layer) for layer in layers
     )
@@ -62,11 +76,24 @@ def test_the_layer_is_flax_s(rng):
 
 @pytest.mark.parametrize(
     ("channels", "platform", "convolutions"),
-    [((64, 80), "cpu", 12), ((64, 80), "cuda", 3), ((8, 4), "cpu", 3)],
+    [((64, 80), "cpu", 12), ((64, 80), "cuda", 3), ((20, 24), "cpu", 3)],
 )
 def test_only_a_cpu_writes_many_channels_its_own_way(channels, platform, convolutions):
     """Six of 1x3 for the result and for the image's gradient; else products."""
-    inputs, outputs = channels
+    program = result_and_gradients(*channels, platform)
+    assert program.count("stablehlo.convolution") == convolutions
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_only_a_cpu_makes_several_columns_of_few_channels_at_a_time(platform):
+    """Two of 16 outputs and, for the image's gradient, four of 8."""
+    program = result_and_gradients(8, 16, platform)
+    for wide in ("tensor<3x4x8x32xf32>", "tensor<3x6x16x32xf32>"):
+        assert (wide in program) == (platform == "cpu")
+
+
+def result_and_gradients(inputs: int, outputs: int, platform: str) -> str:
+    """The program, as it is before XLA has it."""
 
     def both(x, kernel):
         y, pull = jax.vjp(convolve, x, kernel)
@@ -76,8 +103,8 @@ def test_only_a_cpu_writes_many_channels_its_own_way(channels, platform, convolu
         jax.ShapeDtypeStruct(s, jnp.float32)
         for s in ((2, 6, 6, inputs), (3, 3, inputs, outputs))
     ]
-    program = jax.jit(both).trace(*shapes).lower(lowering_platforms=(platform,))
-    assert program.as_text().count("stablehlo.convolution") == convolutions
+    lowered = jax.jit(both).trace(*shapes).lower(lowering_platforms=(platform,))
+    return lowered.as_text()
 
 
 def test_a_gradient_of_bfloat16_is_summed_up_in_float32(rng):
