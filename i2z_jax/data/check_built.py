@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.data import images, records
-from i2z_jax.data.check_report import DOT, MOST_CELLS, Report, near_side, spread
+from i2z_jax.data.check_report import DOT, MOST_CELLS, Report, near_side
 from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
+from i2z_jax.spread import spread
 
 NAMES = ("multiview_capture", "ibug_300w", "monocular_video")
 _GREEN = (60, 255, 90)

@@ -20,7 +20,6 @@ from i2z_jax.data.check_report import (
     Report,
     brightened,
     near_side,
-    spread,
 )
 from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.data.multiface import AVERAGE, Capture, Frame
@@ -29,6 +28,7 @@ from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
+from i2z_jax.spread import spread
 
 # Every PNG ends with this chunk.
 _PNG_END = b"IEND\xaeB`\x82"
@@ -216,7 +216,7 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
 def _varied(views: list[tuple[Frame, str]]) -> Iterator[tuple[Frame, str]]:
     """Views with segments and cameras mixed: each camera's turn at another moment."""
     names = list(dict.fromkeys(name for _, name in views))
-    picked = [names[i] for i in spread(len(names))]
+    picked = [names[i] for i in spread(len(names), MOST_CELLS)]
     for turn in range(MOST_CELLS):
         name = picked[turn % len(picked)]
         own = [view for view in views if view[1] == name]

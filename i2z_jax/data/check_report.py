@@ -70,11 +70,6 @@ class Report:
         return not self.errors and not (strict and self.gaps)
 
 
-def spread(count: int, most: int = MOST_CELLS) -> list[int]:
-    """At most `most` indices, evenly over `count`."""
-    return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most))})
-
-
 def near_side(points: NDArray, depth: NDArray, most: int = 700) -> NDArray:
     """The points of a mesh's nearer half, thinned so that the picture still shows."""
     near = points[depth <= np.median(depth)]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.check_report import CELL, MOST_CELLS, Report, spread
+from i2z_jax.data.check_report import CELL, MOST_CELLS, Report
 from i2z_jax.data.faces import opencv_detector
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.data.video import (
@@ -21,6 +21,7 @@ from i2z_jax.data.video import (
 )
 from i2z_jax.drawing import fitted
 from i2z_jax.errors import InputError
+from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray, UInt8
 
 _CYAN = (60, 230, 255)

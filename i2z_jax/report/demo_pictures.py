@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from i2z_jax.data.check_report import spread
 from i2z_jax.data.images import decode, encode, read_picture
 from i2z_jax.data.multiface import Capture
 from i2z_jax.data.pipeline import VideoFrames, Views
@@ -14,6 +13,7 @@ from i2z_jax.drawing import fitted, narrowed
 from i2z_jax.evaluate.pictures import draw_mesh, frontal_pose
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.page import Picture
+from i2z_jax.spread import spread
 from i2z_jax.types import NDArray, UInt8
 
 # Side of a small picture, and the widest one, px.

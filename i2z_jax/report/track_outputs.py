@@ -27,6 +27,7 @@ from i2z_jax.report.morphs import morphs
 from i2z_jax.report.overlay import Overlay
 from i2z_jax.report.sequence import Format, write_sequence
 from i2z_jax.report.track_page import Sight, track_page
+from i2z_jax.spread import spread
 from i2z_jax.track import result, source
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.result import Track
@@ -170,8 +171,7 @@ def _key_rows(track: Track) -> set[int]:
     """Frames for the page: spread over those with a face, or over all."""
     rows = np.flatnonzero(track.usable)
     rows = rows if len(rows) else np.arange(len(track))
-    chosen = np.linspace(0, len(rows) - 1, min(KEY_FRAMES, len(rows)))
-    return {int(rows[i]) for i in chosen.round().astype(int)}
+    return set(rows[spread(len(rows), KEY_FRAMES)].tolist())
 
 
 def _frontal_texture(networks: Networks, track: Track) -> UInt8[NDArray, "t t 3"]:

@@ -30,6 +30,7 @@ from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
 from i2z_jax.objectives.adapt import Lab
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import replicate
+from i2z_jax.spread import spread
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import held_out
@@ -192,11 +193,14 @@ def prepare_video(
         )
     kept_out = held_out(len(source), share_held_out)
     # A pair belongs to a side when both of its frames do.
-    sides = [np.flatnonzero(side[:-1] & side[1:]) for side in (~kept_out, kept_out)]
+    sides = [
+        FramePairs(source, np.flatnonzero(side[:-1] & side[1:])).starts
+        for side in (~kept_out, kept_out)
+    ]
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
     learn, judge = (
-        _spread(FramePairs(source, side).starts, most)
-        for side, most in zip(sides, shares, strict=True)
+        starts[spread(len(starts), most)]
+        for starts, most in zip(sides, shares, strict=True)
     )
     index = np.unique(np.concatenate([learn, learn + 1, judge, judge + 1]))
     frames = build_cache(
@@ -263,9 +267,9 @@ def prepare_capture(
 
 def _upright(views: Views, most: int, size: int) -> list[Example]:
     """Some views, spread over all, as they are."""
-    rows = np.linspace(0, len(views) - 1, min(most, len(views))).astype(int)
     as_it_is = partial(augment_regression, size=size, strength=None)
-    return [as_it_is(views[int(row)], np.random.default_rng(0)) for row in rows]
+    rows = spread(len(views), most)
+    return [as_it_is(views[row], np.random.default_rng(0)) for row in rows]
 
 
 def _detector_bias(
@@ -296,12 +300,6 @@ def face_mesh(
         jnp.asarray(ON_CONTOUR),
     )
     return replicate(arrays, mesh)
-
-
-def _spread(starts: Int[NDArray, "k"], most: int) -> Int[NDArray, "m"]:
-    if len(starts) <= most:
-        return starts
-    return starts[np.linspace(0, len(starts) - 1, most).round().astype(int)]
 
 
 def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: Mesh):

@@ -32,6 +32,7 @@ from i2z_jax.objectives.adapt import texel_normals
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
+from i2z_jax.spread import spread
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
@@ -90,8 +91,7 @@ def rehearse(
     Returns:
         `image` uint8, `pose`, `vertices` and `z`, for `lab_views.label_views`.
     """
-    spread = np.linspace(0, len(rows) - 1, min(FRAMES, len(rows)))
-    rows = rows[spread.round().astype(int)]
+    rows = rows[spread(len(rows), FRAMES)]
     graph, params, rest = split_trained(system.net)
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))

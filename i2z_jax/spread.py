@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A few of many, as far apart as they can be."""
+
+import numpy as np
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Indices of at most `most` of `count` things, from the first to the last."""
+    return np.linspace(0, count - 1, min(most, count)).round().astype(int).tolist()
