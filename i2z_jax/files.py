@@ -86,12 +86,18 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise InputError(f"cannot write here ({error.strerror})", where=path) from error
+    new, old = holder / path.name, holder / f"{path.name}.old"
     try:
-        yield holder / path.name
-        if path.is_dir() and (holder / path.name).is_dir():
-            # A folder cannot be renamed over a full one: move the old one out first.
-            os.rename(path, holder / f"{path.name}.old")
-        os.replace(holder / path.name, path)
+        yield new
+        try:
+            if path.is_dir() and new.is_dir():
+                # A folder cannot be renamed over a full one: move that out first.
+                os.rename(path, old)
+            os.replace(new, path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                os.rename(old, path)
+            raise
     except OSError as error:
         if error.errno not in FULL:
             raise

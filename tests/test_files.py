@@ -55,6 +55,23 @@ def test_overwrite_replaces_whole(tmp_path, folder):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_folder_that_cannot_be_replaced_is_still_there(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+
+    def fail(source, target):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", fail)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        write_aside(tmp_path / "out", overwrite=True) as aside,
+    ):
+        aside.mkdir()
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["old"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
 def test_unwritable_parent_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (

@@ -23,6 +23,7 @@ from i2z_jax.files import write_aside
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.camera import camera_position
 from i2z_jax.geometry.topology import Topology
+from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray
 
 
@@ -142,8 +143,8 @@ def capture_nearness(directory: str | Path) -> float:
     first, *_ = capture_sources(directory).values()
     frames = open_frames(directory)
     heads = [
-        np.asarray(frames[int(row)]["world_from_head"], np.float64)
-        for row in np.linspace(0, len(frames) - 1, min(16, len(frames)))
+        np.asarray(frames[row]["world_from_head"], np.float64)
+        for row in spread(len(frames), 16)
     ]
     distances = [
         np.linalg.norm(camera_position(camera.camera_from_world, head))

@@ -254,7 +254,7 @@ def prepare_capture(
     examples = draw_views(train, count, size=system.image_size, seed=seed)
     check_topology(system.dam, examples[0]["vertices"], directory)
     replay, cache = label(examples)
-    held_out = views("test" if _has_test(directory) else "train")
+    held_out = views("test" if has_views(directory, "test") else "train")
     watched, _ = label(_upright(held_out, WATCHED, system.image_size))
     return Capture(
         replay if replayed else None,
@@ -303,18 +303,16 @@ def face_mesh(
 
 
 def _truth(source: VideoFrames, index: Int[NDArray, "f"], vertices: int, mesh: Mesh):
-    records = [source.record(int(row)) for row in index]
-    if not all(r["has_truth"] and len(r["vertices"]) == vertices for r in records):
-        return None
+    """H and mesh of these frames, if all of them have both, of our topology."""
+    poses, meshes = [], []
+    for row in index.tolist():
+        record = source.record(row)  # with its picture: one at a time
+        if not record["has_truth"] or len(record["vertices"]) != vertices:
+            return None
+        poses.append(record["pose"])
+        meshes.append(record["vertices"])
     # H is in units of the crop: the same for a crop of another size.
-    return replicate(
-        tuple(np.stack([r[name] for r in records]) for name in ("pose", "vertices")),
-        mesh,
-    )
-
-
-def _has_test(directory: str | Path) -> bool:
-    return has_views(directory, "test")
+    return replicate((np.stack(poses), np.stack(meshes)), mesh)
 
 
 def _projected_landmarks(topology: Topology, examples, nearness: float, size: int):

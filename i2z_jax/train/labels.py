@@ -14,6 +14,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray
 
 # Views that the spread of H is measured on, spread over the split.
@@ -62,8 +63,7 @@ def training_meshes(
 ) -> Float[NDArray, "m n 3"]:
     """Meshes of a built capture's training frames, mm, spread over it."""
     frames = open_split(directory, MULTIVIEW, "train", config="frames")
-    rows = np.linspace(0, len(frames) - 1, min(most, len(frames))).astype(int)
-    return np.stack([frames[int(row)]["vertices"] for row in rows])
+    return np.stack([frames[row]["vertices"] for row in spread(len(frames), most)])
 
 
 def check_topology(dam: DAM, vertices: np.ndarray, where: str | Path) -> None:
