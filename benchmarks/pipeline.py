@@ -34,7 +34,6 @@ from i2z_jax.sharding import create_mesh, to_global
 
 CROP, TEXTURE, VERTICES, CAMERAS = 256, 1024, 7306, 4
 BATCH, BATCHES, FRAMES = 32, 12, 24
-NAME = "multiview_capture"
 # What a GPU is to be fed with (DESIGN 12: one H200 is done with 6,600 at most).
 TARGET = 4000
 
@@ -188,14 +187,16 @@ def _build(directory: Path) -> None:
         shards = write_shards(
             [Job("train", tuple(range(len(examples))))],
             lambda item, examples=examples: [examples[item]],
-            records.features(f"{NAME}/{config}"),
+            records.features(f"{records.MULTIVIEW}/{config}"),
             directory / "work" / config,
             workers=1,
             strict=True,
             what=config,
         )
-        counts[config] = adopt(NAME, shards, directory, splits=["train"], config=config)
-    finish(directory, NAME, [directory], [], counts, [])
+        counts[config] = adopt(
+            records.MULTIVIEW, shards, directory, splits=["train"], config=config
+        )
+    finish(directory, records.MULTIVIEW, [directory], [], counts, [])
 
 
 def _noise(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:

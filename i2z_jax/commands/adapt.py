@@ -130,7 +130,7 @@ def built_video(config: Config, crop_size: int) -> Path:
     from i2z_jax.train.workdir import has_checkpoint
 
     try:
-        records.folder(config.video, build_video.NAME)
+        records.folder(config.video, records.VIDEO)
     except InputError:
         pass
     else:
@@ -159,7 +159,7 @@ def built_video(config: Config, crop_size: int) -> Path:
             where=config.video,
             fix="`i2z data build monocular_video` first, and give its --out",
         )
-    stale = (out / build_video.NAME / "dataset.json").exists()
+    stale = (out / records.VIDEO / "dataset.json").exists()
     options = replace(options, overwrite=stale)
     summary = build_video.build(sources, out, options, crops)
     if summary.gaps:

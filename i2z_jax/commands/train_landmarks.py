@@ -56,7 +56,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.augment import augment_landmarks
     from i2z_jax.data.batches import Source, Stream
     from i2z_jax.data.pipeline import InTurn, LandmarkPictures, ViewLandmarks
-    from i2z_jax.data.records import has_split
+    from i2z_jax.data.records import IBUG, has_split
     from i2z_jax.models.hourglass import Hourglass
     from i2z_jax.models.painter import HeatmapPainter
     from i2z_jax.models.parameters import Keys
@@ -89,7 +89,7 @@ def run(config: Config) -> None:
         if config.capture is not None:
             learn = InTurn(learn, ViewLandmarks(config.capture, "train"))
 
-        has_test = has_split(config.data, "ibug_300w", config.test_split)
+        has_test = has_split(config.data, IBUG, config.test_split)
         module = run_stage(
             landmarks_stage(fresh_module(build, mesh), sigma=config.sigma),
             stream(learn),

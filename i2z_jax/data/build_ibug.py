@@ -25,7 +25,6 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.types import Float, NDArray, UInt8
 
-NAME = "ibug_300w"
 # Sides of the face box that are kept around it, and its largest width in pixels.
 CONTEXT, BOX_PIXELS = 3.0, 320
 PER_SHARD = 512
@@ -68,20 +67,20 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
     jobs = [
         j for split in ibug.SPLITS for j in into_jobs(split, items[split], PER_SHARD)
     ]
-    with work_folder(out, NAME, options) as work:
+    with work_folder(out, records.IBUG, options) as work:
         shards = write_shards(
             jobs,
             encode,
-            records.features(NAME),
+            records.features(records.IBUG),
             work / "shards",
             workers=options.workers,
             strict=options.strict,
             what="pictures",
             sources=_files,
         )
-        counts = adopt(NAME, shards, out, splits=ibug.SPLITS)
+        counts = adopt(records.IBUG, shards, out, splits=ibug.SPLITS)
         gaps += [gap for shard in shards for gap in shard.gaps]
-        return finish(out, NAME, sources, [options], {"": counts}, gaps)
+        return finish(out, records.IBUG, sources, [options], {"": counts}, gaps)
 
 
 def _files(item: Item) -> list[Path | None]:

@@ -31,7 +31,6 @@ from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
 
-NAME = records.MULTIVIEW
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
 # Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
@@ -68,12 +67,12 @@ def build(
     if options.strict and gaps:
         raise InputError(gaps[0])
     shared = [_shared_files(opened, capture) for opened in captures]
-    with work_folder(out, NAME, options) as work:
+    with work_folder(out, records.MULTIVIEW, options) as work:
         jobs = [j for s in FRAME_SPLITS for j in into_jobs(s, moments[s], PER_SHARD)]
         frame_shards = write_shards(
             jobs,
             functools.partial(encode_frame, options=capture),
-            records.features(f"{NAME}/frames"),
+            records.features(f"{records.MULTIVIEW}/frames"),
             work / "frames",
             workers=options.workers,
             strict=options.strict,
@@ -89,7 +88,9 @@ def build(
         view_shards = write_shards(
             _view_jobs(built, chosen, capture),
             functools.partial(encode_views, options=capture),
-            records.features(f"{NAME}/views", texture=capture.view_textures),
+            records.features(
+                f"{records.MULTIVIEW}/views", texture=capture.view_textures
+            ),
             work / "views",
             workers=options.workers,
             strict=options.strict,
@@ -98,10 +99,14 @@ def build(
         )
         counts = {
             "frames": adopt(
-                NAME, frame_shards, out, splits=FRAME_SPLITS, config="frames"
+                records.MULTIVIEW,
+                frame_shards,
+                out,
+                splits=FRAME_SPLITS,
+                config="frames",
             ),
             "views": adopt(
-                NAME,
+                records.MULTIVIEW,
                 view_shards,
                 out,
                 splits=VIEW_SPLITS,
@@ -111,13 +116,13 @@ def build(
         }
         for index, opened in enumerate(captures):
             write_source(
-                out / NAME / "sources" / str(index),
+                out / records.MULTIVIEW / "sources" / str(index),
                 _source_cameras(opened, capture),
                 opened.statistics,
                 topologies[index],
             )
         gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
-        return finish(out, NAME, sources, [options, capture], counts, gaps)
+        return finish(out, records.MULTIVIEW, sources, [options, capture], counts, gaps)
 
 
 def _shared_files(opened: Capture, options: MultiviewOptions) -> list[Path | None]:

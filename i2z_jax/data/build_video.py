@@ -29,8 +29,6 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import versions, write_aside
 from i2z_jax.types import Float, NDArray
 
-NAME = "monocular_video"
-
 
 def build(
     sources: tuple[Path, ...],
@@ -60,7 +58,7 @@ def build(
     given, source = None, "detector"
     if video.boxes is not None:
         given, source = read_boxes(video.boxes)
-    with work_folder(out, NAME, options) as work:
+    with work_folder(out, records.VIDEO, options) as work:
         analysed = []
         for path in found:
             try:
@@ -79,15 +77,17 @@ def build(
         shards = write_shards(
             jobs,
             functools.partial(_encode, options=video, source=source, threads=threads),
-            records.features(NAME),
+            records.features(records.VIDEO),
             work / "shards",
             workers=processes,
             strict=options.strict,
             what="crops",
         )
-        counts = adopt(NAME, shards, out, splits=("train",))
+        counts = adopt(records.VIDEO, shards, out, splits=("train",))
         gaps += [gap for shard in shards for gap in shard.gaps]
-        return finish(out, NAME, sources, [options, video], {"": counts}, gaps, made_of)
+        return finish(
+            out, records.VIDEO, sources, [options, video], {"": counts}, gaps, made_of
+        )
 
 
 def is_current(
@@ -101,7 +101,7 @@ def is_current(
     """
     found = [path for source in sources for path in videos(source)]
     try:
-        built = records.description(out, NAME)
+        built = records.description(out, records.VIDEO)
     except InputError:
         return False
     return built.get("made_of") == _digest(found, options, video)

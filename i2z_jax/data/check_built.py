@@ -14,7 +14,6 @@ from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.spread import spread
 
-NAMES = ("multiview_capture", "ibug_300w", "monocular_video")
 _GREEN = (60, 255, 90)
 # Records of each split that are decoded.
 DECODED = 64
@@ -26,7 +25,7 @@ def recognises(path: Path) -> bool:
 
 
 def _datasets(path: Path) -> list[Path]:
-    candidates = [path, *(path / name for name in NAMES)]
+    candidates = [path, *(path / name for name in records.NAMES)]
     return [c for c in candidates if (c / "dataset.json").is_file()]
 
 

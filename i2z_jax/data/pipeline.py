@@ -22,7 +22,7 @@ import numpy as np
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.data.capture_source import CaptureSource, capture_sources
 from i2z_jax.data.images import decode, decode_texture
-from i2z_jax.data.records import MULTIVIEW, open_frames, open_split
+from i2z_jax.data.records import IBUG, MULTIVIEW, VIDEO, open_frames, open_split
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
@@ -129,7 +129,7 @@ class LandmarkPictures:
     """
 
     def __init__(self, directory: str | Path, split: str):
-        self._records = open_split(directory, "ibug_300w", split)
+        self._records = open_split(directory, IBUG, split)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -215,7 +215,7 @@ class VideoFrames:
     """
 
     def __init__(self, directory: str | Path, *, truth: bool = False):
-        self._records = open_split(directory, "monocular_video", "train")
+        self._records = open_split(directory, VIDEO, "train")
         self._truth = truth
 
     def __len__(self) -> int:

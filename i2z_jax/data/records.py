@@ -84,7 +84,8 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import read_text
 
 VERSION = "1.0.0"
-MULTIVIEW = "multiview_capture"
+# The datasets, by the names of their folders.
+NAMES = MULTIVIEW, IBUG, VIDEO = "multiview_capture", "ibug_300w", "monocular_video"
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
 ENCODED = ("image", "texture", "seen")
 
@@ -93,8 +94,7 @@ def features(name: str, *, texture: bool = True) -> Any:
     """The TFDS features of a dataset: `name` or `name/config`.
 
     Args:
-        name: "multiview_capture/views", "multiview_capture/frames", "ibug_300w" or
-            "monocular_video".
+        name: `MULTIVIEW` with its config, "/views" or "/frames", `IBUG` or `VIDEO`.
         texture: whether views carry their own texture.
     """
     import tensorflow_datasets as tfds
@@ -108,7 +108,7 @@ def features(name: str, *, texture: bool = True) -> Any:
         return f.Tensor(shape=shape, dtype=dtype)
 
     fields = {
-        "multiview_capture/views": {
+        f"{MULTIVIEW}/views": {
             "image": picture,
             "pose": real(6),
             "pose_residual_px": real(),
@@ -121,7 +121,7 @@ def features(name: str, *, texture: bool = True) -> Any:
             "crop_from_image": real(2, 3),
             **(unwrapped if texture else {}),
         },
-        "multiview_capture/frames": {
+        f"{MULTIVIEW}/frames": {
             "vertices": real(None, 3),
             **unwrapped,
             "world_from_head": real(3, 4),
@@ -129,7 +129,7 @@ def features(name: str, *, texture: bool = True) -> Any:
             "segment": text,
             "frame": whole,
         },
-        "ibug_300w": {
+        IBUG: {
             "image": picture,
             "landmarks": real(68, 2),
             "box": real(4),
@@ -137,7 +137,7 @@ def features(name: str, *, texture: bool = True) -> Any:
             "id": text,
             "crop_from_image": real(2, 3),
         },
-        "monocular_video": {
+        VIDEO: {
             "image": picture,
             "video": text,
             "frame": whole,

@@ -20,7 +20,7 @@ import numpy as np
 from i2z_jax.data import framing
 from i2z_jax.data.batches import Example
 from i2z_jax.data.pipeline import LandmarkPictures
-from i2z_jax.data.records import has_split
+from i2z_jax.data.records import IBUG, has_split
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
@@ -116,7 +116,7 @@ def splits_of(directory: str | Path) -> list[str]:
     there = [
         split
         for split in PUBLISHED_SPLITS
-        if all(has_split(directory, "ibug_300w", part) for part in split.split("+"))
+        if all(has_split(directory, IBUG, part) for part in split.split("+"))
     ]
     return there or ["train"]
 

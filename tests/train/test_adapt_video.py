@@ -8,7 +8,6 @@ import pytest
 
 from i2z_jax.commands.adapt import Config, built_video
 from i2z_jax.data import images, records
-from i2z_jax.data.build_video import NAME
 from i2z_jax.errors import InputError
 from tests.data.clips import gradient
 
@@ -35,8 +34,8 @@ def start(tmp_path):
 
     def start(video, boxes, size=SIZE):
         place = built_video(Config(video, tmp_path, workdir, boxes=boxes), size)
-        found = records.open_split(place, NAME, "train")
-        when = (place / NAME / "dataset.json").stat().st_mtime_ns
+        found = records.open_split(place, records.VIDEO, "train")
+        when = (place / records.VIDEO / "dataset.json").stat().st_mtime_ns
         return [found[i] for i in range(len(found))], when
 
     return start
