@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
     {"errors", "types", "files", "lock", "console", "config", "presets", "records"},
-    {"drawing"},
+    {"drawing", "spread"},
     {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
@@ -42,6 +42,7 @@ HOMES = {
 NO_JAX = {
     "data",
     "drawing",
+    "spread",
     "errors",
     "files",
     "lock",

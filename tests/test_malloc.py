@@ -65,4 +65,4 @@ def test_only_on_cpus(environment, plugin, calls, monkeypatch):
 
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
-    malloc.keep_freed({})
+    malloc.keep_freed({"JAX_PLATFORMS": "cpu"})

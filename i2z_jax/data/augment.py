@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import photometric
-from i2z_jax.data.framing import frame
+from i2z_jax.data.framing import crop_for_box
 from i2z_jax.data.landmarks68 import MIRROR
 from i2z_jax.data.warp import mirror_map, sample_crop, similarity_about_centre
 from i2z_jax.geometry.crop import (
@@ -110,7 +110,7 @@ def augment_landmarks(
         some may lie outside.
     """
     points = np.asarray(example["landmarks"], np.float64)
-    affine = frame(np.asarray(box_of_points(points)), "landmarks", size)
+    affine = crop_for_box(np.asarray(box_of_points(points)), "landmarks", size)
     mirrored = False
     if strength is not None:
         affine = compose(draw_motion(rng, strength.motion, size), affine)

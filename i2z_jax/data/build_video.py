@@ -167,7 +167,7 @@ def _encode(
             return Gap(frame.problem)
         if np.isnan(box).any():
             return Gap(f"{path}: no face in frame {number}")
-        crop_from_image = framing.frame(box, source, options.crop_size)
+        crop_from_image = framing.crop_for_box(box, source, options.crop_size)
         crop = sample_crop(frame.image, crop_from_image, options.crop_size)
         return {
             "image": images.encode(crop, options.codec),

@@ -155,7 +155,7 @@ def _view(
         raise InputError(
             "the face is outside the picture", where=path, got=f"box {box.round()}"
         )
-    crop_from_image = framing.frame(box, source, options.crop_size)
+    crop_from_image = framing.crop_for_box(box, source, options.crop_size)
     crop = sample_crop(image, crop_from_image, options.crop_size)
     fit = fit_calibrated_pose(
         camera.intrinsics,

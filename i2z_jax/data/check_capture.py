@@ -204,7 +204,7 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
         if not (depth > 0).all():
             continue
         # The whole head and its surroundings, so that a shift shows.
-        crop_from_image = framing.frame(framing.mesh_box(points), "mesh", CELL)
+        crop_from_image = framing.crop_for_box(framing.mesh_box(points), "mesh", CELL)
         crop_from_image = np.array([[0.7], [0.7]]) * crop_from_image
         crop_from_image[:, 2] += 0.15 * CELL
         drawn = np.asarray(apply_affine(crop_from_image, points))

@@ -93,7 +93,7 @@ def _pair(
 
 
 def _cell(path: Path, points: Float[NDArray, "68 2"]) -> tuple[str, np.ndarray]:
-    crop_from_image = framing.frame(
+    crop_from_image = framing.crop_for_box(
         np.asarray(box_of_points(points)), "landmarks", CELL
     )
     cell = sample_crop(images.read_picture(path), crop_from_image, CELL)

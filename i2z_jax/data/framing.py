@@ -35,7 +35,7 @@ def mesh_box(points: Float[NDArray, "n 2"]) -> Float[NDArray, "4"]:
     return np.quantile(points, [TRIM, 1 - TRIM], axis=0).reshape(4)
 
 
-def frame(
+def crop_for_box(
     box: Float[NDArray, "4"], source: BoxSource, size: int
 ) -> Float[NDArray, "2 3"]:
     """`crop_from_image` of the crop of `size` pixels that belongs to a face box."""

@@ -95,8 +95,9 @@ def perturb(
             shift=np.array(shift) * s.jitter_shift * size,
         )
         image = sample_crop(image, motion, size, cv2.BORDER_REPLICATE)
+    elif face is None:
+        raise ValueError("the background scenario needs to know the face")
     else:
-        assert face is not None, "the background scenario needs to know the face"
         count, radius = round(s.background_dots), s.background_radius * size
         image = _dots(image, rng, count, radius, face)
     return Perturbed(image, np.asarray(unit_affine(motion, size, size)))

@@ -35,6 +35,13 @@ def sample_crop(
     return warped(image, crop_from_image, (size, size), border)
 
 
+def resized(image: UInt8[NDArray, "h h 3"], size: int) -> UInt8[NDArray, "size size 3"]:
+    """A square picture at another size."""
+    scale = size / image.shape[0]
+    affine = np.array([[scale, 0.0, 0.0], [0.0, scale, 0.0]])
+    return sample_crop(image, affine, size, cv2.BORDER_REPLICATE)
+
+
 def warped(
     image: UInt8[NDArray, "h w *c"],
     out_from_image: Float[NDArray, "2 3"],

@@ -79,7 +79,7 @@ class LandmarkProtocol:
             box = np.asarray(box_of_points(truth))
         # 300-W's detector boxes, too, are as tight as the landmarks': other than a
         # cascade's.
-        affine = framing.frame(box, "landmarks", self.image_size)
+        affine = framing.crop_for_box(box, "landmarks", self.image_size)
         image = sample_crop(
             example["image"], affine, self.image_size, cv2.BORDER_CONSTANT
         )

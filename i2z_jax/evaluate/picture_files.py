@@ -3,7 +3,6 @@
 
 from pathlib import Path
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +11,13 @@ from i2z_jax import drawing
 from i2z_jax.data.batches import Source
 from i2z_jax.data.perturb import PERTURBATIONS
 from i2z_jax.data.pipeline import Views
-from i2z_jax.data.warp import sample_crop
+from i2z_jax.data.warp import resized
 from i2z_jax.evaluate import pictures, scenarios
 from i2z_jax.evaluate.capture import CaptureScores
 from i2z_jax.evaluate.landmarks import LandmarkScores
 from i2z_jax.evaluate.metrics import Normaliser, distance
 from i2z_jax.evaluate.video import VideoScores
 from i2z_jax.geometry.camera import view_direction
-from i2z_jax.geometry.crop import crop_from_box
 from i2z_jax.system import System
 from i2z_jax.types import Float, Int, NDArray, UInt8
 
@@ -169,13 +167,6 @@ def decoded(
 def _decoder(dam, z, pose):
     face = dam.decode(z, view_direction(jnp.asarray(pose)))
     return face.vertices, jnp.clip(face.texture, 0, 1)
-
-
-def resized(image: UInt8[NDArray, "h h 3"], size: int) -> UInt8[NDArray, "size size 3"]:
-    """A square picture at another size."""
-    side = float(image.shape[0])
-    affine = np.asarray(crop_from_box(np.array([0.0, 0.0, side, side]), size))
-    return sample_crop(image, affine, size, cv2.BORDER_REPLICATE)
 
 
 def landmark_pictures(

@@ -7,7 +7,7 @@ published table. Networks come in with `ablation.py`.
 
 from collections import defaultdict
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -20,8 +20,8 @@ from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import invert, pixels_from_unit
 from i2z_jax.types import Int, NDArray
 
-SCENARIOS: tuple[Scenario, ...] = ("view", "color", "light", "jitter", "background")
-VARIANTS: tuple[I2ZVariant, ...] = ("vgg-scratch", "vgg", "vgg+skip", "vgg+skip+key")
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+VARIANTS: tuple[I2ZVariant, ...] = get_args(I2ZVariant)
 
 
 class Score(NamedTuple):

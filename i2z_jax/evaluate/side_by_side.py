@@ -12,10 +12,11 @@ import numpy as np
 
 from i2z_jax import drawing
 from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.warp import resized
 from i2z_jax.evaluate import pictures
 from i2z_jax.evaluate.capture import CaptureScores
 from i2z_jax.evaluate.metrics import distance
-from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, face_rows, resized
+from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, face_rows
 from i2z_jax.evaluate.video import VideoScores
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.objectives.landmarks import unit_range

@@ -20,7 +20,7 @@ import numpy as np
 from i2z_jax.data.batches import Example
 from i2z_jax.data.landmarks68 import ON_CONTOUR
 from i2z_jax.data.pipeline import VideoFrames
-from i2z_jax.data.warp import sample_crop
+from i2z_jax.data.warp import resized
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
     CROP,
@@ -215,12 +215,11 @@ def _require_mesh(vertices: NDArray, system: System, where: str | Path) -> None:
 
 def _resized(example: Example, rng: np.random.Generator, *, size: int) -> Example:
     """A frame's crop at the network's size, landmarks with it; H is in [-1, 1]."""
-    stored = example["image"].shape[0]
-    scale = np.array([[size / stored, 0.0, 0.0], [0.0, size / stored, 0.0]])
+    scale = size / example["image"].shape[0]
     return {
         **example,
-        "image": sample_crop(example["image"], scale, size),
-        "landmarks": np.float32(example["landmarks"] * (size / stored)),
+        "image": resized(example["image"], size),
+        "landmarks": np.float32(example["landmarks"] * scale),
     }
 
 

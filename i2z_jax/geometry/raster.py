@@ -58,7 +58,7 @@ def rasterize(
     height: int,
     width: int,
     *,
-    near: float | None = None,
+    near_plane: float | None = None,
 ) -> Raster:
     """Find the nearest triangle of every pixel. Not differentiable.
 
@@ -75,8 +75,8 @@ def rasterize(
         faces: vertex indices of the triangles.
         height: rows of the image.
         width: columns of the image.
-        near: None under weak perspective, where depth is affine over a triangle and
-            may have any sign. A number for a pinhole camera, where 1/depth is:
+        near_plane: None under weak perspective, where depth is affine over a triangle
+            and may have any sign. A number for a pinhole camera, where 1/depth is:
             triangles that reach closer than it are left out whole, not clipped.
 
     Raises:
@@ -85,12 +85,12 @@ def rasterize(
     """
     faces = jnp.asarray(faces)
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
-    triangle = _draw(points, faces, height, width, near).triangle
+    triangle = _draw(points, faces, height, width, near_plane).triangle
     assert triangle is not None
     triangle = jnp.where(triangle == len(faces), -1, triangle)
     barycentric = screen_barycentric(points, faces, triangle)
     corner_depth = corner_values(points[:, 2:], faces, triangle)[..., 0]
-    if near is None:
+    if near_plane is None:
         depth = jnp.sum(barycentric * corner_depth, axis=-1)
     else:
         depth = 1 / jnp.sum(barycentric / corner_depth, axis=-1)
@@ -104,7 +104,7 @@ def depth_buffer(
     height: int,
     width: int,
     *,
-    near: float | None = None,
+    near_plane: float | None = None,
 ) -> Float[Array, "h w"]:
     """`rasterize(...).depth` to rounding, for those who need no more: half its time.
 
@@ -112,10 +112,10 @@ def depth_buffer(
     """
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
     nearest = _draw(
-        points, jnp.asarray(faces), height, width, near, with_triangle=False
+        points, jnp.asarray(faces), height, width, near_plane, with_triangle=False
     ).nearest
     depth = _from_sortable(nearest)
-    if near is not None:
+    if near_plane is not None:
         depth = -1 / depth
     return jnp.where(nearest == FARTHEST, jnp.inf, depth)
 
@@ -193,7 +193,7 @@ class _Work(NamedTuple):
     triangle: Int[Array, "*hw"] | None
 
 
-def _draw(points, faces, height, width, near, *, with_triangle=True) -> _Work:
+def _draw(points, faces, height, width, near_plane, *, with_triangle=True) -> _Work:
     """All triangles into an empty frame.
 
     Raises:
@@ -205,11 +205,11 @@ def _draw(points, faces, height, width, near, *, with_triangle=True) -> _Work:
             "render in bands, or with fewer triangles"
         )
     corners = points[faces]
-    first, last = _pixel_bounds(corners, height, width, near)
+    first, last = _pixel_bounds(corners, height, width, near_plane)
     blocks = jnp.maximum((last - first) // BLOCK + 1, 0).astype(jnp.uint32)
     counts = blocks[:, 0] * blocks[:, 1]
     ends = jnp.cumsum(counts)
-    if near is not None:
+    if near_plane is not None:
         # The order of -1/depth is the order of depth, and it is affine on the screen.
         corners = corners.at[..., 2].set(-1 / corners[..., 2])
     offsets = jnp.arange(BLOCK)
@@ -258,7 +258,7 @@ def _draw(points, faces, height, width, near, *, with_triangle=True) -> _Work:
     return jax.tree.map(lambda x: x.reshape(height, width) if x.ndim else x, work)
 
 
-def _pixel_bounds(corners, height, width, near):
+def _pixel_bounds(corners, height, width, near_plane):
     """First and last pixel (column, row) whose centre a triangle's box holds.
 
     Last before first where there is none: off screen, between centres, left out.
@@ -267,8 +267,8 @@ def _pixel_bounds(corners, height, width, near):
     extent = jnp.max(high - low, axis=-1)
     drawn = jnp.all(jnp.isfinite(corners), axis=(1, 2))
     drawn &= jnp.abs(_double_area(corners)) > ROUNDING * extent**2
-    if near is not None:
-        drawn &= jnp.all(corners[..., 2] >= near, axis=1)
+    if near_plane is not None:
+        drawn &= jnp.all(corners[..., 2] >= near_plane, axis=1)
     size = jnp.array([width, height])
     # Clipped as floats: what is far off screen does not fit an int32.
     first = jnp.clip(jnp.ceil(low - 0.5), 0, size[None])

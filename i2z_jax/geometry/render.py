@@ -22,7 +22,7 @@ def render(
     height: int,
     width: int,
     *,
-    near: float | None = None,
+    near_plane: float | None = None,
     perspective: bool = True,
 ) -> tuple[Float[Array, "h w c"], Bool[Array, "h w"]]:
     """Draw a textured mesh; differentiable in the points and the texture.
@@ -38,16 +38,18 @@ def render(
         topology: faces and UVs.
         height: rows of the image.
         width: columns of the image.
-        near: as in `rasterize`: None for weak perspective, a distance for a pinhole.
+        near_plane: as in `rasterize`: None for weak perspective, a distance for a
+            pinhole.
         perspective: with a pinhole, False interpolates UVs affinely on the screen,
             as Multiface's renderer does (it draws with w = 1).
 
     Returns:
         image, zero on background, and the mask of pixels that see the mesh.
     """
-    triangle = rasterize(points, topology.faces, height, width, near=near).triangle
+    raster = rasterize(points, topology.faces, height, width, near_plane=near_plane)
+    triangle = raster.triangle
     barycentric = screen_barycentric(points, topology.faces, triangle)
-    if near is not None and perspective:
+    if near_plane is not None and perspective:
         depth = corner_values(points[:, 2:], topology.faces, triangle)[..., 0]
         barycentric = perspective_barycentric(barycentric, depth)
     uvs = jnp.asarray(topology.uvs)

@@ -67,7 +67,7 @@ def unwrap_points(
     faces: Int[ArrayLike, "f 3"],
     *,
     tolerance: Float[Array, ""] | float,
-    near: float | None = None,
+    near_plane: float | None = None,
 ) -> tuple[Float[Array, "t t c"], Float[Array, "t t"]]:
     """Unwrap through any camera, given the projected vertices.
 
@@ -79,7 +79,7 @@ def unwrap_points(
         faces: vertex indices of the triangles.
         tolerance: how far behind the z-buffer still counts as visible, in the unit
             of depth; about the size of a pixel on the surface.
-        near: as in `rasterize`. A texel's place within its triangle is projected
+        near_plane: as in `rasterize`. A texel's place within its triangle is projected
             affinely: exact under weak perspective, within 0.01 px for the triangles
             of a face mesh at 1 m.
 
@@ -97,17 +97,17 @@ def unwrap_points(
         triangle,
         image.shape[:2],
         jax.lax.stop_gradient(tolerance),
-        near,
+        near_plane,
     )
     facing = cosine[jnp.maximum(triangle, 0)] > FACING
     weight = (seen & facing & (triangle >= 0)).astype(texture.dtype)
     return texture, weight
 
 
-def _visible(points, texels, faces, triangle, size, tolerance, near):
+def _visible(points, texels, faces, triangle, size, tolerance, near_plane):
     """Inside the picture, and not behind the z-buffer of the nearest pixel."""
     height, width = size
-    depth = depth_buffer(points, faces, height, width, near=near)
+    depth = depth_buffer(points, faces, height, width, near_plane=near_plane)
     x, y = texels[..., 0], texels[..., 1]
     # All four pixels that bilinear sampling reads must exist.
     inside = (x >= 0.5) & (x <= width - 0.5) & (y >= 0.5) & (y <= height - 0.5)

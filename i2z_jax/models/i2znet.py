@@ -8,6 +8,7 @@
 times (adaptation, the ablation) keeps the StreamMaps and calls `regress` alone.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -91,7 +92,7 @@ class Regressor(nnx.Module):
     ):
         sizes = (size, *hidden, target)
         self.layers = nnx.List(
-            [nnx.Linear(a, b, rngs=rngs) for a, b in zip(sizes, sizes[1:])]  # noqa: B905, RUF007
+            [nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)]
         )
 
     def __call__(self, p: list[Float[Array, "b _"]]) -> Float[Array, "b d"]:

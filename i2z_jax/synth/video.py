@@ -184,7 +184,7 @@ def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Le
 
 
 def _truth(portrait: Portrait, lens: Lens) -> tuple:
-    crop = framing.frame(framing.mesh_box(portrait.pixels), "mesh", TRUTH_CROP)
+    crop = framing.crop_for_box(framing.mesh_box(portrait.pixels), "mesh", TRUTH_CROP)
     vertices = portrait.vertices.astype(float)
     fit = fit_calibrated_pose(*lens, np.eye(3, 4), vertices, crop, TRUTH_CROP)
     return fit.pose, crop, portrait.vertices, portrait.landmarks

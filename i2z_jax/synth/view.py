@@ -110,7 +110,7 @@ def photograph(
 
         points = project(vertices)
         raster = rasterize(
-            points, surface.faces, height * samples, width * samples, near=NEAR_MM
+            points, surface.faces, height * samples, width * samples, near_plane=NEAR_MM
         )
         colour = _colour(surface, raster, points, texture)
         covered = (raster.triangle >= 0).astype(colour.dtype)

@@ -136,7 +136,7 @@ def squares(
     boxes: Float[NDArray, "f 4"], box_source: framing.BoxSource, size: int
 ) -> Float[NDArray, "f 4"]:
     """The part of the picture that belongs to each box as a crop, px."""
-    rows = [_square(framing.frame(box, box_source, size), size) for box in boxes]
+    rows = [_square(framing.crop_for_box(box, box_source, size), size) for box in boxes]
     return np.stack(rows)
 
 
@@ -179,7 +179,7 @@ def refined(
     pose = np.asarray(pose)
     posed = np.asarray(project_weak(pose, average.astype(float)))[:, :2]
     box = np.asarray(box_of_points(np.asarray(pixels_from_unit(posed, size))))
-    moved = framing.frame(box, "landmarks", size)
+    moved = framing.crop_for_box(box, "landmarks", size)
     return _square(np.asarray(compose(moved, crop_maps(square, size))), size)
 
 

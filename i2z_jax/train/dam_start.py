@@ -33,7 +33,7 @@ LENGTH = 50.0
 
 
 def normalisation(source: CaptureSource) -> dict[str, NDArray | float]:
-    """What `DAMStatistics.set` takes, of a capture: mm, mm², textures of [0, 1]."""
+    """What `Statistics.set` takes, of a capture: mm, mm², textures of [0, 1]."""
     stats, size = source.statistics, source.texture_size
     texture_mean = cv2.resize(
         stats.texture_mean.astype(np.float32),

@@ -12,7 +12,6 @@ gathers its rows without asking the others; a `paper` frame takes 4 MB in bfloat
 from functools import cache, partial
 from typing import NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax import console
 from i2z_jax.data.batches import Source
+from i2z_jax.data.warp import resized
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
@@ -127,8 +127,5 @@ def pictures(
     """Decoded images of some examples, resized to the side the network reads."""
     found = []
     for row in console.progress(index, what):
-        image = source[int(row)]["image"]
-        if image.shape[:2] != (size, size):
-            image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-        found.append(image)
+        found.append(resized(source[int(row)]["image"], size))
     return np.stack(found)

@@ -32,6 +32,7 @@ from i2z_jax.train.log import Clock, RunLog
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.trace import Trace
+from i2z_jax.train.workdir import CHECKPOINTS
 from i2z_jax.types import Figures, PyTree
 
 # What to do about a step that needs more memory than a device has.
@@ -39,8 +40,6 @@ SMALLER_STEP = (
     "more --microbatches, a smaller --batch-size, or on several devices --fsdp, which "
     "divides the large kernels"
 )
-# In a workdir.
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,6 @@ from i2z_jax.sharding import (
 )
 from i2z_jax.train.held_out import HeldOut
 from i2z_jax.train.loop import (
-    CHECKPOINTS,
     Hooks,
     LoopConfig,
     abstract,
@@ -41,7 +40,7 @@ from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
-from i2z_jax.train.workdir import remember_frozen
+from i2z_jax.train.workdir import CHECKPOINTS, remember_frozen
 from i2z_jax.types import PyTree
 
 Module = TypeVar("Module", bound=nnx.Module)

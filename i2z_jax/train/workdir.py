@@ -26,6 +26,8 @@ from i2z_jax.records import to_json
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 from i2z_jax.types import PyTree
 
+# The folder of a run's checkpoints.
+CHECKPOINTS = "checkpoints"
 # Options that change nothing of what is learned: a run may go on with others.
 FREE = {"run.result", "run.workers", "run.loop.keep", "run.loop.profile_steps"}
 
@@ -47,7 +49,7 @@ def hold(workdir: Path) -> Iterator[None]:
 def has_checkpoint(workdir: Path) -> bool:
     """Whether a run has saved here, so that the next one goes on; to every process."""
     # Not what a killed one was writing: `500.orbax-checkpoint-tmp`.
-    whole = [p.name for p in (workdir / "checkpoints").glob("*") if p.name.isdigit()]
+    whole = [p.name for p in (workdir / CHECKPOINTS).glob("*") if p.name.isdigit()]
     return bool(from_every_process(" ".join(whole))[0])
 
 

@@ -14,8 +14,8 @@ def moved(affine, point):
 @pytest.mark.parametrize("source", ["mesh", "detector", "landmarks"])
 def test_the_crop_moves_and_grows_with_the_box(source):
     box = np.array([100.0, 80.0, 220.0, 230.0])
-    once = framing.frame(box, source, 256)
-    twice = framing.frame(2 * box + 37.0, source, 256)
+    once = framing.crop_for_box(box, source, 256)
+    twice = framing.crop_for_box(2 * box + 37.0, source, 256)
     for point in np.array([[100.0, 80.0], [160.0, 155.0], [300.0, 10.0]]):
         np.testing.assert_allclose(moved(once, point), moved(twice, 2 * point + 37.0))
     # Square pixels: one scale for x and y, no turn.
@@ -25,7 +25,9 @@ def test_the_crop_moves_and_grows_with_the_box(source):
 
 def test_landmarks_fill_the_crop_as_the_reference_says():
     # Brows to chin 150 px, jaw 140 px wide.
-    affine = framing.frame(np.array([100.0, 80.0, 240.0, 230.0]), "landmarks", 256)
+    affine = framing.crop_for_box(
+        np.array([100.0, 80.0, 240.0, 230.0]), "landmarks", 256
+    )
     brows, chin = moved(affine, [170.0, 80.0]), moved(affine, [170.0, 230.0])
     np.testing.assert_allclose([brows[0], chin[0]], 128)
     assert chin[1] / 256 == pytest.approx(0.92, abs=0.02)

@@ -18,12 +18,12 @@ from i2z_jax.geometry.raster import (
 from tests.geometry.shapes import plane, sphere
 
 draw, draw_depth = (
-    jax.jit(each, static_argnums=(2, 3), static_argnames=("near",))
+    jax.jit(each, static_argnums=(2, 3), static_argnames=("near_plane",))
     for each in (rasterize, depth_buffer)
 )
 
 
-def brute_force(points, faces, height, width, near=None):
+def brute_force(points, faces, height, width, near_plane=None):
     """Nearest triangle and depth by solving for barycentrics, pixel by triangle.
 
     Also the pixels where the answer is a matter of rounding: a centre within 1e-5 of
@@ -38,13 +38,13 @@ def brute_force(points, faces, height, width, near=None):
     for index, corners in enumerate(points[faces]):
         if not np.isfinite(corners).all():
             continue
-        if near is not None and (corners[:, 2] < near).any():
+        if near_plane is not None and (corners[:, 2] < near_plane).any():
             continue
         system = np.concatenate([corners[:, :2].T, np.ones((1, 3))])
         if abs(np.linalg.det(system)) < 1e-9:
             continue
         weights = homogeneous @ np.linalg.inv(system).T
-        if near is None:
+        if near_plane is None:
             depth = weights @ corners[:, 2]
         else:
             depth = 1 / (weights @ (1 / corners[:, 2]))
@@ -61,12 +61,16 @@ def brute_force(points, faces, height, width, near=None):
     return found, best, tie
 
 
-def agree(points, faces, height, width, near=None):
+def agree(points, faces, height, width, near_plane=None):
     raster = draw(
-        jnp.asarray(points, jnp.float32), jnp.asarray(faces), height, width, near=near
+        jnp.asarray(points, jnp.float32),
+        jnp.asarray(faces),
+        height,
+        width,
+        near_plane=near_plane,
     )
     found, depth, tie = brute_force(
-        np.asarray(points, np.float32), faces, height, width, near
+        np.asarray(points, np.float32), faces, height, width, near_plane
     )
     triangle = np.asarray(raster.triangle)
     assert (triangle == found)[~tie].mean() >= 0.999
@@ -77,7 +81,11 @@ def agree(points, faces, height, width, near=None):
     )
     assert np.isinf(np.asarray(raster.depth)[triangle < 0]).all()
     alone = draw_depth(
-        jnp.asarray(points, jnp.float32), jnp.asarray(faces), height, width, near=near
+        jnp.asarray(points, jnp.float32),
+        jnp.asarray(faces),
+        height,
+        width,
+        near_plane=near_plane,
     )
     np.testing.assert_allclose(
         np.asarray(alone)[same], depth[same], rtol=1e-4, atol=1e-3
@@ -96,10 +104,10 @@ def random_triangles(rng, count, size, extent):
 
 
 @pytest.mark.parametrize("extent", [0.7, 5.0, 60.0], ids=["specks", "small", "large"])
-@pytest.mark.parametrize("near", [None, 10.0], ids=["weak", "pinhole"])
-def test_random_triangles_agree_with_brute_force(rng, extent, near):
+@pytest.mark.parametrize("near_plane", [None, 10.0], ids=["weak", "pinhole"])
+def test_random_triangles_agree_with_brute_force(rng, extent, near_plane):
     points, faces = random_triangles(rng, 150, 64, extent)
-    _, found = agree(points, faces, 64, 64, near)
+    _, found = agree(points, faces, 64, 64, near_plane)
     assert (found >= 0).sum() >= 20
 
 
@@ -127,7 +135,7 @@ def test_triangle_over_the_whole_screen_and_beyond():
 
 
 @pytest.mark.parametrize(
-    ("corners", "near"),
+    ("corners", "near_plane"),
     [
         ([[3, 3, 1], [3, 3, 1], [3, 3, 1]], None),
         ([[2, 2, 1], [5, 5, 1], [10, 10, 1]], None),
@@ -145,7 +153,7 @@ def test_triangle_over_the_whole_screen_and_beyond():
          "between centres", "nan depth", "infinite", "overflow", "crosses the camera",
          "behind the camera", "in the camera plane"],
 )  # fmt: skip
-def test_left_out(corners, near):
+def test_left_out(corners, near_plane):
     # A healthy triangle behind shows that only the bad one is missing.
     points = [*corners, [0, 0, 90], [30, 0, 90], [0, 30, 90]]
     raster = draw(
@@ -153,7 +161,7 @@ def test_left_out(corners, near):
         jnp.array([[0, 1, 2], [3, 4, 5]]),
         10,
         10,
-        near=near,
+        near_plane=near_plane,
     )
     assert (np.asarray(raster.triangle) == 1).all()
     np.testing.assert_allclose(raster.depth, 90, rtol=1e-5)
@@ -237,7 +245,7 @@ def test_perspective_weights_find_the_point_on_the_surface(rng):
     pixels = camera[:, :2] / camera[:, 2:] * focal + size / 2
     points = jnp.asarray(np.concatenate([pixels, camera[:, 2:]], 1), jnp.float32)
     faces = jnp.array([[0, 1, 2]])
-    raster = draw(points, faces, size, size, near=1.0)
+    raster = draw(points, faces, size, size, near_plane=1.0)
     seen = np.asarray(raster.triangle) == 0
     corner_depth = jnp.broadcast_to(points[:, 2], (size, size, 3))
     weights = perspective_barycentric(raster.barycentric, corner_depth)

@@ -17,7 +17,7 @@ from tests.geometry.shapes import plane
 
 render = jax.jit(
     render_eagerly,
-    static_argnames=("topology", "height", "width", "near", "perspective"),
+    static_argnames=("topology", "height", "width", "near_plane", "perspective"),
 )
 unwrap = jax.jit(unwrap_eagerly)
 
@@ -235,9 +235,9 @@ def test_affine_and_perspective_texture():
     topology = Topology(faces, uvs, faces, 4)
     ramp = jnp.broadcast_to(((jnp.arange(256) + 0.5) / 256)[None, :, None], (8, 256, 1))
     affine, _ = render(
-        points, ramp, topology, height=64, width=64, near=1.0, perspective=False
+        points, ramp, topology, height=64, width=64, near_plane=1.0, perspective=False
     )
-    true, _ = render(points, ramp, topology, height=64, width=64, near=1.0)
+    true, _ = render(points, ramp, topology, height=64, width=64, near_plane=1.0)
     screen = (np.arange(9, 55) + 0.5 - 8) / 48
     np.testing.assert_allclose(affine[30, 9:55, 0], screen, atol=2e-3)
     # Halfway between depths 100 and 300 on the screen lies u = 0.25.

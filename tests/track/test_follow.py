@@ -95,7 +95,7 @@ def test_crops_are_those_of_training_and_go_on_without_the_detector(video, rng):
     for i in range(4, 41):  # the ends are smoothed from one side
         points = landmarks(i)
         box = np.array([*points.min(axis=0), *points.max(axis=0)])
-        truth = framing.frame(box, "landmarks", 64)
+        truth = framing.crop_for_box(box, "landmarks", 64)
         ours = crop_maps(places.square[i], 64)
         corners = np.array([[60.0, 40, 1], [100, 80, 1]])
         np.testing.assert_allclose(corners @ ours.T, corners @ truth.T, atol=2.5)

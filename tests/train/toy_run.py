@@ -19,10 +19,10 @@ import optax
 
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
-from i2z_jax.train.loop import CHECKPOINTS, Hooks, LoopConfig, abstract, run_loop
+from i2z_jax.train.loop import Hooks, LoopConfig, abstract, run_loop
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
-from i2z_jax.train.workdir import hold
+from i2z_jax.train.workdir import CHECKPOINTS, hold
 
 
 class Counting:
