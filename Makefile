@@ -1,5 +1,5 @@
-# `make demo` and `make test` each build their own virtual environment from
-# pyproject.toml, at the exact versions of constraints.txt, and need nothing else.
+# `make demo` and `make test` build .venv from pyproject.toml, at the exact versions of
+# constraints.txt, and need nothing else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -14,8 +14,9 @@ from i2z_jax.commands.evaluate_options import EvaluateOptions
 class Config:
     """How much a prediction changes when only the picture does.
 
-    View, Color, Light, Jitter, Background (DESIGN 10), each cell geometry in mm /
-    head pose in px of 256 / texture difference, with the published figures beside.
+    View, Color, Light, Jitter, Background (docs/design.md, section 10), each cell
+    geometry in mm / head pose in px of 256 / texture difference, with the published
+    figures beside.
     """
 
     # Trackers of one or more variants: WORKDIR/system of `i2z train regress`.

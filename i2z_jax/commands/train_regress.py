@@ -45,7 +45,7 @@ class Config:
     # Train the pretrained streams, too, which the paper keeps frozen [ours]: better on
     # the stage (docs/training.md), but a step computes their gradients, and no --cache.
     train_streams: bool = False
-    # Which network (DESIGN 3.7); vgg+skip+key is the full one.
+    # Which network (docs/design.md, 3.7); vgg+skip+key is the full one.
     variant: I2ZVariant = "vgg+skip+key"
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
     weights: RegressWeights = field(default_factory=RegressWeights)
