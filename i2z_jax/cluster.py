@@ -16,7 +16,7 @@ from i2z_jax.errors import InputError
 # Variables of a scheduler that count the processes of one program: a SLURM step (not
 # the allocation: in a shell of `salloc` nobody else is there), Open MPI.
 COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-# Of a pod of TPU hosts on Kubernetes: their names.
+# Names of the hosts of a TPU pod on Kubernetes.
 TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
 
 

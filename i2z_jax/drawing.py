@@ -11,7 +11,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 INK, PAPER = (40, 40, 40), (255, 255, 255)
 GREEN, RED = (60, 220, 90), (255, 70, 60)
-# Of a sheet, px: names at the left; a title and the columns' names on top.
+# Parts of a sheet, px: names at the left; a title and the columns' names on top.
 MARGIN, TITLE, HEAD = 120, 38, 30
 
 

@@ -113,12 +113,12 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """As `write_bytes`, UTF-8."""
+    """`write_bytes` of UTF-8."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """As `write_bytes`, for people to read too."""
+    """`write_bytes` of JSON that people can read, too."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 

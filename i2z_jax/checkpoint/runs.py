@@ -62,7 +62,7 @@ class RunCheckpoints:
 
     @property
     def scores(self) -> dict[int, float]:
-        """Of the steps that have one."""
+        """Scores, of the steps that have one."""
         return {step: score for step, score in self.judged.items() if score is not None}
 
     @property

@@ -45,7 +45,7 @@ class Config:
     face: int = 1
     # Boxes or 68 landmarks for each frame (.npz, .csv) in the detector's place.
     boxes: Path | None = None
-    # Of the camera from the head, mm, as in `i2z adapt`; inf for none that counts.
+    # From the camera to the head, mm, as in `i2z adapt`; inf: no perspective.
     distance_mm: float = ARM_LENGTH_MM
     # Stop after this many frames.
     max_frames: int | None = None

@@ -65,7 +65,7 @@ class CaptureSource:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Of the capture's own textures, which may be larger than those built."""
+        """From the capture's own textures, which may be larger than those built."""
         with np.load(self.path / "stats.npz", allow_pickle=False) as file:
             return Statistics(**{name: file[name] for name in Statistics._fields})
 

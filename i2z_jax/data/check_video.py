@@ -59,7 +59,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
     wanted = set(spread(total or 300, 4 * MOST_CELLS))
     continuity = Continuity()
     times, repeats, cuts, size = [], 0, 0, (0, 0)
-    # Of the frames looked at: number, widths of its faces, a small picture with them.
+    # For each frame looked at: number, widths of its faces, a small picture with them.
     looked: list[tuple[int, NDArray, NDArray]] = []
     for frame in console.progress(read_frames(path), path.name, total=total):
         times.append(frame.time_s)

@@ -159,7 +159,7 @@ class ViewLandmarks:
     def __init__(self, directory: str | Path, split: str):
         self._views = open_split(directory, MULTIVIEW, split, config="views")
         self._frames = open_frames(directory)
-        # Of each frame: `world_from_head` and the landmarks on the head, a few numbers
+        # For each frame: `world_from_head` and the landmarks on the head, a few numbers
         # that all of its views ask for.
         self._points: dict[int, tuple[NDArray, NDArray]] = {}
         self._sources: dict[int, CaptureSource] = capture_sources(directory)

@@ -13,7 +13,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.landmark_map import PosedFrame
 from i2z_jax.types import NDArray
 
-# Of a picture that is not there: Multiface's.
+# Side of Multiface's pictures, for one that is not there, px.
 PICTURE_SIZE = 2048
 
 

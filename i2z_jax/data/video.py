@@ -243,7 +243,7 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _numbers(pictures: list[Path]) -> list[int]:
-    """Of each name the last number in which they differ; the place where none does.
+    """The last number in which names differ, of each; its place where none does.
 
     What all share is no frame's: the camera of `000021_400002.png`.
     """

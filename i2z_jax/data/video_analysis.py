@@ -25,7 +25,7 @@ from i2z_jax.types import Bool, Float, NDArray
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
 
-# Of a frame without a face.
+# The boxes of a frame without a face.
 NO_BOX = np.zeros((0, 5))
 
 Item = TypeVar("Item")

@@ -78,7 +78,7 @@ def capture_pictures(
 def video_pictures(
     name: str, system: System, scores: VideoScores, folder: Path, file: str
 ) -> list[Path]:
-    """As of a capture; without truth the worst frames by landmark residual. Frames
+    """Like a capture's; without truth the worst frames by landmark residual. Frames
     that do not count are not looked at.
 
     Args:

@@ -224,7 +224,7 @@ def _resized(example: Example, rng: np.random.Generator, *, size: int) -> Exampl
 
 
 def _known_fields(facts: FrameFacts) -> tuple[str, ...]:
-    """Of the truth."""
+    """The fields of the truth."""
     if not facts.truth:
         return ()
     return ("pose", "vertices", *(["landmarks"] if facts.landmarks else []))

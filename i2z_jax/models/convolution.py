@@ -72,7 +72,7 @@ def _columns(kernel) -> int:
 
 
 def _in_columns(x, kernel, stride, columns: int):
-    """With a kernel so wide that neighbours in a row are outputs of one place."""
+    """A wider kernel makes neighbours of a row as outputs of one place."""
     b, _, width, _ = x.shape
     size, _, _, outputs = kernel.shape
     around = size // 2
@@ -156,7 +156,7 @@ def _kernel_gradient(
     gradient: Float[Array, "b h2 w2 o"],
     shape: tuple[int, ...],
 ) -> Float[Array, "n n i o"]:
-    """As a matrix product. Of its factors the one with fewer channels is shifted."""
+    """A matrix product; the factor with fewer channels is shifted."""
     size, _, inputs, outputs = shape
     taps = [(r, c) for r in range(size) for c in range(size)]
     if outputs > inputs:

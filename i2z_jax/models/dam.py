@@ -114,7 +114,7 @@ class Statistics(nnx.Module):
         return jnp.where(x == 0, 0.0, normal)
 
     def restore_texture(self, x: Float[Array, "b t t 3"]) -> Float[Array, "b t t 3"]:
-        """Of a texture that was halved too; a mean of texels is halved as they are."""
+        """Of a halved texture, too: the mean is halved to match."""
         mean = halve_to(self.tex_mean[...][None], x.shape[1])
         return x.astype(jnp.float32) * jnp.sqrt(self.tex_var[...]) + mean
 

@@ -27,7 +27,7 @@ from i2z_jax.models.convolution import convolve
 from i2z_jax.models.resampling import max_pool
 from i2z_jax.types import Array, Float
 
-# Of a mean square; a live map's is above 1e-4, a dead one must not become noise.
+# Added to a mean square: a live map's is above 1e-4, a dead one must not become noise.
 EPSILON = 1e-6
 
 

@@ -55,7 +55,7 @@ def convolve(
 def kernel_gradient(
     x: Float[Array, "b h w i"], gradient: Float[Array, "b h w o"]
 ) -> Float[Array, "3 3 i o"]:
-    """Of `convolve`, from that of its result: the transpose of each of its steps."""
+    """Gradient of `convolve` for its kernel: the transpose of each of its steps."""
     products = zip(_image_points(x), _gradient_points(gradient), strict=True)
     zero, one, minus_one, two, minus_two, infinity = (
         _row_kernel_gradient(rows, of_rows) for rows, of_rows in products
@@ -101,7 +101,7 @@ def _kernel_points(kernel: Float[Array, "3 3 i o"]) -> Sequence[Float[Array, "3 
 def _gradient_points(
     gradient: Float[Array, "b h w o"],
 ) -> Sequence[Float[Array, "b t w o"]]:
-    """Of the four rows of a result, that of the products at the six points."""
+    """Gradient of the products at the six points, from that of the result's rows."""
     b, height, w, outputs = gradient.shape
     missing = -height % TILE
     gradient = jnp.pad(gradient, ((0, 0), (0, missing), (0, 0), (0, 0)))
@@ -115,7 +115,7 @@ def _gradient_points(
 def _row_kernel_gradient(
     x: Float[Array, "b t w i"], gradient: Float[Array, "b t w o"]
 ) -> Float[Array, "3 i o"]:
-    """Of a 1x3 convolution, as one product; the one with fewer channels is shifted."""
+    """A 1x3 kernel's, as one product; the factor with fewer channels is shifted."""
     inputs, outputs = x.shape[-1], gradient.shape[-1]
     if outputs > inputs:
         return product(_shifted(x), gradient).reshape(3, inputs, outputs)
@@ -134,7 +134,7 @@ def _shifted(x: Float[Array, "b t w c"]) -> Float[Array, "b t w c3"]:
 def product(
     a: Float[Array, "b h w i"], b: Float[Array, "b h w o"]
 ) -> Float[Array, "i o"]:
-    """Of channels with channels, summed over images, rows and pixels in float32."""
+    """Product of channels with channels, summed over all pixels in float32."""
     a, b = (m.reshape(-1, m.shape[-1]) for m in (a, b))
     return lax.dot_general(
         a, b, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32

@@ -96,7 +96,7 @@ class Appearance(NamedTuple):
     def corrected(
         self, coefficients: Float[Array, "3 u"]
     ) -> tuple[Float[Array, "c t t 3"], Float[Array, "c"]]:
-        """Decoded textures in the video's light and colours, before exposure; and that.
+        """Decoded textures in the video's light and colours, and each frame's exposure.
 
         Args:
             coefficients: from `colour.solve`.
@@ -113,7 +113,7 @@ class Observation(NamedTuple):
     # What the frames show where the prediction puts the face, and where they do.
     observed: Float[Array, "b t t 3"]
     visible: Float[Array, "b t t"]
-    # Of the frames that were decoded, all or some.
+    # All of the frames, or those that were decoded.
     face: Appearance
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Of the demo's page, what adaptation did: in words, figures, pictures and curves."""
+"""The part of the demo's page on adaptation: words, figures, pictures and curves."""
 
 import json
 from collections.abc import Sequence

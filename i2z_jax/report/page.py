@@ -42,7 +42,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Link:
-    """To a file beside the page."""
+    """A link to a file beside the page."""
 
     path: str
     text: str

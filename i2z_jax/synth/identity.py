@@ -75,7 +75,7 @@ SHAPES: dict[str, Shape] = {
     "ear_size": lambda p: _ears(p, 0.07, 0),
     "ear_flare": lambda p: _ears(p, 0, 2.2),
 }
-# Of the eye itself: size, tilt of the axis, how open it is.
+# The eye itself: size, tilt of the axis, how open it is.
 EYES = ("eye_size", "eye_tilt", "eye_open")
 # What goes together in people: heavy and fine faces.
 BUILD = {"jaw_width": 0.8, "jaw_drop": 0.5, "brow_ridge": 0.9, "chin_width": 0.7,
@@ -101,13 +101,13 @@ class Identity:
     """One person. The default is the template itself, with a middling complexion."""
 
     shape: tuple[float, ...] = (0.0,) * len(SHAPE_NAMES)
-    """Of `SHAPE_NAMES`, in standard deviations."""
+    """Along `SHAPE_NAMES`, in standard deviations."""
     melanin: float = 0.22
     """0 (very fair) to 1 (very dark)."""
     redness: float = 0.5
     """Blood under the skin, 0 to 1."""
     hair_colour: tuple[float, float, float] = (0.045, 0.028, 0.018)
-    """Of brows, lashes, stubble and scalp; linear RGB."""
+    """Brows, lashes, stubble and scalp; linear RGB."""
     iris_colour: tuple[float, float, float] = (0.13, 0.075, 0.035)
     """Linear RGB."""
     hair: float = 0.95
@@ -121,7 +121,7 @@ class Identity:
     age: float = 0.3
     """Lines and unevenness, 0 (young) to 1 (old)."""
     seed: int = 0
-    """Of pores, moles and single hairs."""
+    """Places pores, moles and single hairs."""
 
     @staticmethod
     def sample(rng: np.random.Generator) -> "Identity":

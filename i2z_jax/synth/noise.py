@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from i2z_jax.types import Float, NDArray
 
-# Of a lattice point's three coordinates, and of the seed.
+# For a lattice point's three coordinates, and for the seed.
 _PRIMES, _SEED_PRIME = (374761393, 668265263, 2147483647), 974634777
 
 

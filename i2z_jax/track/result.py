@@ -57,7 +57,7 @@ class Track:
     """Width, height in px."""
     crop_size: int
     distance_mm: float
-    """Of the camera from the head; infinite where perspective does not count."""
+    """From camera to head; infinite where perspective does not count."""
     complete: bool
     """False: the run was interrupted; the rows are the frames that were done."""
     time_s: Float[NDArray, "f"]
@@ -101,7 +101,7 @@ class Track:
 
     @property
     def nearness(self) -> Float[NDArray, ""]:
-        """Of the camera, 1/mm (`geometry.camera.bring_near`)."""
+        """1 / distance of the camera, 1/mm (`geometry.camera.bring_near`)."""
         return np.array(1 / self.distance_mm)
 
     def project(

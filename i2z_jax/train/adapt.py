@@ -170,7 +170,7 @@ class _Collapse(Exception):
 
 
 def _forget(figures: Path, networks: Path) -> None:
-    """Of a start that trained nothing, and may have had other options or networks."""
+    """Clear what a start left that trained nothing: it may have had other options."""
     if is_first_process():
         figures.unlink(missing_ok=True)
         shutil.rmtree(networks, ignore_errors=True)

@@ -41,7 +41,7 @@ from i2z_jax.train.memory import shortage_is_bad_input
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.types import Array, Example, Float, Int, NDArray
 
-# Of a video with fewer neither side has enough pairs to mean anything.
+# With fewer neither side of a video has enough pairs to mean anything.
 FEWEST_FRAMES = 20
 # Lab views that the guard watches for forgetting.
 WATCHED = 64
@@ -79,7 +79,7 @@ class Material(NamedTuple):
     watched: LabelledViews | None
     lab: Lab
     face: FaceMesh
-    # Of the video's camera: 1 / distance, 1/mm.
+    # 1 / distance of the video's camera, 1/mm.
     nearness: float
 
 

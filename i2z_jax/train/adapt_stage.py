@@ -147,7 +147,7 @@ class _Program(NamedTuple):
         return loss + replayed, ({**terms, **replay_terms}, stats)
 
     def predict(self, params, frozen, frames, batch):
-        """Of the frames; and the loss and terms of lab views, where some are replayed.
+        """Predict the frames; and loss and terms of lab views, where some are replayed.
 
         One pass for all images: each gradient is then summed over the devices once.
         """
@@ -220,7 +220,7 @@ class _Judge:
         self._weights, self._supervised = asdict(weights), supervised
         mesh = program.networks.mesh
         self._measure = jax.jit(program.measure, out_shardings=replicated(mesh))
-        # Of parameters that may be divided over the mesh.
+        # Its parameters may be divided over the mesh.
         self._watch = jax.jit(with_whole_kernels(program.watch, mesh))
         self._true_errors = jax.jit(program.true_errors)
 

@@ -69,7 +69,7 @@ def start_from_meshes(
     z_size = dam.decoder.state.kernel.shape[0]
     directions, std = principal_components(normal, min(z_size, CODE // 2))
     count, outputs = len(std), normal.shape[1]
-    # Of the mean squared error that the objective sees.
+    # Share of the mean squared error that the objective sees.
     share = std**2 / outputs
     pair = np.concatenate([np.arange(count)] * 2)
     sign = np.repeat([1.0, -1.0], count)

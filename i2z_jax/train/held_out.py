@@ -90,7 +90,7 @@ class HeldOut:
         return totals
 
     def names(self, state: TrainState) -> set[str]:
-        """Of the figures, without computing any."""
+        """Names of the figures, without computing any."""
         arguments = (state.params, state.stats, self._frozen, self._shown)
         _, (metrics, _) = jax.eval_shape(self._measure, *arguments, jax.random.key(0))
         return {"loss", *metrics}

@@ -38,7 +38,7 @@ class LandmarkBias(NamedTuple):
 
     @classmethod
     def none(cls, count: int) -> "LandmarkBias":
-        """Of a detector nothing is known about."""
+        """The bias of a detector nothing is known about."""
         return cls(np.zeros((count, 3)), np.full(count, LEAST_SCATTER))
 
 

@@ -76,7 +76,7 @@ class Given(NamedTuple):
     dam: PyTree
     frames: FrameCache
     face: FaceMesh
-    # Of the video's camera, 1/mm.
+    # 1 / distance of the video's camera, 1/mm.
     nearness: Float[Array, ""]
 
 

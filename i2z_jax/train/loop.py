@@ -195,7 +195,7 @@ class _Run:
 
     @property
     def state(self) -> TrainState:
-        """As it is now, computed."""
+        """The state after the last step, once it is computed."""
         with self._clock("step"):
             now = self._first if self._program is None else self._program.state
             return jax.block_until_ready(now)

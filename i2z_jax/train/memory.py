@@ -49,7 +49,7 @@ class Memory(NamedTuple):
 
 
 def needed(state: TrainState, frozen: PyTree, batch: PyTree, compiled: Any) -> Memory:
-    """Of a step compiled for these arguments."""
+    """Memory that a step, compiled for these arguments, needs."""
     stats = compiled.memory_analysis()
     return Memory(
         parameters=on_one_device((state.params, state.stats)),

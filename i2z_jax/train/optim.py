@@ -20,9 +20,9 @@ class OptimizerConfig:
     warmup_steps: int = 200
     # Shape after the warm-up: to zero along a cosine, down in steps, or level.
     decay: Literal["cosine", "step", "none"] = "cosine"
-    # Of `step`: how long each step is.
+    # For decay `step`: steps of training between two drops.
     decay_steps: int = 1000
-    # Of `step`: what the rate is multiplied with.
+    # For decay `step`: factor of each drop.
     decay_rate: float = 0.95
     # Decoupled weight decay, on kernels only (arrays of two and more axes).
     weight_decay: float = 0.0

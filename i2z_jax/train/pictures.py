@@ -17,7 +17,7 @@ from i2z_jax.train.step import PyTree
 from i2z_jax.types import Array, Float, NDArray, UInt8
 
 Arrays = Mapping[str, NDArray]
-# Of each picture of a sheet, px.
+# Side of each picture of a sheet, px.
 SIDE = 224
 # Colour difference, of RGB in [0, 1], that is brightest; vertex distance that is red.
 MOST_COLOUR, MOST_MM = 0.25, 10.0

@@ -163,6 +163,6 @@ def _over(topology: Topology, frame, points, texture):
 
 
 def _small(texture: UInt8[NDArray, "t t 3"], face: FaceMesh) -> UInt8[NDArray, "s s 3"]:
-    """Of the size at which the video is looked at."""
+    """A texture at the size at which the video is looked at."""
     size = face.texel_map.triangle.shape[0]
     return cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)

@@ -64,7 +64,7 @@ class RunConfig:
     fsdp: int = 1
     # Processes that load data, per host; 0 loads in the training process.
     workers: int = 0
-    # Of initial weights, order of the data, augmentation and sampling.
+    # Seed of initial weights, order of the data, augmentation and sampling.
     seed: int = 0
     # Which network is the result: of the last step, or of the best held-out figure
     # (`--loop.best`). (`i2z adapt` has its guard.)
@@ -107,7 +107,7 @@ def create_state(
     create = partial(TrainState.create, optimizer=optimizer)
     trained = (stage.params, stage.stats)
     shardings = parameter_shardings(jax.eval_shape(create, *trained), mesh)
-    # Of a model that the run continues: it was read onto one device.
+    # A model that the run continues was read onto one device.
     trained = put(trained, parameter_shardings(trained, mesh))
     return jax.jit(create, out_shardings=shardings)(*trained)
 

@@ -15,7 +15,7 @@ class TorchVGG(nn.Module):
     def __init__(self, config: VGGConfig):
         super().__init__()
         layers: list[nn.Module] = []
-        # Of each pooling layer, the number in `features`.
+        # Number of each pooling layer in `features`.
         self.pools: list[int] = []
         inputs = 3
         for outputs, count in zip(
