@@ -42,7 +42,7 @@ def create_mesh(*, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -
     if fsdp < 1 or len(devices) % fsdp:
         raise InputError(
             "the mesh does not fit the devices",
-            where="fsdp",
+            where="--fsdp",
             expected=f"a divisor of {len(devices)} devices",
             got=fsdp,
         )
@@ -73,7 +73,7 @@ def local_rows(mesh: Mesh, batch_size: int) -> Int[NDArray, "rows"]:
     if batch_size % mesh.size:
         raise InputError(
             "the batch does not divide over the devices",
-            where="batch_size",
+            where="--batch-size",
             expected=f"a multiple of {mesh.size}",
             got=batch_size,
         )

@@ -140,7 +140,7 @@ def evaluate_landmarks(
         InputError: no such split, or a threshold that is none.
     """
     if not threshold > 0:
-        raise InputError("not above 0", where="threshold", got=threshold)
+        raise InputError("not above 0", where="--threshold", got=threshold)
     source = LandmarkPictures(directory, split)
     counted = Counter(
         record["box_source"].decode()

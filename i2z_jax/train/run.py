@@ -310,7 +310,7 @@ def check_batch(config: RunConfig, mesh: Mesh) -> None:
     if config.batch_size % unit:
         raise InputError(
             "the batch does not divide",
-            where="batch_size",
+            where="--batch-size",
             expected=f"a multiple of {mesh.size} devices x "
             f"{config.microbatches} microbatches",
             got=config.batch_size,
