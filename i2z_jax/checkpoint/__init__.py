@@ -3,7 +3,7 @@
 
 from i2z_jax.checkpoint.models import (
     ModelCard,
-    Source,
+    Origin,
     build,
     fill,
     folder_aside,
@@ -16,9 +16,9 @@ from i2z_jax.checkpoint.runs import Restored, RunCheckpoints
 
 __all__ = [
     "ModelCard",
+    "Origin",
     "Restored",
     "RunCheckpoints",
-    "Source",
     "build",
     "fill",
     "folder_aside",

@@ -33,7 +33,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """The file that a model was converted from."""
 
     file: str
@@ -57,7 +57,7 @@ class ModelCard:
     architecture: str
     config: Any
     licence: str
-    source: Source | None = None
+    source: Origin | None = None
     extras: dict[str, Any] = field(default_factory=dict)
     tool_version: str = __version__
 

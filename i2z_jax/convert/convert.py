@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from i2z_jax.checkpoint import ModelCard, Source, build, fill, named_arrays
+from i2z_jax.checkpoint import ModelCard, Origin, build, fill, named_arrays
 from i2z_jax.convert import fan, multiface_dam, princeton, torchvision_vgg
 from i2z_jax.convert.load import load_state_dict
 from i2z_jax.convert.mapping import MismatchError, Published, Tensors, fit
@@ -96,7 +96,7 @@ def convert(
         architecture=published.architecture,
         config=config,
         licence=published.licence,
-        source=Source(path.name, _sha256(path)),
+        source=Origin(path.name, _sha256(path)),
         extras=published.extras(folder, config) if published.extras else {},
     )
     module = fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})

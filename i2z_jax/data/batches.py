@@ -30,7 +30,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.types import Example, Int, NDArray
 
 # Global batch size -> the rows of a batch that this process loads.
-Rows = Callable[[int], np.ndarray]
+RowsOf = Callable[[int], np.ndarray]
 
 # Batches that each worker keeps ready.
 _READY = 2
@@ -76,7 +76,7 @@ def endless(
     streams: Stream | Mapping[str, Stream],
     *,
     seed: int,
-    rows: Rows = np.arange,
+    rows: RowsOf = np.arange,
     workers: int = 0,
 ) -> "Batches":
     """Shuffled batches without end, for training; every epoch has its own order.
@@ -110,7 +110,7 @@ def endless(
 
 
 def one_pass(
-    stream: Stream, *, seed: int = 0, rows: Rows = np.arange, workers: int = 0
+    stream: Stream, *, seed: int = 0, rows: RowsOf = np.arange, workers: int = 0
 ) -> "Batches":
     """Every example once, in order, for evaluation.
 
@@ -228,7 +228,7 @@ class _HostBatches(grain.MapDataset):
         self,
         parents: dict[str, grain.MapDataset],
         streams: dict[str, Stream],
-        rows: Rows,
+        rows: RowsOf,
         count: int,
     ):
         super().__init__(tuple(parents.values()))

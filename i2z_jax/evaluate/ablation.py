@@ -23,8 +23,8 @@ from i2z_jax.errors import InputError
 from i2z_jax.evaluate import scenarios
 from i2z_jax.evaluate.metrics import colour_difference, distance, pose_distance
 from i2z_jax.evaluate.predict import (
+    Arrays,
     FaceModel,
-    Rows,
     Runner,
     face_model,
     require_same_mesh,
@@ -92,7 +92,7 @@ def evaluate_ablation(
     groups = stream_groups(systems)
 
     @jax.jit
-    def look(models: list[FaceModel], batch: Mapping[str, Array]) -> Rows:
+    def look(models: list[FaceModel], batch: Mapping[str, Array]) -> Arrays:
         outputs = encode([m.net for m in models], groups, unit_range(batch["image"]))
         poses = [output.pose for output in outputs]
         if "unit_back" in batch:

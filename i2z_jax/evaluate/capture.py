@@ -30,9 +30,9 @@ from i2z_jax.evaluate.metrics import (
     squared_colour_difference,
 )
 from i2z_jax.evaluate.predict import (
+    Arrays,
     FaceModel,
     MeshTables,
-    Rows,
     Runner,
     face_model,
     require_same_mesh,
@@ -131,7 +131,7 @@ def evaluate_capture(
     models = runner.place(face_model(system))
     crop = partial(augment_regression, size=system.image_size, strength=None)
 
-    parts: list[Rows] = []
+    parts: list[Arrays] = []
     vertex_error = np.zeros(system.topology.vertex_count)
     what = f"{Path(directory).name} {split}"
     batches = runner.rows(source, _measure, models, what=what, change=crop)
@@ -159,7 +159,7 @@ def evaluate_capture(
 
 
 @jax.jit
-def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Rows:
+def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Arrays:
     """Errors of the three predictors, a row a view."""
     pose, vertices = batch["pose"], batch["vertices"]
     output = model.net(unit_range(batch["image"]))
@@ -222,7 +222,7 @@ def visible_texels(
     return weight
 
 
-def _means(errors: Rows, seen: Bool[NDArray, "e"]) -> Row:
+def _means(errors: Arrays, seen: Bool[NDArray, "e"]) -> Row:
     """Means over views; of the texture over those in which some of it is `seen`. No
     number where one view has none. PSNR is that of the mean squared error: a perfect
     view would make a mean of PSNRs infinite."""

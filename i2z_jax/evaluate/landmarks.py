@@ -30,7 +30,7 @@ from i2z_jax.evaluate.metrics import (
     failure_rate,
     landmark_error,
 )
-from i2z_jax.evaluate.predict import FaceModel, Rows, Runner, stacked
+from i2z_jax.evaluate.predict import Arrays, FaceModel, Runner, stacked
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.crop import apply_affine, box_of_points
 from i2z_jax.models.heatmaps import soft_argmax
@@ -146,7 +146,7 @@ def evaluate_landmarks(
         record["box_source"].decode()
         for record in (source.record(i) for i in range(len(source)))
     )
-    parts: list[Rows] = []
+    parts: list[Arrays] = []
     batches = runner.rows(
         source,
         partial(_detect, size=protocol.image_size),

@@ -30,7 +30,7 @@ from i2z_jax.sharding import create_mesh, replicate, to_global
 from i2z_jax.system import System
 from i2z_jax.types import Array, Float, Int
 
-Rows = dict[str, Any]  # name -> arrays whose first axis is the examples
+Arrays = dict[str, Any]  # name -> arrays whose first axis is the examples
 
 
 class Runner(NamedTuple):
@@ -62,12 +62,12 @@ class Runner(NamedTuple):
     def rows(
         self,
         source: Source,
-        step: Callable[[Any, Mapping[str, Array]], Rows],
+        step: Callable[[Any, Mapping[str, Array]], Arrays],
         models: Any,
         *,
         what: str,
         change: Callable[[Example, np.random.Generator], Example] | None = None,
-    ) -> Iterator[tuple[Rows, Rows]]:
+    ) -> Iterator[tuple[Arrays, Arrays]]:
         """`(batch, step(models, batch))` as NumPy arrays, padding taken off.
 
         Args:
@@ -89,14 +89,14 @@ class Runner(NamedTuple):
                 yield _on_host(*waiting)
 
 
-def _on_host(batch: Rows, result: Rows) -> tuple[Rows, Rows]:
+def _on_host(batch: Arrays, result: Arrays) -> tuple[Arrays, Arrays]:
     def fetch(x):
         return np.asarray(x)[batch["valid"]]
 
     return jax.tree.map(fetch, batch), jax.tree.map(fetch, result)
 
 
-def stacked(parts: list[Rows]) -> Rows:
+def stacked(parts: list[Arrays]) -> Arrays:
     """Batches of results as one."""
     return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 

@@ -26,7 +26,7 @@ from flax import nnx
 
 from i2z_jax.config import DAMConfig
 from i2z_jax.errors import InputError
-from i2z_jax.models.dam_layers import Dense, DownBlock, UpBlock, activate
+from i2z_jax.models.dam_layers import DownBlock, NormedDense, UpBlock, activate
 from i2z_jax.models.dam_warp import WarpDecoder, warp
 from i2z_jax.models.parameters import Frozen
 from i2z_jax.models.resampling import halve_to
@@ -132,9 +132,9 @@ class Encoder(nnx.Module):
                 for i, o in itertools.pairwise(channels)
             ]
         )
-        self.texture = Dense(start**2 * channels[-1], CODE, **kinds)
-        self.mesh = Dense(3 * config.vertices, CODE, **kinds)
-        self.latent = Dense(2 * CODE, 2 * config.z_size, gain=1.0, **kinds)
+        self.texture = NormedDense(start**2 * channels[-1], CODE, **kinds)
+        self.mesh = NormedDense(3 * config.vertices, CODE, **kinds)
+        self.latent = NormedDense(2 * CODE, 2 * config.z_size, gain=1.0, **kinds)
 
     def __call__(
         self, vertices: Float[Array, "b n 3"], texture: Float[Array, "b t t 3"]
@@ -156,10 +156,12 @@ class Decoder(nnx.Module):
     def __init__(self, config: DAMConfig, *, dtype: Any, rngs: nnx.Rngs):
         self.start, blocks = texture_plan(config.texture_size)
         kinds = {"dtype": dtype, "rngs": rngs}
-        self.state = Dense(config.z_size, CODE, **kinds)
-        self.mesh = Dense(CODE, 3 * config.vertices, gain=1.0, **kinds)
-        self.view = Dense(3, VIEW_CODE, **kinds)
-        self.texture = Dense(VIEW_CODE + CODE, self.start**2 * config.z_size, **kinds)
+        self.state = NormedDense(config.z_size, CODE, **kinds)
+        self.mesh = NormedDense(CODE, 3 * config.vertices, gain=1.0, **kinds)
+        self.view = NormedDense(3, VIEW_CODE, **kinds)
+        self.texture = NormedDense(
+            VIEW_CODE + CODE, self.start**2 * config.z_size, **kinds
+        )
         channels = (config.z_size, *UP_CHANNELS[: blocks - 1], 3)
         self.blocks = nnx.List(
             [

@@ -53,7 +53,7 @@ class WeightNorm(nnx.Module):
         return (kernel * gain).astype(self.dtype)
 
 
-class Dense(WeightNorm):
+class NormedDense(WeightNorm):
     """`b i -> b o`, before activation."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Dense(WeightNorm):
         return y * gain[None] + bias[None]
 
 
-class Conv(WeightNorm):
+class NormedConv(WeightNorm):
     """`b h w i -> b h/stride w/stride o`, zero padding 1, before activation."""
 
     def __init__(
@@ -177,8 +177,8 @@ class DownBlock(nnx.Module):
         self, inputs: int, outputs: int, *, residual: bool, dtype: Any, rngs: nnx.Rngs
     ):
         kinds = {"size": 4, "stride": 2, "dtype": dtype, "rngs": rngs}
-        self.first = Conv(inputs, outputs, **kinds)
-        self.second = Conv(outputs, outputs, **kinds)
+        self.first = NormedConv(inputs, outputs, **kinds)
+        self.second = NormedConv(outputs, outputs, **kinds)
         self.first_residual = _residual(outputs, residual, dtype, rngs)
         self.second_residual = _residual(outputs, residual, dtype, rngs)
 
@@ -289,11 +289,13 @@ def deconvolution_from_repeated(
     return both + jnp.roll(both, 1, 1)
 
 
-def _residual(channels: int, wanted: bool, dtype: Any, rngs: nnx.Rngs) -> Conv | None:
-    return Conv(channels, channels, dtype=dtype, rngs=rngs) if wanted else None
+def _residual(
+    channels: int, wanted: bool, dtype: Any, rngs: nnx.Rngs
+) -> NormedConv | None:
+    return NormedConv(channels, channels, dtype=dtype, rngs=rngs) if wanted else None
 
 
-def _add_residual(conv: Conv | None, x: Array) -> Array:
+def _add_residual(conv: NormedConv | None, x: Array) -> Array:
     return x if conv is None else activate(conv(x) + x)
 
 

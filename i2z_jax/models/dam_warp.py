@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from i2z_jax.models.dam_layers import Dense, UpBlock, Upsample, activate
+from i2z_jax.models.dam_layers import NormedDense, UpBlock, Upsample, activate
 from i2z_jax.types import Array, Float
 
 # Scale of the summed steps, before the cut at ±1.
@@ -32,8 +32,8 @@ class WarpDecoder(nnx.Module):
     def __init__(self, z_size: int, texture_size: int, *, rngs: nnx.Rngs):
         self.texture_size = texture_size
         kinds = {"dtype": jnp.float32, "rngs": rngs}
-        self.first = Dense(z_size, 256, **kinds)
-        self.second = Dense(256, 1024, **kinds)
+        self.first = NormedDense(z_size, 256, **kinds)
+        self.second = NormedDense(256, 1024, **kinds)
         layers: list[nnx.Module] = [UpBlock(256, 128, 64, 8, **kinds)]
         if texture_size == 1024:
             layers.append(UpBlock(64, 64, 32, 32, **kinds))

@@ -47,7 +47,7 @@ FEWEST_FRAMES = 20
 WATCHED = 64
 
 
-class Video(NamedTuple):
+class VideoMaterial(NamedTuple):
     """The frames that take part, and who sees which."""
 
     frames: FrameCache
@@ -59,7 +59,7 @@ class Video(NamedTuple):
     truth: tuple[Float[Array, "f 6"], Float[Array, "f n 3"]] | None
 
 
-class Capture(NamedTuple):
+class LabMaterial(NamedTuple):
     """What the lab gives."""
 
     replay: LabelledViews | None
@@ -74,7 +74,7 @@ class Capture(NamedTuple):
 class Material(NamedTuple):
     """All of it."""
 
-    video: Video
+    video: VideoMaterial
     replay: LabelledViews | None
     watched: LabelledViews | None
     lab: Lab
@@ -177,7 +177,7 @@ def prepare_video(
     most_pairs: int,
     dtype: DTypeLike,
     mesh: Mesh,
-) -> Video:
+) -> VideoMaterial:
     """Choose pairs of a built video, and run the streams over their frames.
 
     Raises:
@@ -213,7 +213,7 @@ def prepare_video(
         f"{len(index)} frames, {len(learn)} pairs to learn from, {len(judge)} held out;"
         f" {frames.size_bytes / 2**20:.0f} MiB on each device"
     )
-    return Video(
+    return VideoMaterial(
         frames,
         np.searchsorted(index, learn).astype(np.int32),
         np.searchsorted(index, judge).astype(np.int32),
@@ -229,7 +229,7 @@ def prepare_capture(
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
-) -> Capture:
+) -> LabMaterial:
     """Views to replay, augmented as in training, and what follows from them.
 
     Without a capture: no replay, z as the decoder's own prior has it (DESIGN 4: KL to
@@ -242,7 +242,7 @@ def prepare_capture(
     if directory is None:
         z_size = system.dam_card.config.z_size
         unit = Lab(jnp.zeros(z_size), jnp.ones(z_size))
-        return Capture(
+        return LabMaterial(
             None, None, None, replicate(unit, mesh), LandmarkBias.none(COUNT)
         )
     z = encode_frames(system.dam, directory)
@@ -256,7 +256,7 @@ def prepare_capture(
     replay, cache = label(examples)
     held_out = views("test" if has_views(directory, "test") else "train")
     watched, _ = label(_upright(held_out, WATCHED, system.image_size))
-    return Capture(
+    return LabMaterial(
         replay if replayed else None,
         watched,
         views("train", fields=("vertices", "average_texture")),

@@ -10,8 +10,8 @@ from flax import nnx
 from torch.nn import functional
 
 from i2z_jax.models.dam_layers import (
-    Conv,
-    Dense,
+    NormedConv,
+    NormedDense,
     Upsample,
     deconvolution_from_repeated,
     deconvolve,
@@ -30,8 +30,8 @@ def nchw(x):
 
 
 LAYERS = {
-    "dense": lambda: Dense(6, 5, dtype=jnp.float32, rngs=nnx.Rngs(0)),
-    "conv": lambda: Conv(6, 5, dtype=jnp.float32, rngs=nnx.Rngs(0)),
+    "dense": lambda: NormedDense(6, 5, dtype=jnp.float32, rngs=nnx.Rngs(0)),
+    "conv": lambda: NormedConv(6, 5, dtype=jnp.float32, rngs=nnx.Rngs(0)),
     "upsample": lambda: Upsample(6, 5, 8, dtype=jnp.float32, rngs=nnx.Rngs(0)),
 }
 

@@ -20,7 +20,7 @@ from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys
 from i2z_jax.objectives.adapt import Lab
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, Video, face_mesh
+from i2z_jax.train.adapt_data import Material, VideoMaterial, face_mesh
 from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.landmark_bias import LandmarkBias
@@ -127,7 +127,7 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
     learn = np.arange(0, 7, dtype=np.int32)
     judge = np.arange(8, frames - 1, dtype=np.int32)
     return Material(
-        Video(cache, learn, judge, None),
+        VideoMaterial(cache, learn, judge, None),
         labelled,
         labelled,
         Lab(jnp.zeros(Z), jnp.ones(Z)),
