@@ -40,7 +40,7 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, Video
+from i2z_jax.train.adapt_data import Material, VideoMaterial
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.lab_views import LabelledViews
@@ -154,7 +154,9 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     )
     lab = Lab(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
-    material = Material(Video(seen, rows, rows, None), views, None, lab, face, 0.0)
+    material = Material(
+        VideoMaterial(seen, rows, rows, None), views, None, lab, face, 0.0
+    )
     stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     return stage, {
         "pairs": {"row": integers(batch)},
