@@ -2,13 +2,14 @@
 """What a training run carries from step to step, and nothing else."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from i2z_jax.train.packing import Packed, pack, unpack
-from i2z_jax.types import Array, PyTree
+from i2z_jax.types import Array, Bool, PyTree
 
 
 @jax.tree_util.register_dataclass
@@ -51,24 +52,24 @@ class TrainState:
     def advanced(
         self, params: Packed, stats: PyTree, opt_state: PyTree, finite: Array
     ) -> "TrainState":
-        """These if the step was finite, else our own; one step later, or one skipped.
+        """One step later, which was finite or is one skipped.
 
         Args:
-            params: packed.
+            params: packed; like `opt_state` the old ones if the step is skipped.
+            stats: of the step, which are left if it is skipped.
         """
-        old = pack(self.params), self.stats, self.opt_state
-        kept = jax.tree.map(
-            lambda ours, theirs: jnp.where(finite, theirs, ours),
-            old,
-            (params, stats, opt_state),
-        )
         bad = 1 - finite.astype(jnp.int32)
         return replace(
             self,
             step=self.step + 1,
-            params=unpack(kept[0], self.params),
-            stats=kept[1],
-            opt_state=kept[2],
+            params=unpack(params, self.params),
+            stats=where(finite, stats, self.stats),
+            opt_state=opt_state,
             skipped=self.skipped + bad,
             skipped_in_a_row=(self.skipped_in_a_row + 1) * bad,
         )
+
+
+def where(condition: Bool[Array, ""], these: PyTree, others: PyTree) -> PyTree:
+    """One tree or the other."""
+    return jax.tree.map(partial(jnp.where, condition), these, others)
