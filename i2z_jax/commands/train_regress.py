@@ -4,16 +4,22 @@
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from i2z_jax import console
 from i2z_jax.commands import train_options
-from i2z_jax.config import I2ZVariant
+from i2z_jax.config import I2ZConfig, I2ZVariant
 from i2z_jax.errors import InputError
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.train.run import RunConfig
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from i2z_jax.data.pipeline import Views
+    from i2z_jax.models.i2znet import I2ZNet
 
 
 @dataclass(frozen=True)
@@ -68,32 +74,17 @@ def run(config: Config) -> None:
     from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
     from i2z_jax.data.records import has_views
-    from i2z_jax.models.i2znet import I2ZNet
-    from i2z_jax.models.parameters import Keys
-    from i2z_jax.presets import preset
-    from i2z_jax.sharding import replicate
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
     from i2z_jax.train.lab_views import Rows, keep_views
-    from i2z_jax.train.run import fresh_module, run_mesh, run_stage
+    from i2z_jax.train.run import run_mesh, run_stage
     from i2z_jax.train.shape_begin import begin_shape
     from i2z_jax.train.stages import regress_stage
-    from i2z_jax.train.streams import (
-        attach_streams,
-        freeze_streams,
-        with_streams,
-        without_streams,
-    )
+    from i2z_jax.train.streams import freeze_streams
     from i2z_jax.train.workdir import hold, remember_config
 
-    dtype, cached = config.run.compute_dtype, config.cache > 0
-    if cached and (config.train_streams or config.variant == "vgg-scratch"):
-        raise InputError(
-            "maps of a stream that is trained cannot be kept",
-            where="--cache",
-            expected=0,
-            got=config.cache,
-        )
+    _check_cache(config)
+    dtype, batch_size = config.run.compute_dtype, config.run.batch_size
     with hold(config.workdir):
         remember_config(config.workdir, config)
         mesh = run_mesh(config.run)
@@ -104,37 +95,19 @@ def run(config: Config) -> None:
         z = labels.encode_frames(dam, config.data)
         views = partial(Views, config.data, tables={"z": z})
         train = views("train")
-
-        folders = {"vgg": config.vgg, "hourglass": config.hourglass}
-        i2z = replace(
-            preset(config.preset).i2z,
-            variant=config.variant,
-            z_size=dam_card.config.z_size,
-        )
-        i2z = with_streams(i2z, folders)
-
-        def build() -> I2ZNet:
-            net = I2ZNet(i2z, dtype=dtype, rngs=Keys(config.run.seed))
-            return without_streams(net, i2z)
-
-        net = fresh_module(build, mesh)
-        attach_streams(
-            net, i2z, folders, dtype=dtype, mesh=mesh, train=config.train_streams
-        )
-        mean, std = labels.pose_statistics(train)
-        net.pose_mean[...], net.pose_std[...] = replicate((mean, std), mesh)
+        net, sizes = _fresh_network(config, dam_card.config.z_size, train, mesh)
 
         def stream(source, **strength):
-            augment = partial(augment_regression, size=i2z.image_size, **strength)
-            return Stream(source, config.run.batch_size, augment)
+            augment = partial(augment_regression, size=sizes.image_size, **strength)
+            return Stream(source, batch_size, augment)
 
-        drawn = {"size": i2z.image_size, "seed": config.run.seed, "mesh": mesh}
+        shared = {"size": sizes.image_size, "seed": config.run.seed, "mesh": mesh}
         learn, kept = stream(train), None
-        if cached:
+        if config.cache > 0:
             kept_dtype = jnp.dtype(config.cache_dtype)
-            kept = keep_views(net, train, config.cache, dtype=kept_dtype, **drawn)
-            learn = Stream(Rows(np.arange(config.cache)), config.run.batch_size)
-        begin_shape(net, train, kept, dtype=dtype, **drawn)
+            kept = keep_views(net, train, config.cache, dtype=kept_dtype, **shared)
+            learn = Stream(Rows(np.arange(config.cache)), batch_size)
+        begin_shape(net, train, kept, dtype=dtype, **shared)
         has_test = has_views(config.data, "test")
         module = run_stage(
             regress_stage(
@@ -142,7 +115,7 @@ def run(config: Config) -> None:
                 dam,
                 weights=config.weights,
                 texel_weight=jnp.asarray(texel_weight),
-                image_size=i2z.image_size,
+                image_size=sizes.image_size,
                 views=kept,
             ),
             learn,
@@ -155,11 +128,65 @@ def run(config: Config) -> None:
             return
         card = ModelCard(
             "i2znet",
-            i2z,
+            sizes,
             licence="that of the capture and of the pretrained streams",
             extras={"capture": str(config.data), "steps": config.run.loop.steps},
         )
-        module = freeze_streams(module, i2z)
+        module = freeze_streams(module, sizes)
         system = System(module, dam, topology, card, dam_card)
         save_system(config.workdir / "system", system, overwrite=True)
         console.out.print(str(config.workdir / "system"))
+
+
+def _check_cache(config: Config) -> None:
+    """Refuse to keep what a training step changes.
+
+    Raises:
+        InputError: the maps of a stream that is trained.
+    """
+    if config.cache > 0 and (config.train_streams or config.variant == "vgg-scratch"):
+        raise InputError(
+            "maps of a stream that is trained cannot be kept",
+            where="--cache",
+            expected=0,
+            got=config.cache,
+        )
+
+
+def _fresh_network(
+    config: Config, z_size: int, train: "Views", mesh: "Mesh"
+) -> "tuple[I2ZNet, I2ZConfig]":
+    """The network before its first step, and its sizes.
+
+    Args:
+        z_size: the decoder's.
+        train: what the spread of H is measured on.
+        mesh: where the network lives.
+
+    Returns:
+        A network with its pretrained streams attached, `pose_mean` and `pose_std` set.
+    """
+    from i2z_jax.models.i2znet import I2ZNet
+    from i2z_jax.models.parameters import Keys
+    from i2z_jax.presets import preset
+    from i2z_jax.sharding import replicate
+    from i2z_jax.train import labels
+    from i2z_jax.train.run import fresh_module
+    from i2z_jax.train.streams import attach_streams, with_streams, without_streams
+
+    dtype = config.run.compute_dtype
+    folders = {"vgg": config.vgg, "hourglass": config.hourglass}
+    sizes = replace(preset(config.preset).i2z, variant=config.variant, z_size=z_size)
+    sizes = with_streams(sizes, folders)
+
+    def build() -> I2ZNet:
+        net = I2ZNet(sizes, dtype=dtype, rngs=Keys(config.run.seed))
+        return without_streams(net, sizes)
+
+    net = fresh_module(build, mesh)
+    attach_streams(
+        net, sizes, folders, dtype=dtype, mesh=mesh, train=config.train_streams
+    )
+    mean, std = labels.pose_statistics(train)
+    net.pose_mean[...], net.pose_std[...] = replicate((mean, std), mesh)
+    return net, sizes
