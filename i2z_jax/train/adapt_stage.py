@@ -87,27 +87,27 @@ def adapt_stage(
     dam_graph, dam_state = nnx.split(system.dam)
     program = _Program(Networks(graph, dam_graph, mesh), system.image_size)
     frozen = Adapting(
-        Given(
-            rest,
-            dam_state,
-            material.video.frames,
-            material.face,
-            jnp.float32(material.nearness),
+        given=Given(
+            net=rest,
+            dam=dam_state,
+            frames=material.video.frames,
+            face=material.face,
+            nearness=jnp.float32(material.nearness),
         ),
-        material.lab,
-        {k: jnp.float32(v) for k, v in asdict(weights).items()},
-        material.replay,
-        material.video.truth if supervised else None,
+        lab=material.lab,
+        weights={k: jnp.float32(v) for k, v in asdict(weights).items()},
+        replay=material.replay,
+        truth=material.video.truth if supervised else None,
     )
     objective = program.oracle if supervised else program.objective
     stage = Stage(
-        params,
-        ColourEquations.empty(),
-        frozen,
-        {"net": rest, "dam": dam_state},
-        objective,
-        objective,
-        lambda p, _: nnx.merge(graph, p, rest),
+        params=params,
+        stats=ColourEquations.empty(),
+        frozen=frozen,
+        lasting={"net": rest, "dam": dam_state},
+        objective=objective,
+        measure=objective,
+        assemble=lambda p, _: nnx.merge(graph, p, rest),
     )
     return stage, _Judge(program, material, weights, supervised=supervised)
 

@@ -144,7 +144,16 @@ def run_loop(
         log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
         stack.enter_context(closing(log))
         run = _Run(
-            state, start, frozen, step, batches, hooks, config, checkpoints, log, clock
+            state,
+            frozen,
+            start=start,
+            step=step,
+            batches=batches,
+            hooks=hooks,
+            config=config,
+            checkpoints=checkpoints,
+            log=log,
+            clock=clock,
         )
         task = bar.add_task("train", total=config.steps, completed=start, remark="")
         for number in range(start, config.steps + 1):
@@ -176,8 +185,9 @@ class _Run:
     def __init__(
         self,
         state: TrainState,
-        start: int,
         frozen: PyTree,
+        *,
+        start: int,
         step: Callable[..., Any],
         batches: Batches,
         hooks: Hooks,

@@ -83,9 +83,16 @@ def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:
         points = soft_argmax(jnp.float32(heatmaps), image.shape[-2]).points
         return {"landmarks": points}
 
-    pictures = Pictures(predict, landmarks_sheet)
     return Stage(
-        params, stats, rest, rest, objective, measure, assemble, "nme", pictures
+        params=params,
+        stats=stats,
+        frozen=rest,
+        lasting=rest,
+        objective=objective,
+        measure=measure,
+        assemble=assemble,
+        error="nme",
+        pictures=Pictures(predict, landmarks_sheet),
     )
 
 
@@ -111,15 +118,15 @@ def dam_stage(dam: DAM, *, weights: DAMWeights, texel_weight: Array) -> Stage:
 
     frozen = {"dam": rest, "texel_weight": jnp.asarray(texel_weight)}
     return Stage(
-        params,
-        {},
-        frozen,
-        frozen,
-        objective,
-        measure,
-        lambda p, _: nnx.merge(graph, p, rest),
-        "vertex_mm",
-        Pictures(predict, texture_sheet),
+        params=params,
+        stats={},
+        frozen=frozen,
+        lasting=frozen,
+        objective=objective,
+        measure=measure,
+        assemble=lambda p, _: nnx.merge(graph, p, rest),
+        error="vertex_mm",
+        pictures=Pictures(predict, texture_sheet),
     )
 
 
@@ -183,17 +190,22 @@ def regress_stage(
         vertices = nnx.merge(dam_graph, frozen.dam).decode_vertices(seen.z)
         return {"pose": seen.pose, "vertices": vertices}
 
-    frozen = _Regressing(rest, dam_state, jnp.asarray(texel_weight), views)
+    frozen = _Regressing(
+        net=rest,
+        dam=dam_state,
+        texel_weight=jnp.asarray(texel_weight),
+        views=views,
+    )
     lasting = frozen._asdict()
     del lasting["views"]  # another to the last bit on other devices
     return Stage(
-        params,
-        fitted,
-        frozen,
-        lasting,
-        on_images if views is None else on_views,
-        on_images,
-        lambda p, stats: nnx.merge(graph, p, stats, rest),
-        "vertices",
-        Pictures(predict, face_sheet),
+        params=params,
+        stats=fitted,
+        frozen=frozen,
+        lasting=lasting,
+        objective=on_images if views is None else on_views,
+        measure=on_images,
+        assemble=lambda p, stats: nnx.merge(graph, p, stats, rest),
+        error="vertices",
+        pictures=Pictures(predict, face_sheet),
     )

@@ -37,7 +37,15 @@ def measure(params, stats, frozen, batch, key):
 
 def figures(count, folder, **given):
     mesh = create_mesh(devices=jax.devices()[:1])
-    stage = Stage({}, {}, {}, {}, measure, measure, lambda p, s: p)
+    stage = Stage(
+        params={},
+        stats={},
+        frozen={},
+        lasting={},
+        objective=measure,
+        measure=measure,
+        assemble=lambda p, s: p,
+    )
     state = TrainState.create({"w": jnp.zeros(1)}, {}, optax.sgd(1.0))
     held_out = HeldOut(stage, {}, Stream(Squares(count, folder), BATCH), mesh, **given)
     for file in folder.iterdir():  # of the picture
