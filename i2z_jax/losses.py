@@ -6,6 +6,8 @@ texel, per landmark); weights, masks and means are applied once, in `objectives/
 All of it is float32: bfloat16 inputs are widened first.
 """
 
+from collections.abc import Mapping
+
 import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import project_weak
@@ -170,3 +172,13 @@ def weighted_mean(
 ) -> Float[Array, ""]:
     """Mean over everything, 0 where there is no weight at all."""
     return jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-6)
+
+
+def weighted(
+    terms: Mapping[str, Array | float], weights: Mapping[str, Array | float]
+) -> Float[Array, ""]:
+    """The loss: every term times the weight of its name, summed up.
+
+    Weights without a term are not read.
+    """
+    return jnp.asarray(sum(weights[name] * term for name, term in terms.items()))

@@ -129,3 +129,9 @@ def test_bfloat16_in_float32_out(rng, name):
     a, b = arrays(rng, (2, 4, 4, 3), (2, 4, 4, 3))
     value = getattr(losses, name)(a.astype(jnp.bfloat16), b.astype(jnp.bfloat16))
     assert value.dtype == jnp.float32
+
+
+def test_the_loss_is_the_weighted_sum_of_the_terms_there_are():
+    terms = {"landmarks": jnp.asarray(2.0), "prior": jnp.asarray(3.0)}
+    weights = {"prior": 0.5, "replay": 7.0, "landmarks": 1.0}
+    np.testing.assert_allclose(losses.weighted(terms, weights), 3.5)

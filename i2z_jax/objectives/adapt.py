@@ -9,7 +9,7 @@ sees them (FL), the decoded texture, in the video's colours, is the unwrapped on
 `colour.py` fits to everything observed so far.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -180,7 +180,7 @@ def adaptation_terms(
     image_size: int,
     levels: int = 3,
 ) -> Metrics:
-    """The four self-supervised terms; `weighted` sums them up.
+    """The four self-supervised terms; `AdaptWeights` weigh them.
 
     Args:
         seen: from `observe`, pairs one after the other.
@@ -205,13 +205,6 @@ def adaptation_terms(
         ),
         "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
     }
-
-
-def weighted(
-    terms: Mapping[str, Array | float], weights: Mapping[str, Array | float]
-) -> Float[Array, ""]:
-    """The loss of `adaptation_terms`; `weights` are `AdaptWeights` as a dict."""
-    return jnp.asarray(sum(weights[name] * term for name, term in terms.items()))
 
 
 def in_turn(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:

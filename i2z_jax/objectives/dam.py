@@ -7,11 +7,17 @@ the variance of the training set, as published.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import jax.numpy as jnp
 
-from i2z_jax.losses import kl_loss, texture_loss, vertex_loss, weighted_mean
+from i2z_jax.losses import (
+    kl_loss,
+    texture_loss,
+    vertex_loss,
+    weighted,
+    weighted_mean,
+)
 from i2z_jax.models.dam import DAM
 from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Array, Float, Metrics
@@ -77,11 +83,9 @@ def dam_objective(
         "unseen": beside / statistics.tex_var[...],
         "kl": kl_loss(out.posterior.mean, out.posterior.log_std).mean(),
     }
-    loss = (
-        weights.vertices * terms["vertices"]
-        + weights.texture * (terms["texture"] + weights.unseen * terms["unseen"])
-        + weights.kl * terms["kl"]
-    )
+    # `unseen` is a share of the weight of a texel that was seen.
+    of_unseen = weights.texture * weights.unseen
+    loss = weighted(terms, {**asdict(weights), "unseen": of_unseen})
     return loss, {
         **terms,
         "vertex_mm": vertex_loss(out.vertices, batch["vertices"]).mean(),

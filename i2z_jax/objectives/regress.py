@@ -8,7 +8,7 @@ error, which the regressor cannot mend, and no 1024² texture is read from disk.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import jax.numpy as jnp
 
@@ -19,6 +19,7 @@ from i2z_jax.losses import (
     reprojection_loss,
     texture_loss,
     vertex_loss,
+    weighted,
 )
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZOutput
@@ -49,7 +50,7 @@ def regress_objective(
     *,
     weights: RegressWeights,
     pose_std: Float[Array, "6"],
-    texel_weight: Float[Array, "t t"],
+    texel_weight: Float[Array, "t t"] | None = None,
     image_size: int,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Distance of the prediction to its labels, as state, as mesh, as picture.
@@ -61,7 +62,8 @@ def regress_objective(
             `b 6` (H of the crop), `vertices` mm `b n 3`.
         weights: of the terms.
         pose_std: of H over the training set.
-        texel_weight: of each texel; 0 where the topology has no surface.
+        texel_weight: of each texel, in the texture term; 0 where the topology has no
+            surface. None: all count the same.
         image_size: side of the crop, px.
 
     Returns:
@@ -83,8 +85,7 @@ def regress_objective(
             prediction.z, view_direction(prediction.pose), z, view_direction(pose)
         )
         difference = texture_loss(difference, jnp.zeros_like(difference)) / 3
-        terms["texture"] = jnp.mean(
-            difference * texel_weight[None] / texel_weight.mean()
-        )
-    loss = sum(getattr(weights, name) * term for name, term in terms.items())
-    return jnp.asarray(loss), terms
+        if texel_weight is not None:
+            difference = difference * texel_weight[None] / texel_weight.mean()
+        terms["texture"] = jnp.mean(difference)
+    return weighted(terms, asdict(weights)), terms

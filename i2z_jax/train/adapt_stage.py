@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from i2z_jax.losses import reprojection_loss, vertex_loss
+from i2z_jax.losses import reprojection_loss, vertex_loss, weighted
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import (
     TERMS,
@@ -23,7 +23,6 @@ from i2z_jax.objectives.adapt import (
     Lab,
     Observation,
     adaptation_terms,
-    weighted,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
 from i2z_jax.objectives.face_mesh import FaceMesh
@@ -179,7 +178,6 @@ class _Program(NamedTuple):
             views.labels,
             weights=weights,
             pose_std=frozen.given.net["pose_std"][...],
-            texel_weight=jnp.ones((1, 1)),  # not read: REPLAY has no texture
             image_size=self.image_size,
         )
 

@@ -5,8 +5,6 @@ The decoder is a bumpy half egg that widens with z and has a known texture; the
 pictures are rendered from it, in another light and colour than the texture's.
 """
 
-from dataclasses import asdict
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,12 +18,10 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives.adapt import (
-    AdaptWeights,
     Lab,
     adaptation_terms,
     in_turn,
     observe,
-    weighted,
 )
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.landmark_distance import camera_part, projected_landmarks
@@ -313,13 +309,6 @@ def test_distrusted_landmarks_say_nothing(clip, mesh):
         blind, Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
     )  # fmt: skip
     assert terms["landmarks"] < 1e-3
-
-
-def test_the_loss_is_the_weighted_sum():
-    terms = {"landmarks": 2.0, "consistency": 0.1, "appearance": 0.2, "prior": 3.0}
-    terms = {name: jnp.asarray(value) for name, value in terms.items()}
-    weights = AdaptWeights(landmarks=1.0, consistency=10.0, appearance=5.0, prior=0.5)
-    np.testing.assert_allclose(weighted(terms, asdict(weights)), 2 + 1 + 1 + 1.5)
 
 
 def test_of_pairs_the_first_may_be_decoded_alone(clip, mesh):

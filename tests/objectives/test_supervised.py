@@ -60,6 +60,25 @@ def test_the_truth_costs_nothing(dam, batch):
     np.testing.assert_allclose(loss, 0, atol=1e-6)
 
 
+def test_without_texel_weights_all_texels_count_the_same(dam, batch):
+    off = I2ZOutput(batch["z"] + 0.5, batch["pose"], None)
+
+    def texture(**given):
+        return regress_objective(
+            off,
+            dam,
+            batch,
+            weights=RegressWeights(),
+            pose_std=jnp.full(6, 0.1),
+            image_size=SIZE,
+            **given,
+        )[1]["texture"]
+
+    even = texture(texel_weight=jnp.full((TEXTURE, TEXTURE), 3.0))
+    np.testing.assert_allclose(texture(), even, rtol=1e-6)
+    assert even > 0
+
+
 def test_terms_have_the_units_they_claim(dam, batch):
     shifted = batch["pose"].at[:, 4].add(2 / SIZE * 3)  # 3 px to the right
     _, terms = regress(I2ZOutput(batch["z"] + 2, shifted, None), dam, batch, **ALL)
