@@ -124,7 +124,7 @@ def observe(
     mesh: FaceMesh,
     nearness: Float[Array, ""],
     *,
-    unwrap_frames: Callable[..., tuple[Array, Array]] = unwrap_frames,
+    unwrap: Callable[..., tuple[Array, Array]] = unwrap_frames,
     decode_every: int = 1,
 ) -> Observation:
     """Unwrap images with a prediction of them, and decode it.
@@ -136,36 +136,33 @@ def observe(
         nearness: of the video's camera, 1/mm. H has no perspective, and a network that
             may not know of the camera's bends the face to explain it: from a phone at
             arm's length a chin looks like that of an open mouth.
-        unwrap_frames: of batches; in a program divided over devices, the same under
-            `jax.shard_map` (see `geometry.raster.rasterize`).
+        unwrap: a batch of images; in a program divided over devices, `unwrap_frames`
+            under `jax.shard_map` (see `geometry.raster.rasterize`).
         decode_every: of how many frames the first is decoded.
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
-    observed, visible = unwrap_frames(image, seen, pose, mesh.texel_map, mesh.faces)
+    observed, visible = unwrap(image, seen, pose, mesh.texel_map, mesh.faces)
+
+    def of_decoded(x: Array) -> Array:
+        return deinterleaved(x, decode_every)[0]
+
+    decoded_pose, shown = of_decoded(pose), of_decoded(observed)
+    normals = texel_normals(of_decoded(vertices), decoded_pose, mesh)
     return Observation(
         landmarks=mesh_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
         observed=observed,
         visible=visible,
-        face=_appearance(
-            dam,
-            mesh,
-            *(
-                in_turn(x, decode_every)[0]
-                for x in (z, pose, vertices, observed, visible)
+        face=Appearance(
+            decoded=dam.decode_texture(
+                of_decoded(z), view_direction(decoded_pose), size=shown.shape[-2]
             ),
+            observed=shown,
+            visible=of_decoded(visible),
+            normals=jax.lax.stop_gradient(normals),
         ),
-    )
-
-
-def _appearance(dam, mesh, z, pose, vertices, observed, visible) -> Appearance:
-    return Appearance(
-        decoded=dam.decode_texture(z, view_direction(pose), size=observed.shape[-2]),
-        observed=observed,
-        visible=visible,
-        normals=jax.lax.stop_gradient(texel_normals(vertices, pose, mesh)),
     )
 
 
@@ -191,8 +188,8 @@ def adaptation_terms(
     """
     face = seen.face
     in_light, gain = face.corrected(colour.solve(equations))
-    now, then = in_turn(seen.observed, 2)
-    both = jnp.prod(in_turn(seen.visible, 2), 0)
+    now, then = deinterleaved(seen.observed, 2)
+    both = jnp.prod(deinterleaved(seen.visible, 2), 0)
     return {
         "landmarks": landmark_distance(seen.landmarks, detected, mesh)
         * (256 / image_size),
@@ -207,8 +204,8 @@ def adaptation_terms(
     }
 
 
-def in_turn(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
-    """Every n-th frame; the ones after these; and so on: for 2, frames t and t + 1.
+def deinterleaved(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
+    """The n series that follow one another by turns: for 2, frames t and t + 1.
 
     Not by a strided slice, for which a batch that is divided over devices would be
     gathered.

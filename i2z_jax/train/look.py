@@ -64,7 +64,7 @@ class Networks(NamedTuple):
             unit_range(frames.image),
             given.face,
             given.nearness,
-            unwrap_frames=on_each_device(unwrap_frames, self.mesh, shared=2),
+            unwrap=on_each_device(unwrap_frames, self.mesh, shared=2),
             decode_every=decode_every,
         )
 

@@ -20,7 +20,7 @@ from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives.adapt import (
     Lab,
     adaptation_terms,
-    in_turn,
+    deinterleaved,
     observe,
 )
 from i2z_jax.objectives.face_mesh import FaceMesh
@@ -333,7 +333,7 @@ def test_of_pairs_the_first_may_be_decoded_alone(clip, mesh):
     assert np.abs(of_first).min() > 0
 
 
-def test_in_turn_a_frame_and_the_next():
-    now, then = in_turn(jnp.arange(6.0), 2)
+def test_a_frame_and_the_next_are_taken_apart():
+    now, then = deinterleaved(jnp.arange(6.0), 2)
     np.testing.assert_array_equal(now, [0, 2, 4])
     np.testing.assert_array_equal(then, [1, 3, 5])
