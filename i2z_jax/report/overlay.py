@@ -22,9 +22,8 @@ from i2z_jax.geometry.crop import compose, image_from_unit, pixels_from_unit
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
-from i2z_jax.system import System
+from i2z_jax.track.networks import Networks, Program
 from i2z_jax.track.result import Status, Track
-from i2z_jax.track.timing import COMPILE, Stopwatch
 from i2z_jax.types import Array, ArrayLike, Float, NDArray, UInt8
 
 # A panel is at most this high, px.
@@ -70,23 +69,21 @@ class Overlay:
     """Draws frames of a track.
 
     Args:
-        system: decoder and topology.
+        networks: decoder and topology; the frames decoded and drawn at a time are its
+            batch, and its clock gets the stages `render`, which holds the decoder,
+            `overlay` and `compile`.
         track: the result; its median face decides the size of the drawing.
         mesh_landmarks: the mesh's landmarks in px of the frames, if it has any.
-        batch_size: frames decoded and drawn at a time.
-        clock: gets the stages `render`, which holds the decoder, and `compile`.
     """
 
     def __init__(
         self,
-        system: System,
+        networks: Networks,
         track: Track,
         mesh_landmarks: Float[NDArray, "f 68 2"] | None,
-        batch_size: int,
-        clock: Stopwatch,
     ):
-        self.system, self.track, self.clock = system, track, clock
-        self.mesh_landmarks, self.batch_size = mesh_landmarks, batch_size
+        self.track, self.mesh_landmarks = track, mesh_landmarks
+        self.batch_size, self.clock = networks.batch_size, networks.clock
         width, height = (int(side) for side in track.frame_size)
         zoom = min(1.0, PANEL_HEIGHT / height)
         even_width, even_height = (
@@ -96,10 +93,15 @@ class Overlay:
         self.panel_from_image = np.array(
             [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
         )
-        self.window = _window_side(track, zoom)
-        self._program = None
-        # Taken apart once, as in `track/networks.py`.
-        self._parameters, self._tree = jax.tree.flatten(system.dam)
+        self.window = window = _window_side(track, zoom)
+        system, nearness = networks.system, track.nearness
+
+        def program(dam, z, pose):
+            return draw(dam, system.topology, z, pose, window, nearness)
+
+        self._draw = Program(
+            "render", program, system.dam, networks.batch_size, networks.clock
+        )
 
     def frames(
         self, pictures: Iterable[tuple[int, UInt8[NDArray, "h w 3"] | None]]
@@ -118,30 +120,15 @@ class Overlay:
         self, items: list[tuple[int, np.ndarray | None]]
     ) -> Iterator[UInt8[NDArray, "h2 w2 3"]]:
         rows = np.array([row for row, _ in items])
-        window = [np.asarray(part) for part in self._draw(self.track[rows])]
+        z, pose = (
+            np.nan_to_num(a[rows]).astype(np.float32)
+            for a in (self.track.z, self.track.pose)
+        )
+        window = self._draw(z, pose)
         # OpenCV lets go of Python's lock.
         with self.clock.stage("overlay", len(items)), ThreadPoolExecutor() as pool:
             panels = list(pool.map(self._panels, *zip(*items, strict=True), *window))
         yield from panels
-
-    def _draw(self, part: Track) -> Window:
-        filler = self.batch_size - len(part)
-        z, pose = (
-            np.pad(np.nan_to_num(a).astype(np.float32), [(0, filler), (0, 0)])
-            for a in (part.z, part.pose)
-        )
-        arguments = (self._parameters, z, pose)
-        if self._program is None:
-            with self.clock.stage(COMPILE):
-
-                def program(parameters, z, pose):
-                    dam = jax.tree.unflatten(self._tree, parameters)
-                    topology, nearness = self.system.topology, self.track.nearness
-                    return draw(dam, topology, z, pose, self.window, nearness)
-
-                self._program = jax.jit(program).lower(*arguments).compile()
-        with self.clock.stage("render", len(part)):
-            return jax.block_until_ready(self._program(*arguments))
 
     def _panels(
         self,

@@ -137,9 +137,7 @@ def _write_overlay(
 ) -> list[tuple[int, bytes]]:
     """The video (of one picture, a picture); returns some frames of it as JPEGs."""
     clock = networks.clock
-    overlay = Overlay(
-        networks.system, track, mesh_landmarks, networks.batch_size, clock
-    )
+    overlay = Overlay(networks, track, mesh_landmarks)
     wanted = _key_rows(track)
     kept: list[tuple[int, bytes]] = []
 

@@ -48,7 +48,7 @@ class Networks:
     def __init__(self, system: System, batch_size: int, clock: Stopwatch):
         self.system, self.batch_size, self.clock = system, batch_size, clock
         self.size = system.image_size
-        self._programs: dict[tuple[str, int], Any] = {}
+        self._programs: dict[tuple[str, int], Program] = {}
 
     @property
     def sees_landmarks(self) -> bool:
@@ -107,34 +107,62 @@ class Networks:
     def _run(
         self,
         name: str,
-        program: Callable,
+        function: Callable,
         model: Any,
         arrays: tuple[np.ndarray, ...],
-        batch: int,
+        batch_size: int,
     ) -> tuple[np.ndarray, ...]:
-        parts = []
-        for start in range(0, len(arrays[0]), batch):
-            rows = [array[start : start + batch] for array in arrays]
+        key = name, batch_size
+        if key not in self._programs:
+            self._programs[key] = Program(name, function, model, batch_size, self.clock)
+        return self._programs[key](*arrays)
+
+
+class Program:
+    """A function of a model and rows of arrays, compiled once for one batch size.
+
+    Args:
+        name: of its stage.
+        function: `(model, *arrays) -> tuple of arrays`, a row of each for a row.
+        model: whose parameters it reads.
+        batch_size: rows in one call of the compiled program.
+        clock: gets the stages `name` and `compile`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable,
+        model: Any,
+        batch_size: int,
+        clock: Stopwatch,
+    ):
+        self._name, self._function, self._model = name, function, model
+        self._batch_size, self._clock = batch_size, clock
+        self._compiled: Callable | None = None
+
+    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Of any number of rows, at least one."""
+        parts, size = [], self._batch_size
+        for start in range(0, len(arrays[0]), size):
+            rows = [array[start : start + size] for array in arrays]
             some = len(rows[0])
             full = [
-                np.concatenate([r, np.repeat(r[-1:], batch - some, axis=0)])
+                np.concatenate([r, np.repeat(r[-1:], size - some, axis=0)])
                 for r in rows
             ]
-            compiled = self._compiled(name, program, model, full, batch)
-            with self.clock.stage(name, some):
-                parts.append([np.asarray(x)[:some] for x in compiled(*full)])
+            if self._compiled is None:
+                with self._clock.stage(COMPILE):
+                    self._compiled = self._compile(full)
+            with self._clock.stage(self._name, some):
+                parts.append([np.asarray(x)[:some] for x in self._compiled(*full)])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
-    def _compiled(
-        self, name: str, program: Callable, model: Any, arrays: list, batch: int
-    ) -> Any:
-        if (name, batch) not in self._programs:
-            with self.clock.stage(COMPILE):
-                parameters, tree = jax.tree.flatten(model)
+    def _compile(self, arrays: list[np.ndarray]) -> Callable:
+        parameters, tree = jax.tree.flatten(self._model)
 
-                def flat(parameters, *arrays):
-                    return program(jax.tree.unflatten(tree, parameters), *arrays)
+        def flat(parameters, *arrays):
+            return self._function(jax.tree.unflatten(tree, parameters), *arrays)
 
-                compiled = jax.jit(flat).lower(parameters, *arrays).compile()
-                self._programs[name, batch] = partial(compiled, parameters)
-        return self._programs[name, batch]
+        compiled = jax.jit(flat).lower(parameters, *arrays).compile()
+        return partial(compiled, parameters)

@@ -14,6 +14,7 @@ from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.overlay import BACKGROUND, Overlay
 from i2z_jax.system import load_system
 from i2z_jax.track import result
+from i2z_jax.track.networks import Networks
 from i2z_jax.track.timing import Stopwatch
 from tests.report.glb_reader import Glb
 
@@ -106,7 +107,7 @@ def test_the_overlay_is_drawn_as_from_the_cameras_distance(tracked, values):
     """At 150 mm the outline is another one than from afar, and it is that one."""
     track = replace(result.load(tracked.folder / "track.npz"), distance_mm=150.0)
     system, row = load_system(tracked.checkpoint), 10
-    overlay = Overlay(system, track, None, 4, Stopwatch())
+    overlay = Overlay(Networks(system, 4, Stopwatch()), track, None)
     (image,) = overlay.frames([(row, tracked.pictures[row])])
     drawn = np.abs(image[:, 160:].astype(int) - BACKGROUND).max(axis=-1) > 40
     apart = []
