@@ -78,7 +78,7 @@ def run(config: Config) -> None:
     from i2z_jax.train import labels
     from i2z_jax.train.lab_views import Rows, keep_views
     from i2z_jax.train.run import run_mesh, run_stage
-    from i2z_jax.train.shape_begin import begin_shape
+    from i2z_jax.train.shape_fit import fit_shape_branch
     from i2z_jax.train.stages import regress_stage
     from i2z_jax.train.streams import freeze_streams
     from i2z_jax.train.workdir import hold, remember_config
@@ -107,7 +107,7 @@ def run(config: Config) -> None:
             kept_dtype = jnp.dtype(config.cache_dtype)
             kept = keep_views(net, train, config.cache, dtype=kept_dtype, **shared)
             learn = Stream(Rows(np.arange(config.cache)), batch_size)
-        begin_shape(net, train, kept, dtype=dtype, **shared)
+        fit_shape_branch(net, train, kept, dtype=dtype, **shared)
         has_test = has_views(config.data, "test")
         module = run_stage(
             regress_stage(

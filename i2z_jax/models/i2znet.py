@@ -27,7 +27,7 @@ from i2z_jax.models.features import (
 )
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import Frozen, freeze
-from i2z_jax.models.shape_encoder import ShapeEncoder, ShapeStart
+from i2z_jax.models.shape_encoder import ShapeEncoder, ShapeFit
 from i2z_jax.models.vgg import VGG
 from i2z_jax.types import Array, Float
 
@@ -193,15 +193,15 @@ class I2ZNet(nnx.Module):
         pose = self.pose_mean[None] + self.pose_std[None] * pose
         return I2ZOutput(z, pose, maps.heatmaps)
 
-    def begin(self, start: ShapeStart) -> None:
-        """Before training: what the shape branch knows without it.
+    def load_fit(self, fit: ShapeFit) -> None:
+        """Before training: be what the shape branch knows without it.
 
         A probe in closed form, then training of everything from there (Kumar et al.
         2022): the network is the probe until its regressors, whose last layers are
         zero now, have found what it lacks.
         """
         assert self.shape is not None
-        self.shape.begin(start)
+        self.shape.load_fit(fit)
         for regressor in (self.z_regressor, self.pose_regressor):
             last = regressor.layers[-1]
             last.kernel[...] = 0 * last.kernel[...]

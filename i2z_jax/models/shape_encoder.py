@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Landmark coordinates to p^z, p^h and a first answer, beside the levels [ours].
+"""Landmark coordinates to p^z, p^h and an answer of their own [ours].
 
 The published network sees landmarks as heatmaps only, and has to learn from labels
 where in a map its peak is. A few hundred moments are too few to learn that from; a
@@ -17,6 +17,28 @@ from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.parameters import Fitted
 from i2z_jax.types import Array, Float
 
+# Width of the hidden layer.
+UNITS = 2048
+# Of the standard deviation of the widest direction.
+LEAST_SPREAD = 0.2
+# In the least squares of the answer: about what one view weighs.
+RIDGE = 5e-4
+# Standard deviation of a random unit's bias, about that of what it is added to: of 139
+# whitened numbers a few vary by 1, the others hardly.
+BEND = 0.3
+
+# Kernel and bias.
+Layer = tuple[Float[Array, "i o"], Float[Array, "o"]]
+
+
+class ShapeFit(NamedTuple):
+    """What a `ShapeEncoder` knows before training, by its attributes' names."""
+
+    mean: Float[Array, "d"]
+    whiten: Float[Array, "d d"]
+    units: Layer
+    answer: Layer
+
 
 class ShapeEncoder(nnx.Module):
     """Heatmaps to p^z, p^h, and an answer of its own.
@@ -25,8 +47,8 @@ class ShapeEncoder(nnx.Module):
     follow as three more numbers. Nearly all of their variance is the head's pose, and
     expressions are what is left: `mean` and `whiten`, of the training set, make all
     directions equally large, without which thousands of steps learn an open jaw and
-    nothing else. `answer` reads these numbers and one hidden layer of `units`: what it
-    says before any step is known in closed form (`shape_start`).
+    nothing else. `answer`, a linear readout of these numbers and of one hidden layer of
+    `units`, is known before any step, in closed form (`fit_shape`).
     """
 
     def __init__(
@@ -52,31 +74,21 @@ class ShapeEncoder(nnx.Module):
     ) -> tuple[Float[Array, "b p"], Float[Array, "b p"], Float[Array, "b t"]]:
         """p^z, p^h, and the answer: z, and H standardised."""
         x = (shape_of(heatmaps) - self.mean[...][None]) @ self.whiten[...]
-        return self.to_z(x), self.to_pose(x), self.answer(beside(x, self.units(x)))
+        return (
+            self.to_z(x),
+            self.to_pose(x),
+            self.answer(readout_features(x, self.units(x))),
+        )
 
-    def begin(self, start: "ShapeStart") -> None:
+    def load_fit(self, fit: ShapeFit) -> None:
         """Take over statistics and layers."""
-        self.mean[...], self.whiten[...] = start.mean, start.whiten
+        self.mean[...], self.whiten[...] = fit.mean, fit.whiten
         for layer, (kernel, bias) in (
-            (self.units, start.units),
-            (self.answer, start.answer),
+            (self.units, fit.units),
+            (self.answer, fit.answer),
         ):
             assert layer.bias is not None
             layer.kernel[...], layer.bias[...] = kernel, bias
-
-
-# Kernel and bias.
-Layer = tuple[Float[Array, "i o"], Float[Array, "o"]]
-
-# Width of the hidden layer.
-UNITS = 2048
-# Of the standard deviation of the widest direction.
-LEAST_SPREAD = 0.2
-# In the least squares of the answer: about what one view weighs.
-RIDGE = 5e-4
-# Standard deviation of a random unit's bias, about that of what it is added to: of 139
-# whitened numbers a few vary by 1, the others hardly.
-BEND = 0.3
 
 
 def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
@@ -86,7 +98,9 @@ def shape_of(heatmaps: Float[Array, "b h w l"]) -> Float[Array, "b d"]:
     return jnp.concatenate([shape.reshape(len(shape), -1), centre, size], -1)
 
 
-def beside(x: Float[Array, "b d"], units: Float[Array, "b u"]) -> Float[Array, "b du"]:
+def readout_features(
+    x: Float[Array, "b d"], units: Float[Array, "b u"]
+) -> Float[Array, "b du"]:
     """What the answer is read from: the numbers, and the hidden layer.
 
     Scaled by their count: Adam moves every weight by about as much, which without it
@@ -96,22 +110,13 @@ def beside(x: Float[Array, "b d"], units: Float[Array, "b u"]) -> Float[Array, "
     return both * both.shape[-1] ** -0.5
 
 
-class ShapeStart(NamedTuple):
-    """A `ShapeEncoder` before training."""
-
-    mean: Float[Array, "d"]
-    whiten: Float[Array, "d d"]
-    units: Layer
-    answer: Layer
-
-
-def shape_start(
+def fit_shape(
     heatmaps: Float[Array, "n h w l"],
     target: Float[Array, "n t"],
     *,
     seed: int = 0,
-) -> ShapeStart:
-    """Of some training views: random units, and least squares on what they say.
+) -> ShapeFit:
+    """Fit some training views: random units, and least squares on what they say.
 
     Ridge regression on random features (Rahimi and Recht 2008): not linear, and as
     closed as if it were.
@@ -127,8 +132,8 @@ def shape_start(
     of_kernel, of_bias = jax.random.split(jax.random.key(seed))
     kernel = jax.random.normal(of_kernel, (x.shape[1], UNITS)) / x.shape[1] ** 0.5
     bias = BEND * jax.random.normal(of_bias, (UNITS,))
-    answer = ridge(beside(x, x @ kernel + bias[None]), target)
-    return ShapeStart(mean, whiten, (kernel, bias), answer)
+    answer = ridge(readout_features(x, x @ kernel + bias[None]), target)
+    return ShapeFit(mean, whiten, (kernel, bias), answer)
 
 
 def whitening(

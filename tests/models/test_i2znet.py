@@ -22,7 +22,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.models.features import StreamMaps, Unified, convolve_unified
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys, parameter_table, split_trained
-from i2z_jax.models.shape_encoder import shape_of, shape_start
+from i2z_jax.models.shape_encoder import fit_shape, shape_of
 from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
 from tests.models.test_shape_encoder import bells
@@ -99,7 +99,7 @@ def test_trained_parts_of_each_variant(variant):
         assert len(levels) == (4 if "skip" in variant else 1)
 
 
-def test_a_network_begins_as_a_probe(rng):
+def test_a_network_starts_as_the_fit(rng):
     """Of landmarks; what the levels say counts for nothing yet, and can be learned."""
     config = replace(SMALL, variant="vgg+skip+key", shape_size=8)
     net = random_module("i2znet", config)
@@ -108,10 +108,10 @@ def test_a_network_begins_as_a_probe(rng):
     maps = net.streams(image_of(config, rng))
     heatmaps = jnp.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
     target = rng.normal(size=(30, config.z_size + 6)).astype(np.float32)
-    start = shape_start(heatmaps, jnp.asarray(target))
-    net.begin(start)
-    mean, whiten = map(np.asarray, start[:2])
-    (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in start[2:])
+    fit = fit_shape(heatmaps, jnp.asarray(target))
+    net.load_fit(fit)
+    mean, whiten = map(np.asarray, fit[:2])
+    (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in fit[2:])
     x = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten
     hidden = np.maximum(x @ kernel + bias, 0)
     read = np.concatenate([x, hidden], -1) / np.sqrt(len(last_kernel))

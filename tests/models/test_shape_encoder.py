@@ -9,9 +9,9 @@ from i2z_jax.models.shape_encoder import (
     LEAST_SPREAD,
     RIDGE,
     ShapeEncoder,
+    fit_shape,
     ridge,
     shape_of,
-    shape_start,
 )
 
 
@@ -42,7 +42,7 @@ def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
     faces = [face + a * turn + 0.1 * b * chin for a, b in both]
     maps = jnp.stack([bells(points) for points in faces])
     encoder = ShapeEncoder(68, 139, 2, dtype=jnp.float32, rngs=Keys(0))
-    encoder.begin(shape_start(maps, jnp.asarray(both, jnp.float32)))
+    encoder.load_fit(fit_shape(maps, jnp.asarray(both, jnp.float32)))
     encoder.to_z.kernel[...] = jnp.eye(139)
     seen = np.asarray(encoder(maps)[0])
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
@@ -75,7 +75,7 @@ def test_ridge_against_least_squares_of_a_longer_system(rng):
     )
 
 
-def test_the_start_knows_what_no_line_does(rng):
+def test_the_fit_knows_what_no_line_does(rng):
     """The product of two motions: half of a linear answer's error is gone, unseen."""
     face = rng.uniform(-0.3, 0.3, (68, 2))
     motions = rng.normal(size=(2, 68, 2)) * 0.03
@@ -83,10 +83,10 @@ def test_the_start_knows_what_no_line_does(rng):
     maps = jnp.stack([bells(face + np.tensordot(w, motions, 1)) for w in weights])
     target = jnp.asarray(weights.prod(1, keepdims=True), jnp.float32)
     encoder = ShapeEncoder(68, 4, 1, dtype=jnp.float32, rngs=Keys(0))
-    start = shape_start(maps[:300], target[:300])
-    encoder.begin(start)
+    fit = fit_shape(maps[:300], target[:300])
+    encoder.load_fit(fit)
     error = np.asarray(encoder(maps[300:])[2] - target[300:])
-    x = (shape_of(maps) - start.mean[None]) @ start.whiten
+    x = (shape_of(maps) - fit.mean[None]) @ fit.whiten
     kernel, bias = ridge(x[:300], target[:300])
     of_line = x[300:] @ kernel + bias[None] - target[300:]
     assert np.square(error).mean() < 0.25 * np.square(of_line).mean()
