@@ -20,8 +20,8 @@ from benchmarks.measure import Row, program, race, row, training
 from benchmarks.networks import random_batch, random_system
 from benchmarks.suite import Options
 from i2z_jax.data.landmarks68 import COUNT
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.objectives.adapt import AdaptWeights, Lab
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material, Video, face_mesh

@@ -15,7 +15,7 @@ from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, program, race
 from benchmarks.networks import random_batch, random_networks
 from benchmarks.suite import Options
-from i2z_jax.objectives.landmarks import unit_range
+from i2z_jax.geometry.sampling import unit_range
 
 # Of the largest value of the peer's result.
 TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}

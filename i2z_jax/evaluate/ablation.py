@@ -34,8 +34,8 @@ from i2z_jax.evaluate.scenarios import FrameViews, Score
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.crop import transform_pose
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.features import StreamMaps
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import to_global
 from i2z_jax.system import System
 from i2z_jax.types import Array, Float, NDArray

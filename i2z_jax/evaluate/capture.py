@@ -40,8 +40,8 @@ from i2z_jax.evaluate.predict import (
 )
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.camera import view_direction
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.train.labels import encode_frames
 from i2z_jax.types import Array, Bool, Float, NDArray

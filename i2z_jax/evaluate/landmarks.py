@@ -33,9 +33,9 @@ from i2z_jax.evaluate.metrics import (
 from i2z_jax.evaluate.predict import Arrays, FaceModel, Runner, stacked
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.crop import apply_affine, box_of_points
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.hourglass import Hourglass
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Array, Float, NDArray
 
 # "dataset": the stored box, which is the detector's where 300-W's tables were there,

@@ -18,8 +18,8 @@ from i2z_jax.evaluate.capture import CaptureScores
 from i2z_jax.evaluate.metrics import distance
 from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, face_rows
 from i2z_jax.evaluate.video import VideoScores
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.heatmaps import soft_argmax
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.types import NDArray, UInt8
 

@@ -38,10 +38,10 @@ from i2z_jax.evaluate.predict import (
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.evaluate.temporal import TEMPORAL, FrameFacts, Watch, frame_facts
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import landmark_loss
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.system import System
 from i2z_jax.types import Array, ArrayLike, Bool, Float, Int, NDArray
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bilinear sampling of images and textures, with one convention of pixel centres."""
+"""Images and textures as numbers: their range, and values between pixel centres."""
 
 import jax.numpy as jnp
 
-from i2z_jax.types import Array, Float
+from i2z_jax.types import Array, Float, UInt8
 
 
 def sample_bilinear(
@@ -30,3 +30,8 @@ def sample_bilinear(
     upper = image[top, left] * (1 - across) + image[top, right] * across
     lower = image[bottom, left] * (1 - across) + image[bottom, right] * across
     return upper * (1 - down) + lower * down
+
+
+def unit_range(image: UInt8[Array, "*b"]) -> Float[Array, "*b"]:
+    """uint8 to [0, 1], on the device: an image travels there as bytes."""
+    return image.astype(jnp.float32) / 255

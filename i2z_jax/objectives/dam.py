@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import jax.numpy as jnp
 
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.losses import (
     kl_loss,
     texture_loss,
@@ -19,7 +20,6 @@ from i2z_jax.losses import (
     weighted_mean,
 )
 from i2z_jax.models.dam import DAM
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.types import Array, Float, Metrics
 
 

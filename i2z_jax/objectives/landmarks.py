@@ -13,9 +13,10 @@ import jax.numpy as jnp
 
 from i2z_jax.data.landmarks68 import LEFT_EYE_OUTER, RIGHT_EYE_OUTER
 from i2z_jax.data.targets import heatmap_targets
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.losses import heatmap_loss, norm
 from i2z_jax.models.heatmaps import RADIUS, soft_argmax
-from i2z_jax.types import Array, Float, Metrics, UInt8
+from i2z_jax.types import Array, Float, Metrics
 
 # How much more a landmark's own cell counts than an empty one.
 EMPHASIS = 10.0
@@ -76,8 +77,3 @@ def normalised_mean_error(
     """Mean distance over 68 landmarks, over the inter-ocular distance (300-W)."""
     ocular = norm(truth[..., RIGHT_EYE_OUTER, :] - truth[..., LEFT_EYE_OUTER, :])
     return norm(points - truth).mean(-1) / jnp.maximum(ocular, 1e-3)
-
-
-def unit_range(image: UInt8[Array, "*b"]) -> Float[Array, "*b"]:
-    """uint8 to [0, 1], on the device: an image travels there as bytes."""
-    return image.astype(jnp.float32) / 255

@@ -22,10 +22,10 @@ from jax.typing import DTypeLike
 from i2z_jax import console
 from i2z_jax.data.batches import Source
 from i2z_jax.data.warp import resized
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.heatmaps import Landmarks, soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import (
     batch_sharding,
     local_rows,

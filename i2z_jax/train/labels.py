@@ -11,9 +11,9 @@ from i2z_jax import console
 from i2z_jax.data.images import decode_texture
 from i2z_jax.data.records import MULTIVIEW, open_frames, open_split
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.models.features import StreamMaps
 from i2z_jax.models.heatmaps import Landmarks
@@ -22,7 +23,6 @@ from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives.adapt import Appearance, Observation, observe
 from i2z_jax.objectives.colour import ColourEquations
 from i2z_jax.objectives.face_mesh import FaceMesh
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import (
     batch_sharding,
     local_rows,

@@ -25,12 +25,12 @@ from i2z_jax import console
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.render import render
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives import colour
 from i2z_jax.objectives.adapt import texel_normals
 from i2z_jax.objectives.face_mesh import FaceMesh
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
 from i2z_jax.spread import spread
 from i2z_jax.system import System

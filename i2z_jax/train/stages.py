@@ -12,12 +12,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from flax import nnx
 
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Fitted, split_trained
 from i2z_jax.objectives.dam import DAMWeights, dam_objective
-from i2z_jax.objectives.landmarks import landmarks_objective, unit_range
+from i2z_jax.objectives.landmarks import landmarks_objective
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.pictures import (

@@ -19,9 +19,9 @@ from flax import nnx
 from i2z_jax.checkpoint import named_arrays
 from i2z_jax.data.batches import Batches
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.objectives.landmarks import unit_range
 from i2z_jax.sharding import create_mesh, replicate
 from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
