@@ -76,7 +76,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.records import has_views
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
-    from i2z_jax.train.lab_views import Rows, keep_views
+    from i2z_jax.train.lab_views import RowNumbers, keep_views
     from i2z_jax.train.run import run_mesh, run_stage
     from i2z_jax.train.shape_fit import fit_shape_branch
     from i2z_jax.train.stages import regress_stage
@@ -106,7 +106,7 @@ def run(config: Config) -> None:
         if config.cache > 0:
             kept_dtype = jnp.dtype(config.cache_dtype)
             kept = keep_views(net, train, config.cache, dtype=kept_dtype, **shared)
-            learn = Stream(Rows(np.arange(config.cache)), batch_size)
+            learn = Stream(RowNumbers(np.arange(config.cache)), batch_size)
         fit_shape_branch(net, train, kept, dtype=dtype, **shared)
         has_test = has_views(config.data, "test")
         module = run_stage(

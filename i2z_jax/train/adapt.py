@@ -28,7 +28,7 @@ from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.guard import GUARD, Figures, Guard
-from i2z_jax.train.lab_views import Rows
+from i2z_jax.train.lab_views import RowNumbers
 from i2z_jax.train.loop import Hooks, abstract
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, check_batch, create_state, run_steps
@@ -179,8 +179,8 @@ def _forget(figures: Path, networks: Path) -> None:
 
 def streams(material: Material, batch_size: int) -> dict[str, Stream]:
     """What a batch is drawn from, as many views as pairs."""
-    found = {"pairs": Stream(Rows(material.video.learn), batch_size)}
+    found = {"pairs": Stream(RowNumbers(material.video.learn), batch_size)}
     if material.replay is not None:
         views = np.arange(len(material.replay.pose), dtype=np.int32)
-        found["replay"] = Stream(Rows(views), batch_size)
+        found["replay"] = Stream(RowNumbers(views), batch_size)
     return found

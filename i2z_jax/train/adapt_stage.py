@@ -34,8 +34,8 @@ from i2z_jax.train.guard import Figures
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.look import (
     Given,
+    Graphs,
     Look,
-    Networks,
     look_at,
     mean_equations,
     whole_looks,
@@ -84,7 +84,7 @@ def adapt_stage(
     """
     graph, params, rest = split_trained(system.net)
     dam_graph, dam_state = nnx.split(system.dam)
-    program = _Program(Networks(graph, dam_graph, mesh), system.image_size)
+    program = _Program(Graphs(graph, dam_graph, mesh), system.image_size)
     frozen = Adapting(
         given=Given(
             net=rest,
@@ -114,7 +114,7 @@ def adapt_stage(
 class _Program(NamedTuple):
     """Pure functions of (params, frozen, ...): the step's, and the guard's."""
 
-    networks: Networks
+    networks: Graphs
     image_size: int
 
     def objective(self, params, stats, frozen, batch, key):

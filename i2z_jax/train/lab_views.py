@@ -105,7 +105,7 @@ def keep_views(
     return label_views(net, drawn, dtype=dtype, mesh=mesh)[0]
 
 
-class Rows:
+class RowNumbers:
     """Indices as examples: what they point at is on the devices already."""
 
     def __init__(self, index: Int[NDArray, "k"]):

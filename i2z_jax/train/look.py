@@ -38,7 +38,7 @@ from i2z_jax.types import Array, Float, Int, NDArray, PyTree
 PAIRS = 8
 
 
-class Networks(NamedTuple):
+class Graphs(NamedTuple):
     """How I2ZNet and the decoder are put together from trained and frozen arrays."""
 
     net: nnx.GraphDef
@@ -91,7 +91,7 @@ class Look(NamedTuple):
 
 
 def look_at(
-    networks: Networks, params: PyTree, given: Given, rows: Int[NDArray, "f"]
+    networks: Graphs, params: PyTree, given: Given, rows: Int[NDArray, "f"]
 ) -> list[Look]:
     """Look at frames, some at a time.
 
@@ -128,7 +128,7 @@ def _equations(mesh: Mesh) -> Callable[[Appearance], ColourEquations]:
 
 
 @cache
-def _program(networks: Networks) -> Callable[..., Look]:
+def _program(networks: Graphs) -> Callable[..., Look]:
     def look(params, given, rows):
         frames = given.frames.rows(rows)
         assert frames.detected is not None, "see adapt_data.check_system"

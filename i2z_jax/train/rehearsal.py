@@ -37,7 +37,7 @@ from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
     Given,
-    Networks,
+    Graphs,
     look_at,
     mean_equations,
     whole_looks,
@@ -96,7 +96,7 @@ def rehearse(
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))
     given = replicate(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
-    looks = _looks(Networks(graph, dam_graph, mesh), params, given, rows)
+    looks = _looks(Graphs(graph, dam_graph, mesh), params, given, rows)
 
     rng = np.random.default_rng(seed)
     where, which = rng.choice(len(rows), count), rng.choice(len(moments), count)
@@ -122,7 +122,7 @@ def rehearse(
 
 
 def _looks(
-    networks: Networks, params: Any, given: Given, rows: Int[NDArray, "r"]
+    networks: Graphs, params: Any, given: Given, rows: Int[NDArray, "r"]
 ) -> Looks:
     """Colours, and exposures given these."""
     mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)

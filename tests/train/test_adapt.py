@@ -28,7 +28,7 @@ from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import _streams, build_cache
 from i2z_jax.train.guard import held_out
-from i2z_jax.train.look import Networks
+from i2z_jax.train.look import Graphs
 from i2z_jax.train.look import _program as program_of
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
@@ -115,7 +115,7 @@ def test_rehearsal_and_the_guard_look_through_one_program(system, material, mesh
     stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     state = create_state(stage, optax.sgd(1.0), mesh)
     judge(state.params, replicate(stage.frozen, mesh))
-    networks = Networks(split_trained(system.net)[0], nnx.split(system.dam)[0], mesh)
+    networks = Graphs(split_trained(system.net)[0], nnx.split(system.dam)[0], mesh)
     assert program_of(networks)._cache_size() == 1
 
 
