@@ -86,7 +86,8 @@ def read_pts(path: str | Path) -> Float[NDArray, "68 2"]:
     """The 68 points of a `.pts` file, pixels, float64.
 
     Raises:
-        InputError: not a `.pts`, not 68 points, or something that is no number.
+        InputError: not a `.pts`, not 68 points, something that is no number, or
+            points without width or height, which no crop can be cut around.
     """
     try:
         text = Path(path).read_text(encoding="utf-8", errors="replace")
@@ -111,6 +112,8 @@ def read_pts(path: str | Path) -> Float[NDArray, "68 2"]:
         ) from error
     if not np.isfinite(points).all():
         raise InputError("a point is not finite", where=path)
+    if not np.ptp(points, axis=0).all():
+        raise InputError("no face: all points are on one line", where=path)
     return points - _PIXEL
 
 

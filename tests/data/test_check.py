@@ -117,7 +117,7 @@ def test_landmark_folders(tmp_path, rng):
     (afw / "image_000.pts").unlink()
     (afw / "image_001.pts").write_text("{\n" + "1 1\n" * 67 + "}")
     write_pair(afw / "far", rng)
-    ibug.write_pts(afw / "far.pts", np.full((68, 2), 1000.0))
+    ibug.write_pts(afw / "far.pts", ibug.read_pts(afw / "far.pts") + 1000)
     ibug.write_pts(afw / "alone.pts", np.full((68, 2), 10.0))
     found = check(root).gaps
     assert "image_000.png" in found["picture without landmarks"][0]

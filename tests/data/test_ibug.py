@@ -33,8 +33,9 @@ def test_spacing_of_the_header_does_not_matter(tmp_path):
         ("{" + "one two\n" * 68 + "}", "not a number"),
         ("{" + "nan 2\n" * 68 + "}", "not finite"),
         ("{" + "1 2\n" * 68, "not a .pts"),
+        ("{" + "1 2\n" * 68 + "}", "on one line"),
     ],
-    ids=["empty", "67", "three", "words", "nan", "open"],
+    ids=["empty", "67", "three", "words", "nan", "open", "no extent"],
 )
 def test_what_is_refused(tmp_path, text, reason):
     (tmp_path / "a.pts").write_text(text)
