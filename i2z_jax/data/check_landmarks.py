@@ -15,13 +15,15 @@ from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray
 
 _YELLOW, _RED = (255, 230, 40), (255, 60, 60)
+# Every file that `ibug.pictures` would pair.
+_MARKUPS = "*.[pP][tT][sS]"
 # How far a .pts value may lie outside its picture; annotators mark cut-off chins.
 _SLACK = 0.05
 
 
 def recognises(path: Path) -> bool:
     """Whether a folder of the layout is there, or a `.pts`."""
-    return path.is_dir() and (ibug.looks_like_300w(path) or any(path.glob("*.pts")))
+    return path.is_dir() and (ibug.looks_like_300w(path) or any(path.glob(_MARKUPS)))
 
 
 def look(path: Path) -> Report:
@@ -37,7 +39,7 @@ def look(path: Path) -> Report:
         pairs = ibug.pictures(folder)
         report.facts[folder.relative_to(path.parent).as_posix()] = len(pairs)
         used = {pair.points for pair in pairs}
-        for lone in sorted(set(folder.glob("*.pts")) - used):
+        for lone in sorted(set(folder.glob(_MARKUPS)) - used):
             if not ibug.is_mirrored(lone):
                 report.gap("landmarks without picture", f"{lone}")
         for pair in console.progress(pairs, folder.name):

@@ -118,12 +118,21 @@ def test_landmark_folders(tmp_path, rng):
     (afw / "image_001.pts").write_text("{\n" + "1 1\n" * 67 + "}")
     write_pair(afw / "far", rng)
     ibug.write_pts(afw / "far.pts", ibug.read_pts(afw / "far.pts") + 1000)
-    ibug.write_pts(afw / "alone.pts", np.full((68, 2), 10.0))
+    (afw / "ALONE.PTS").touch()
     found = check(root).gaps
     assert "image_000.png" in found["picture without landmarks"][0]
     assert "expected 68, got 67" in found["bad landmarks"][0]
     assert "68 points outside 120x100" in found["landmarks out of bounds"][0]
-    assert "alone.pts" in found["landmarks without picture"][0]
+    assert "ALONE.PTS" in found["landmarks without picture"][0]
+
+
+def test_a_folder_of_upper_case_markup(tmp_path, rng):
+    write_pair(tmp_path / "a", rng)
+    (tmp_path / "a.png").rename(tmp_path / "A.PNG")
+    (tmp_path / "a.pts").rename(tmp_path / "A.PTS")
+    report = check(tmp_path)
+    assert report.layout == "pictures with .pts"
+    assert report.facts["usable"] == 1
 
 
 def test_zero_based_landmarks_are_noticed(tmp_path, rng):
