@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """300-W folders -> the `ibug_300w` dataset (records.py has its fields).
 
-A picture is stored as its file is, to the byte, unless it is much larger than the
+A PNG or JPEG is stored as its file is, to the byte, unless it is much larger than the
 face needs: training turns by 30 degrees and zooms out by a third, so three box sides
 around the face are kept, and a box is not stored wider than 320 pixels (the network
 sees about 200 of them).
@@ -28,6 +28,9 @@ from i2z_jax.types import Float, NDArray, UInt8
 # Sides of the face box that are kept around it, and its largest width in pixels.
 CONTEXT, BOX_PIXELS = 3.0, 320
 PER_SHARD = 512
+# How files begin that are stored as they are. Others are encoded anew: the decoder of
+# training reads fewer kinds than that of a build, and some in other colours.
+STORED = (b"\x89PNG", b"\xff\xd8\xff")
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def encode(item: Item) -> Iterator[dict[str, Any] | Gap]:
         )
     box, source = ibug.box_for(path, points, _boxes(item.root, item.folder))
     part, crop_from_image = around_face(image, points, box)
-    if part is not image:
+    if part is not image or not data.startswith(STORED):
         data = images.encode(part, "jpeg")
     corners = apply_affine(crop_from_image, box.reshape(2, 2))
     yield {

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from i2z_jax.data import build_ibug, ibug, images, records
@@ -47,6 +48,24 @@ def test_pictures_are_stored_as_they_are_and_landmarks_sit_on_them(source, tmp_p
         np.testing.assert_allclose(record["landmarks"] % 1, 0.5, atol=1e-4)
     names = {r["id"] for r in rows(tmp_path / "out", "challenging")}
     assert b"ibug/image_092 _01.png" in names
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "mode"),
+    [(".png", "TGA", "RGB"), (".tif", "TIFF", "LAB")],
+    ids=["that training cannot decode", "of other colours to training"],
+)
+def test_a_picture_is_stored_as_it_was_read(source, tmp_path, suffix, kind, mode):
+    path = source / "afw" / "image_000.png"
+    picture = Image.open(path).convert(mode)
+    path.unlink()
+    picture.save(path.with_suffix(suffix), kind)
+    build((source,), tmp_path / "out", BuildOptions())
+    (record,) = [
+        r for r in rows(tmp_path / "out", "train") if b"afw/image_000" in r["id"]
+    ]
+    seen = images.decode(record["image"]).astype(int)
+    assert np.abs(seen - np.asarray(picture.convert("RGB"))).mean() < 4
 
 
 def test_full_is_common_and_challenging(source, tmp_path):
