@@ -133,11 +133,6 @@ def _frame(capture: Capture, frame: Frame, report: Report) -> bool:
     mesh = report.attempt("mesh", lambda: capture.vertices(*frame))
     pose = report.attempt("head pose", lambda: capture.world_from_head(*frame))
     average = _file(report, "average texture", capture.paths.texture(frame))
-    if pose is not None:
-        turn = pose[:, :3]
-        if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2):
-            report.gap("head pose", f"{capture.paths.transform(frame)}: not a rotation")
-            pose = None
     return mesh is not None and pose is not None and average
 
 

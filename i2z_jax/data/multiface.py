@@ -198,14 +198,20 @@ def read_transform(path: str | Path) -> Float[NDArray, "3 4"]:
     """A `_transform.txt`: 3 rows of 4 numbers, [Rf | tf], head -> world, mm.
 
     Raises:
-        InputError: missing, or something else.
+        InputError: missing, or something else, such as a pose that scales.
     """
     rows = _read_rows(path)
     if [len(row) for row in rows] != [4, 4, 4] or not np.isfinite(rows).all():
         raise InputError(
             "not a head pose", where=path, expected="3 rows of 4 finite numbers"
         )
-    return np.array(rows)
+    pose = np.array(rows)
+    turn = pose[:, :3]
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-2) or np.linalg.det(turn) < 0:
+        raise InputError(
+            "not a head pose", where=path, expected="[R | t] with a rotation R"
+        )
+    return pose
 
 
 def read_texture(path: str | Path) -> UInt8[NDArray, "t t 3"]:

@@ -15,6 +15,7 @@ from PIL import Image
 from i2z_jax.data import multiface as mf
 from i2z_jax.data.krt import read_krt, write_krt
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.rotation import matrix_from_euler
 from tests.data.captures import CAMERAS, FRAMES, SEGMENTS, TEXTURE, write_capture
 
 ROOT = Path(__file__).parents[2]
@@ -154,7 +155,16 @@ def test_vertices_of_any_count(tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    "text", ["1 0 0 0\n0 1 0 0\n", "1 0 0\n0 1 0\n0 0 1\n", "a b c d\n", "", "nan " * 4]
+    "text",
+    [
+        "1 0 0 0\n0 1 0 0\n",
+        "1 0 0\n0 1 0\n0 0 1\n",
+        "a b c d\n",
+        "",
+        "nan " * 4,
+        "2 0 0 0\n0 2 0 0\n0 0 2 0\n",
+        "1 0 0 0\n0 1 0 0\n0 0 -1 0\n",
+    ],
 )
 def test_bad_transforms(tmp_path, text):
     (tmp_path / "t.txt").write_text(text)
@@ -163,7 +173,8 @@ def test_bad_transforms(tmp_path, text):
 
 
 def test_transform_round_trip_is_exact(tmp_path, rng):
-    matrix = rng.normal(size=(3, 4))
+    turn = matrix_from_euler(rng.uniform(-1, 1, 3))
+    matrix = np.column_stack([turn, rng.normal(size=3)])
     mf.write_transform(tmp_path / "t.txt", matrix)
     np.testing.assert_array_equal(mf.read_transform(tmp_path / "t.txt"), matrix)
 
