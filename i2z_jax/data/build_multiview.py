@@ -55,6 +55,7 @@ def build(
     moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
     gaps = []
     for index, opened in enumerate(captures):
+        _ = opened.statistics  # without them nothing is built: not known after hours
         gaps += _absent(opened, chosen[index])
         if topologies[index] is None:
             gaps.append(
@@ -129,7 +130,8 @@ def _shared_files(opened: Capture, options: MultiviewOptions) -> list[Path | Non
     """What decides the records of all frames of a capture."""
     paths = opened.paths
     topology = topology_path(paths, options)
-    return [paths.krt, paths.root / "vert_mean.bin", topology]
+    means = [paths.root / name for name in ("tex_mean.png", "vert_mean.bin")]
+    return [paths.krt, *means, topology]
 
 
 def _frame_files(moment: Moment) -> list[Path]:

@@ -96,7 +96,7 @@ def encode_frame(moment: Moment, *, options: MultiviewOptions) -> Iterator[dict]
     opened, frame = _capture(moment.root), moment.frame
     yield {
         "vertices": opened.vertices(*frame),
-        **_texture(opened.paths.texture(frame), options),
+        **_texture(opened.paths.texture(frame), _side(opened, options), options),
         "world_from_head": opened.world_from_head(*frame).astype(np.float32),
         "source": moment.source,
         "segment": frame.segment,
@@ -174,11 +174,17 @@ def _view(
         "crop_from_image": crop_from_image.astype(np.float32),
     }
     if options.view_textures:
-        record |= _texture(opened.paths.texture(frame, name), options)
+        path = opened.paths.texture(frame, name)
+        record |= _texture(path, _side(opened, options), options)
     return record
 
 
-def _texture(path: Path, options: MultiviewOptions) -> dict[str, bytes]:
+def _side(opened: Capture, options: MultiviewOptions) -> int:
+    """Of the textures that are stored: as `CaptureSource.texture_size` says later."""
+    return min(options.texture_size, len(opened.statistics.texture_mean))
+
+
+def _texture(path: Path, size: int, options: MultiviewOptions) -> dict[str, bytes]:
     """A texture file at the size and in the codec of the dataset, rows as in files, and
     what was seen of it; the very bytes when it is a PNG of that size already and PNG is
     asked for."""
@@ -186,7 +192,14 @@ def _texture(path: Path, options: MultiviewOptions) -> dict[str, bytes]:
     side = texture.shape[0]
     if texture.shape[1] != side:
         raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
-    size = min(options.texture_size, side)
+    if side < size:
+        raise InputError(
+            "a texture smaller than tex_mean.png",
+            where=path,
+            expected=f"{size} texels a side",
+            got=side,
+            fix="if all of them are, build with --texture-size",
+        )
     if side > size:
         texture = _shrunk(texture, size)
     elif options.texture_codec == path.suffix[1:]:

@@ -42,8 +42,13 @@ class CaptureSource:
     """One source of a built capture, read from its folder as it is asked for."""
 
     path: Path
-    texture_size: int
-    """Side of the textures as built, texels."""
+    largest_texture: int
+    """Side that larger textures were shrunk to, texels."""
+
+    @property
+    def texture_size(self) -> int:
+        """Side of the textures as built, texels."""
+        return min(self.largest_texture, len(self.statistics.texture_mean))
 
     @cached_property
     def cameras(self) -> tuple[SourceCamera, ...]:

@@ -12,6 +12,7 @@ from i2z_jax.data import build_multiview, capture_examples, images, records
 from i2z_jax.data.build_multiview import build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_examples import _texture, topology_of
+from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
@@ -318,14 +319,39 @@ def test_topology_from_a_file_or_reported_missing(source, tmp_path):
         build((root,), tmp_path / "c", BuildOptions(), wrong)
 
 
+def test_textures_are_of_one_size_which_a_model_learns_of(copied, tmp_path):
+    """What is asked for is the largest; what is stored is what the capture has."""
+    paths = Capture(copied).paths
+    frame, other = Capture(copied).frames[:2]
+    small = images.encode(np.full((16, 16, 3), 9, np.uint8), "png")
+    paths.texture(frame, "400000").write_bytes(small)
+    paths.texture(other).write_bytes(small)
+    options = dataclasses.replace(OPTIONS, texture_size=1024)
+    summary = build((copied,), tmp_path / "out", BuildOptions(), options)
+    assert [f"expected {TEXTURE} texels a side" in gap for gap in summary.gaps] == [
+        True,
+        True,
+    ]
+    assert only_source(tmp_path / "out").texture_size == TEXTURE
+    seen = records.open_frames(tmp_path / "out")[0]
+    assert images.decode_texture(seen).shape == (TEXTURE, TEXTURE, 3)
+
+
+def test_statistics_that_are_missing_are_said_at_once(copied, tmp_path, monkeypatch):
+    (copied / "tex_var.txt").unlink()
+    monkeypatch.setattr(build_multiview, "write_shards", None)
+    with pytest.raises(InputError, match=r"tex_var\.txt: cannot read"):
+        build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+
+
 def test_what_was_seen_of_a_texture_survives_shrinking_and_jpeg(tmp_path):
     """Black is "not seen", and is not mixed into the colours beside it."""
     texture = np.zeros((64, 64, 3), np.uint8)
     texture[np.hypot(*np.mgrid[-32:32, -32:32]) < 25] = (200, 120, 90)
     path = tmp_path / "t.png"
     path.write_bytes(images.encode(texture, "png"))
-    options = dataclasses.replace(OPTIONS, texture_size=32, texture_codec="jpeg")
-    decoded = images.decode_texture(_texture(path, options))[::-1]
+    options = dataclasses.replace(OPTIONS, texture_codec="jpeg")
+    decoded = images.decode_texture(_texture(path, 32, options))[::-1]
     share = texture.any(-1).reshape(32, 2, 32, 2).mean((1, 3))
     np.testing.assert_array_equal(decoded.any(-1), share >= 0.5)
     inside = decoded[share >= 0.5].astype(int)
