@@ -96,7 +96,7 @@ class Capture:
 
     Attributes:
         paths: where each file is (`paths.image(frame, camera)`, ...).
-        frames: as listed, in order.
+        frames: as listed, in order, each once.
         segments: their names, in order of appearance.
         cameras: name -> camera, in KRT order (the decoder's colour rows follow it).
 
@@ -267,7 +267,7 @@ def _read_frame_list(path: Path) -> list[Frame]:
             )
     if not lines:
         raise InputError("no frames", where=path)
-    return [Frame(*words) for words in lines]
+    return list(dict.fromkeys(Frame(*words) for words in lines))
 
 
 def _read_variance(path: Path) -> float:

@@ -337,6 +337,13 @@ def test_textures_are_of_one_size_which_a_model_learns_of(copied, tmp_path):
     assert images.decode_texture(seen).shape == (TEXTURE, TEXTURE, 3)
 
 
+def test_a_frame_that_is_listed_twice_is_built_once(copied, tmp_path):
+    listed = Capture(copied).paths.frame_list
+    listed.write_text(listed.read_text() + listed.read_text().splitlines()[0] + "\n")
+    summary = build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    assert summary.counts["frames"] == {"train": 6, "test": 3}
+
+
 def test_statistics_that_are_missing_are_said_at_once(copied, tmp_path, monkeypatch):
     (copied / "tex_var.txt").unlink()
     monkeypatch.setattr(build_multiview, "write_shards", None)
