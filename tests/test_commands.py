@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line as a user meets it: in a process of its own."""
 
+import importlib
 import subprocess
 import sys
+
+import pytest
+import tyro
 
 from i2z_jax.commands import COMMANDS
 
@@ -29,6 +33,21 @@ def test_help_lists_every_command_without_starting_jax():
     for name, command in COMMANDS.items():
         assert name in done.stdout
         assert command.summary in done.stdout
+
+
+@pytest.mark.filterwarnings("ignore:get_parser")
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
+def test_every_option_is_described_and_no_group_by_another_option(command):
+    parser = tyro.extras.get_parser(importlib.import_module(command.module).Config)
+    texts = {
+        # Without the parentheses at the end: what is its default, or why there is none.
+        option.dest: " ".join(str(option.help).rpartition("(")[0].split())
+        for option in parser._actions
+        if option.dest != "help" and not isinstance(option.choices, dict)
+    }
+    assert all(texts.values()), texts
+    for group in parser._action_groups:
+        assert " ".join(str(group.description).split()) not in texts.values()
 
 
 def test_unknown_command():

@@ -44,6 +44,7 @@ class Config:
     # How much more the eye and mouth regions of the texture count.
     emphasis: float = 2.0
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    # Weights of the terms.
     weights: DAMWeights = field(default_factory=DAMWeights)
 
 

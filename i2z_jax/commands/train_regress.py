@@ -54,6 +54,7 @@ class Config:
     # Which network (docs/design.md, 3.7); vgg+skip+key is the full one.
     variant: I2ZVariant = "vgg+skip+key"
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    # Weights of the terms.
     weights: RegressWeights = field(default_factory=RegressWeights)
 
 

@@ -27,8 +27,11 @@ from i2z_jax.types import Array, Float, Metrics
 class DAMWeights:
     """Weights of the terms; the published ones are 1, 1 and 0.01."""
 
+    # Per variance of the vertices of squared distance.
     vertices: float = 1.0
+    # Per variance of the texels of squared colour difference.
     texture: float = 1.0
+    # Per nat of divergence from a unit Gaussian, mean over z's components.
     kl: float = 0.01
     # [ours] How much a texel that this camera did not see counts, its target being the
     # frame's average over the cameras, beside one that it saw. 0, as published, leaves
