@@ -48,6 +48,18 @@ def make_writable(folder: Path) -> None:
         ) from error
 
 
+def make_place(path: Path) -> None:
+    """See that a file that comes at the end of long work can be written, and make its
+    folder.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if path.is_dir():
+        raise InputError("is a folder", where=path, expected="a file to write")
+    make_writable(path.parent)
+
+
 def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
     """What tells files from edited ones: size and time, None where there is none."""
     return [_version(path) if path else None for path in paths]

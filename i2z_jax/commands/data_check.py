@@ -39,8 +39,11 @@ def run(config: Config) -> None:
     """
     from i2z_jax.data.check import check
     from i2z_jax.data.check_report import contact_sheet
-    from i2z_jax.files import write_json
+    from i2z_jax.files import make_place, write_json
 
+    for place in (config.picture, config.json):
+        if place is not None:
+            make_place(place)
     report = check(config.path)
     console.out.print(f"{config.path}: {report.layout}")
     for name, value in report.facts.items():

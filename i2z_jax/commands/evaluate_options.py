@@ -31,13 +31,13 @@ def start(options: EvaluateOptions) -> Any:
             written where they are to go, which is known before the work.
     """
     from i2z_jax.evaluate.predict import Runner
-    from i2z_jax.files import make_writable
+    from i2z_jax.files import make_place, make_writable
 
     require_at_least(options, {"batch_size": 1, "workers": 0})
     if options.pictures is not None:
         make_writable(options.pictures)
     if options.json is not None:
-        make_writable(options.json.parent)
+        make_place(options.json)
     return Runner.on_all_devices(options.batch_size, options.workers)
 
 

@@ -190,6 +190,14 @@ def test_what_is_no_dataset(tmp_path, capsys):
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("option", ["--picture", "--json"])
+def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "check", str(tmp_path / "absent"), option, str(tmp_path)])
+    assert exit_.value.code == 1
+    assert f"{tmp_path}: is a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", "{}".encode("utf-16")])
 def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
     path = tmp_path / "ibug_300w" / "dataset.json"
