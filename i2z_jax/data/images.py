@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, NDArray, UInt8
@@ -78,6 +78,8 @@ def decode_strictly(
                 return np.array(turned.convert("RGB"))
     except InputError:
         raise
+    except UnidentifiedImageError as error:  # whose text is of our buffer's address
+        raise InputError("damaged or not a picture", where=where) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes
         raise InputError(f"damaged or not a picture ({error})", where=where) from error
 

@@ -71,6 +71,8 @@ def test_what_is_refused(tmp_path, rng):
         for cut in (0.1, 0.5, 0.95):
             with pytest.raises(InputError, match=r"x\.img: damaged"):
                 images.decode_strictly(data[: int(cut * len(data))], "x.img")
+    with pytest.raises(InputError, match=r"damaged or not a picture$"):
+        images.decode_strictly(b"a page, not a picture", "x.img")
     with pytest.raises(InputError, match="empty file"):
         images.decode_strictly(b"", "x.img")
     deep = Image.fromarray(np.zeros((8, 8), np.uint16))
