@@ -73,9 +73,10 @@ def finish(
         made_of: tells the versions of the files that were read from others.
 
     Raises:
-        InputError: there is not one record.
+        InputError: a config has not one record, as the views of a capture whose
+            pictures are elsewhere.
     """
-    if not any(sum(splits.values()) for splits in counts.values()):
+    if not all(sum(splits.values()) for splits in counts.values()):
         reason = f"the first of {len(gaps)}: {gaps[0]}" if gaps else "nothing to read"
         raise InputError("nothing could be built", where=sources[0], got=reason)
     with write_aside(out / name / "dataset.json") as path:

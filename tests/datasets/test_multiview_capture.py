@@ -205,6 +205,14 @@ def test_the_same_command_goes_on_once_the_copy_is_whole(copied, tmp_path):
     assert sum(summary.counts["views"].values()) == 27
 
 
+@pytest.mark.parametrize("folder", ["images", "tracked_mesh"])
+def test_a_capture_without_one_view_is_not_built(copied, tmp_path, folder):
+    shutil.rmtree(copied / folder)
+    with pytest.raises(InputError, match="nothing could be built"):
+        build((copied,), tmp_path / "out", BuildOptions(), OPTIONS)
+    assert not (tmp_path / "out" / NAME / "dataset.json").exists()
+
+
 def test_a_picture_that_was_put_back_is_in_the_build_that_goes_on(copied, tmp_path):
     capture = Capture(copied)
     picture = capture.paths.image(capture.frames[1], "400000")
