@@ -60,6 +60,13 @@ def make_place(path: Path) -> None:
     make_writable(path.parent)
 
 
+def visible(folder: Path) -> list[Path]:
+    """What lies in a folder, by name, but for hidden files: `._NAME`, which macOS
+    leaves beside NAME on other disks, ends as a picture does and is none.
+    """
+    return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+
+
 def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
     """What tells files from edited ones: size and time, None where there is none."""
     return [_version(path) if path else None for path in paths]

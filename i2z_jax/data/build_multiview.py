@@ -30,6 +30,7 @@ from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
+from i2z_jax.files import visible
 
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
@@ -188,7 +189,7 @@ def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
     """One line a camera that a segment lacks altogether, or that KRT lacks."""
     for segment in opened.segments:
         folder = opened.paths.root / "images" / segment
-        there = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        there = {p.name for p in visible(folder)} if folder.is_dir() else set()
         missing = [name for name in cameras if name not in there]
         if missing:
             yield f"{folder}: no images of camera {', '.join(missing)}"

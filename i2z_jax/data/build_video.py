@@ -26,7 +26,7 @@ from i2z_jax.data.video import Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, read_boxes, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
-from i2z_jax.files import versions, write_aside
+from i2z_jax.files import versions, visible, write_aside
 from i2z_jax.types import Float, NDArray
 
 
@@ -114,7 +114,7 @@ def _digest(
     of other options."""
     files: list[Path | None] = [video.boxes]
     for path in found:
-        files += [path, *(sorted(path.iterdir()) if path.is_dir() else ())]
+        files += [path, *(visible(path) if path.is_dir() else ())]
         files.append(truth_path(path))
     names = [str(file.resolve()) if file else None for file in files]
     read = list(zip(names, versions(*files), strict=True))

@@ -16,7 +16,7 @@ from i2z_jax.types import Float, NDArray
 
 _YELLOW, _RED = (255, 230, 40), (255, 60, 60)
 # Every file that `ibug.pictures` would pair.
-_MARKUPS = "*.[pP][tT][sS]"
+_MARKUPS = "[!.]*.[pP][tT][sS]"
 # How far a .pts value may lie outside its picture; annotators mark cut-off chins.
 _SLACK = 0.05
 

@@ -21,6 +21,7 @@ from i2z_jax.data.video import (
 )
 from i2z_jax.drawing import fitted
 from i2z_jax.errors import InputError
+from i2z_jax.files import visible
 from i2z_jax.spread import spread
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -33,7 +34,7 @@ def recognises(path: Path) -> bool:
     """Whether it is a video, a folder of frames, or a folder of videos."""
     if path.is_file():
         return is_video(path)
-    inside = {p.suffix.lower() for p in path.iterdir()}
+    inside = {p.suffix.lower() for p in visible(path)}
     return bool(inside & {*SUFFIXES, *VIDEO_SUFFIXES})
 
 

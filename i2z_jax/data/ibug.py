@@ -14,6 +14,7 @@ import numpy as np
 
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.errors import InputError
+from i2z_jax.files import visible
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Float, NDArray
 
@@ -60,7 +61,7 @@ def pictures(folder: Path) -> list[Annotated]:
     of iBUG that has a space is often renamed on one side only.
     """
     try:
-        names = sorted(folder.iterdir())
+        names = visible(folder)
     except OSError as error:
         raise InputError(f"cannot list ({error.strerror})", where=folder) from error
     landmark_files = {

@@ -22,6 +22,7 @@ from av.container import InputContainer
 
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
+from i2z_jax.files import visible
 from i2z_jax.types import Float, NDArray, UInt8
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
@@ -53,7 +54,7 @@ def is_video(path: Path) -> bool:
     Pictures beside video files are no frames: posters, the stills of live photos.
     """
     if path.is_dir():
-        inside = {p.suffix.lower() for p in path.iterdir()}
+        inside = {p.suffix.lower() for p in visible(path)}
         return not inside.isdisjoint(SUFFIXES) and inside.isdisjoint(VIDEO_SUFFIXES)
     return path.suffix.lower() in VIDEO_SUFFIXES
 
@@ -66,7 +67,7 @@ def videos(source: Path) -> list[Path]:
     """
     try:
         if source.is_dir() and not is_video(source):
-            inside = sorted(p for p in source.iterdir() if is_video(p))
+            inside = [p for p in visible(source) if is_video(p)]
             if inside:
                 return inside
         elif source.exists():
@@ -82,7 +83,7 @@ def passed_over(source: Path) -> str:
     """What lies in a folder of videos and is none, in words: pictures; "" if none."""
     if not source.is_dir() or is_video(source):
         return ""
-    names = sorted(p.name for p in source.iterdir() if p.suffix.lower() in SUFFIXES)
+    names = [p.name for p in visible(source) if p.suffix.lower() in SUFFIXES]
     return f"pictures beside videos ({len(names)}: {names[0]} ...)" if names else ""
 
 
@@ -231,7 +232,7 @@ def _folder_frames(path: Path) -> Iterator[Frame]:
 
 def _pictures(path: Path) -> list[Path]:
     """The frames in a folder, by name."""
-    inside = sorted(path.iterdir())
+    inside = visible(path)
     if any(p.suffix.lower() in VIDEO_SUFFIXES for p in inside):
         raise InputError(
             "a folder of videos", where=path, expected="one video", fix="give one of it"

@@ -20,7 +20,7 @@ from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.data.video import Frame, frame_count, read_frames
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.errors import InputError
-from i2z_jax.files import versions, write_aside
+from i2z_jax.files import versions, visible, write_aside
 from i2z_jax.types import NDArray, UInt8
 
 
@@ -38,7 +38,7 @@ def state_of(path: Path) -> str:
     """A word that changes when a file is written to, or a picture of a folder is."""
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        files = [p for p in visible(path) if p.suffix.lower() in SUFFIXES]
     found = list(zip([file.name for file in files], versions(*files), strict=True))
     return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 

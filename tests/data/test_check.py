@@ -119,11 +119,15 @@ def test_landmark_folders(tmp_path, rng):
     write_pair(afw / "far", rng)
     ibug.write_pts(afw / "far.pts", ibug.read_pts(afw / "far.pts") + 1000)
     (afw / "ALONE.PTS").touch()
+    for hidden in ("._image_001.png", "._alone.pts"):
+        (afw / hidden).write_bytes(b"\0\5\x16\7")
     found = check(root).gaps
     assert "image_000.png" in found["picture without landmarks"][0]
     assert "expected 68, got 67" in found["bad landmarks"][0]
     assert "68 points outside 120x100" in found["landmarks out of bounds"][0]
-    assert "ALONE.PTS" in found["landmarks without picture"][0]
+    (alone,) = found["landmarks without picture"]
+    assert "ALONE.PTS" in alone
+    assert "unreadable picture" not in found
 
 
 def test_a_folder_of_upper_case_markup(tmp_path, rng):

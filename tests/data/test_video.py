@@ -133,6 +133,23 @@ def test_pictures_beside_videos_are_no_frames(tmp_path):
             read(tmp_path)
 
 
+def test_hidden_files_are_no_frames_and_no_videos(tmp_path):
+    """What macOS leaves beside files on disks that are not its own."""
+    frames, clips = tmp_path / "frames", tmp_path / "clips"
+    frames.mkdir()
+    clips.mkdir()
+    clip = write_clip(clips / "a.mp4", [gradient()] * 2)
+    (clips / "._a.mp4").write_bytes(b"\0\5\x16\7")
+    for number in range(3):
+        (frames / f"{number}.png").write_bytes(images.encode(gradient(), "png"))
+        (frames / f"._{number}.png").write_bytes(b"\0\5\x16\7")
+    read = list(read_frames(frames))
+    assert [frame.problem for frame in read] == ["", "", ""]
+    np.testing.assert_allclose([f.time_s for f in read], np.arange(3) / 30)
+    assert frame_count(frames) == 3
+    assert videos(clips) == [clip]
+
+
 def test_frames_of_two_sizes_and_a_damaged_one(tmp_path):
     for number in range(5):
         image = gradient(width=96 if number != 2 else 48)

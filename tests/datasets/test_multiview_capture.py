@@ -151,6 +151,7 @@ def damaged(source, tmp_path):
     capture.paths.texture(frames[4], "400002").write_bytes(b"")
     shutil.rmtree(root / "images" / "EXP_ROM07" / "400002")
     (root / "images" / "E001_Neutral" / "999999").mkdir()
+    (root / "images" / "E001_Neutral" / ".DS_Store").touch()  # is no camera
     return root
 
 
@@ -160,7 +161,7 @@ def test_gaps_are_one_line_each_and_cost_only_themselves(source, tmp_path):
     assert len(summary.gaps) == 7
     for name in (
         "EXP_ROM07: no images of camera 400002",
-        "camera 999999 is not in KRT",
+        "E001_Neutral: camera 999999 is not in KRT",
         "E001_Neutral/400001/000012.png",
         "E001_Neutral/400000/000015.png",
         "average/000018.png",
