@@ -150,8 +150,15 @@ def _check(config: Config) -> None:
     require_at_least(
         config, {"face": 1, "batch_size": 1, "workers": 1, "max_frames": 1}
     )
-    if config.smooth is not None and config.smooth <= 0:
+    if config.smooth is not None and not config.smooth > 0:
         raise InputError("not above 0", where="--smooth", got=config.smooth)
+    if not 0 <= config.min_confidence <= 1:
+        raise InputError(
+            "out of range",
+            where="--min-confidence",
+            expected="0 to 1",
+            got=config.min_confidence,
+        )
     nearness_of(config.distance_mm)  # says so if a camera cannot be so near
     if config.out.exists() and not config.out.is_dir():
         raise InputError("is a file", where=config.out, expected="a folder")

@@ -75,6 +75,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
                 widths = boxes[:, 2] - boxes[:, 0]
                 looked.append((frame.number, widths, _cell(frame.image, boxes)))
     steps = np.diff(times)
+    steps = steps[steps > 0]  # two pictures of one number have one time
     report.facts[path.name] = {
         "frames": len(times),
         "size": f"{size[0]}x{size[1]}",

@@ -97,7 +97,9 @@ class Track:
     def fps(self) -> float:
         """Frames a second, from the median step in time; 0 for a single picture."""
         steps = np.diff(self.time_s)
-        return float(1 / np.median(steps)) if len(steps) and np.any(steps > 0) else 0.0
+        # Two pictures of one number (1.jpg and 1.png) have one time.
+        steps = steps[steps > 0]
+        return float(1 / np.median(steps)) if len(steps) else 0.0
 
     @property
     def nearness(self) -> Float[NDArray, ""]:

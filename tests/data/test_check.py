@@ -166,6 +166,15 @@ def test_videos(tmp_path):
     assert "poster.png" in report.facts["passed over"]
 
 
+def test_frames_that_are_there_twice(tmp_path):
+    for name in ("1.jpg", "1.png", "2.jpg", "2.png", "3.jpg", "3.png"):
+        codec = "png" if name.endswith("png") else "jpeg"
+        (tmp_path / name).write_bytes(images.encode(gradient(), codec))
+    (facts,) = check(tmp_path).facts.values()
+    assert facts["frames"] == 6
+    assert facts["frames a second"] == 30
+
+
 def test_a_video_is_checked_a_frame_at_a_time(tmp_path):
     frame = gradient(1280, 720)
     clip = write_clip(tmp_path / "wall.mp4", [frame] * 24)

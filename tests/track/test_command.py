@@ -296,9 +296,20 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
 
 
 @pytest.mark.parametrize(
-    "option", ["--face", "--batch-size", "--smooth", "--distance-mm"]
+    ("option", "value"),
+    [
+        ("--face", "0"),
+        ("--batch-size", "0"),
+        ("--smooth", "0"),
+        ("--smooth", "nan"),
+        ("--distance-mm", "0"),
+        ("--min-confidence", "20"),
+        ("--min-confidence", "nan"),
+    ],
 )
-def test_numbers_that_mean_nothing_are_refused(tmp_path, tracked, capsys, option):
+def test_numbers_that_mean_nothing_are_refused(
+    tmp_path, tracked, capsys, option, value
+):
     out = tmp_path / "out"
-    assert track(tracked.video, tracked.checkpoint, out, option, "0") == 1
+    assert track(tracked.video, tracked.checkpoint, out, option, value) == 1
     assert option in complaint(capsys, out)

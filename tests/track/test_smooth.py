@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Smoothing keeps what is still, calms what trembles, and lags as stated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,13 @@ STILL = np.tile([0.006, 0.1, -0.3, 0.05, 0.2, -0.1], (90, 1))
 def test_a_still_face_stays():
     result = smoothed(track(STILL), 1.0)
     np.testing.assert_allclose(result.pose, STILL, rtol=1e-5)
+
+
+def test_frames_of_one_time_do_not_hasten_the_others():
+    """As of a folder that has each frame twice, as .jpg and as .png."""
+    twice = replace(track(STILL[:6]), time_s=np.repeat(np.arange(3), 2) / 30)
+    assert twice.fps == pytest.approx(30)
+    assert replace(twice, time_s=np.zeros(6)).fps == 0
 
 
 def test_trembling_is_calmed(rng):
