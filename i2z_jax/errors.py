@@ -58,7 +58,7 @@ def require_at_least(options: object, least: Mapping[str, int]) -> None:
     """
     for name, bound in least.items():
         value = attrgetter(name)(options)
-        if value is not None and value < bound:
+        if value is not None and not value >= bound:  # NaN is not, either
             option = "--" + name.replace("_", "-")
             raise InputError(
                 "too small", where=option, expected=f">= {bound}", got=value

@@ -10,6 +10,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.commands import train_options
+from i2z_jax.errors import InputError
 from i2z_jax.train.run import RunConfig
 
 
@@ -65,6 +66,8 @@ def run(config: Config) -> None:
     from i2z_jax.train.stages import landmarks_stage
     from i2z_jax.train.workdir import hold, remember_config
 
+    if not 0 < config.sigma < float("inf"):
+        raise InputError("no width of a bell", where="--sigma", got=config.sigma)
     dtype = config.run.compute_dtype
     i2z = preset(config.preset).i2z
     with hold(config.workdir):
@@ -89,7 +92,9 @@ def run(config: Config) -> None:
         if config.capture is not None:
             learn = InTurn(learn, ViewLandmarks(config.capture, "train"))
 
-        has_test = has_split(config.data, IBUG, config.test_split)
+        # A split that was asked for by name has to be there.
+        asked = config.test_split != Config.test_split
+        has_test = asked or has_split(config.data, IBUG, config.test_split)
         module = run_stage(
             landmarks_stage(fresh_module(build, mesh), sigma=config.sigma),
             stream(learn),

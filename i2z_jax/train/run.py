@@ -293,8 +293,11 @@ LEAST = {
     "loop.keep": 1,
     "loop.bad_steps": 1,
     "loop.profile_steps": 0,
+    "optimizer.learning_rate": 0,
     "optimizer.warmup_steps": 0,
     "optimizer.decay_steps": 1,
+    "optimizer.weight_decay": 0,
+    "optimizer.clip_norm": 0,
 }
 
 

@@ -264,6 +264,9 @@ def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
         ("loop.save_every", 0),
         ("loop.keep", 0),
         ("optimizer.warmup_steps", -3),
+        ("optimizer.learning_rate", -0.001),
+        ("optimizer.learning_rate", float("nan")),
+        ("optimizer.clip_norm", -1.0),
     ],
 )
 def test_numbers_that_mean_nothing_are_refused_before_any_work(option, value):
@@ -277,6 +280,15 @@ def test_numbers_that_mean_nothing_are_refused_before_any_work(option, value):
     given = f"--{option.replace('_', '-')}: too small"
     assert str(error.value).startswith(given)
     assert f"got {value})" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"test_split": "commen"}, "no such split"), ({"sigma": 0.0}, "--sigma")],
+)
+def test_landmarks_refuse_what_cannot_be_meant(toy_models, tmp_path, given, message):
+    with pytest.raises(InputError, match=message):
+        toy.landmarks(toy_models["data"], tmp_path / "run", **given)
 
 
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
