@@ -72,7 +72,7 @@ def run(config: Config) -> None:
         _print_errors(errors)
         # The first: what is wrong there is wrong in all that follows.
         for error in errors:
-            if error.relative > config.tolerance:
+            if not error.relative <= config.tolerance:  # NaN is no agreement
                 raise InputError(
                     f"differs from PyTorch at {error.stage}; nothing was written",
                     where=config.checkpoint,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z track`: a real video -> z, pose and landmarks; overlay, mesh, page."""
 
+import math
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -150,8 +151,10 @@ def _check(config: Config) -> None:
     require_at_least(
         config, {"face": 1, "batch_size": 1, "workers": 1, "max_frames": 1}
     )
-    if config.smooth is not None and not config.smooth > 0:
-        raise InputError("not above 0", where="--smooth", got=config.smooth)
+    if config.smooth is not None and not 0 < config.smooth < math.inf:
+        raise InputError(
+            "no cutoff", where="--smooth", expected="above 0, Hz", got=config.smooth
+        )
     if not 0 <= config.min_confidence <= 1:
         raise InputError(
             "out of range",

@@ -302,6 +302,7 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
         ("--batch-size", "0"),
         ("--smooth", "0"),
         ("--smooth", "nan"),
+        ("--smooth", "inf"),
         ("--distance-mm", "0"),
         ("--min-confidence", "20"),
         ("--min-confidence", "nan"),
