@@ -24,7 +24,7 @@ from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.objectives.adapt import AdaptWeights, Lab
 from i2z_jax.sharding import create_mesh
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, Video, face_mesh
+from i2z_jax.train.adapt_data import Material, VideoMaterial, face_mesh
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
@@ -145,4 +145,6 @@ def _material(system: System, options: Options, frames: int, dtype, mesh) -> Mat
     z = system.net_card.config.z_size
     rows = np.arange(frames - 1, dtype=np.int32)
     lab = Lab(jnp.zeros(z), jnp.ones(z))
-    return Material(Video(cache, rows, rows, None), views, None, lab, face, 1 / 550)
+    return Material(
+        VideoMaterial(cache, rows, rows, None), views, None, lab, face, 1 / 550
+    )

@@ -17,7 +17,7 @@ import i2z_jax
 from i2z_jax import config
 from i2z_jax.checkpoint import (
     ModelCard,
-    Source,
+    Origin,
     build,
     fill,
     load,
@@ -65,7 +65,7 @@ def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "i2z"
     module = random_model("i2znet", SMALL)
     extras = {"cameras": ["400013", "400015"]}
-    source = Source("net.pth", "00ff")
+    source = Origin("net.pth", "00ff")
     card = ModelCard("i2znet", SMALL, "for tests", source=source, extras=extras)
     save_model(folder, module, card)
     return folder
@@ -95,7 +95,7 @@ def test_what_was_saved_comes_back_bit_for_bit(saved, rng):
         np.testing.assert_array_equal(ours, loaded)
     card = read_card(saved)
     assert card.config == SMALL
-    assert card.source == Source("net.pth", "00ff")
+    assert card.source == Origin("net.pth", "00ff")
     assert card.extras == {"cameras": ["400013", "400015"]}
     assert card.tool_version == i2z_jax.__version__
 
