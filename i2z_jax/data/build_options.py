@@ -30,7 +30,7 @@ class MultiviewOptions:
 
     # Side of the face crops, pixels.
     crop_size: int = 256
-    # Side of the textures, texels; those of a capture whose own are smaller keep theirs.
+    # Side of the textures, texels; a capture of smaller ones keeps its own.
     texture_size: int = 1024
     # Store the texture unwrapped from each camera. Without, training unwraps on the
     # device, and a view takes about a tenth of the space.
