@@ -180,7 +180,7 @@ def _view(
 
 
 def _side(opened: Capture, options: MultiviewOptions) -> int:
-    """Of the textures that are stored: as `CaptureSource.texture_size` says later."""
+    """Texels a side of what is stored, as `CaptureSource.texture_size` has it."""
     return min(options.texture_size, len(opened.statistics.texture_mean))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from i2z_jax.evaluate.metrics import gap_closed
 from i2z_jax.evaluate.tables import cell
-from i2z_jax.evaluate.video import TRUTH
+from i2z_jax.evaluate.video_measures import TRUTH
 from i2z_jax.report import demo_pictures as pictures
 from i2z_jax.report.page import Block, Plot, Table, Text
 from i2z_jax.report.plots import curves

@@ -142,7 +142,7 @@ class Program:
         self._compiled: Callable | None = None
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Of any number of rows, at least one."""
+        """The function of any number of rows, at least one."""
         parts, size = [], self._batch_size
         for start in range(0, len(arrays[0]), size):
             rows = [array[start : start + size] for array in arrays]

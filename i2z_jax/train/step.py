@@ -79,7 +79,7 @@ def _descend(
     """Parameters and moments after the step, or the old ones if it is not finite.
 
     A CPU branches, which takes half the time of choosing for every number: that copies
-    the moments first (docs/benchmarks.md). A GPU's host would have to wait for the branch.
+    the moments first (docs/benchmarks.md). A GPU's host would have to wait for it.
     """
 
     def new(old, gradient):
