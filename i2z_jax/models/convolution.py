@@ -6,8 +6,9 @@ channels at half of that or less, and writes the gradient of a kernel as a convo
 whose kernel is as large as the image, which it does at a quarter of that rate. A CPU
 therefore computes several columns of few channels at a time; of many channels, 3x3
 convolutions in float32 by `winograd.py`, and the kernel's gradient of all others as one
-matrix product of the image with the shifted gradients (docs/benchmarks.md has all
-three). Accelerators keep what XLA writes.
+matrix product of the image with the shifted gradients. A GPU's library of convolutions
+is given channels by eights, in 16 bits. docs/benchmarks.md has what each of these
+brings. Other accelerators keep what XLA writes.
 """
 
 from functools import partial
@@ -26,6 +27,8 @@ from i2z_jax.types import Array, Float
 FEW, COLUMNS = 16, 8
 # Inputs times outputs from which sums and shifts pay.
 MANY = 64 * 64
+# Channels of 16 bits that a GPU's matrix units read at a time.
+TOGETHER = 8
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -33,8 +36,13 @@ def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "n n i o"], stride: int = 1
 ) -> Float[Array, "b h2 w2 o"]:
     """Zero padding of n // 2: an odd kernel keeps the size, 2x2 makes one more."""
-    as_written, on_cpu = (partial(f, stride=stride) for f in (_as_written, _on_cpu))
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=as_written)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=partial(_on_cpu, stride=stride),
+        cuda=partial(_on_gpu, stride=stride),
+        default=partial(_as_written, stride=stride),
+    )
 
 
 def _on_cpu(x, kernel, stride):
@@ -51,6 +59,17 @@ def _as_written(x, kernel, stride):
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), (around, around), dimension_numbers=NHWC
     )
+
+
+def _on_gpu(x, kernel, stride):
+    """Zeros are added here, in passes that are made anyway; cuDNN makes its own."""
+    inputs, outputs = kernel.shape[2:]
+    more_in, more_out = -inputs % TOGETHER, -outputs % TOGETHER
+    if x.dtype.itemsize != 2 or not (more_in or more_out):
+        return _as_written(x, kernel, stride)
+    x = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, more_in)))
+    kernel = jnp.pad(kernel, ((0, 0), (0, 0), (0, more_in), (0, more_out)))
+    return _as_written(x, kernel, stride)[..., :outputs]
 
 
 def _suits_winograd(kernel, stride) -> bool:
@@ -125,18 +144,22 @@ def _forward(x, kernel, stride):
 
 
 def _backward(stride, saved, gradient):
-    as_written, on_cpu = (
-        partial(f, stride=stride) for f in (_gradients_as_written, _gradients_on_cpu)
+    return lax.platform_dependent(
+        *saved,
+        gradient,
+        cpu=partial(_gradients_on_cpu, stride=stride),
+        cuda=partial(_gradients, of=partial(_on_gpu, stride=stride)),
+        default=partial(_gradients, of=partial(_as_written, stride=stride)),
     )
-    return lax.platform_dependent(*saved, gradient, cpu=on_cpu, default=as_written)
 
 
-def _gradients_as_written(x, kernel, gradient, stride):
-    return jax.vjp(partial(_as_written, stride=stride), x, kernel)[1](gradient)
+def _gradients(x, kernel, gradient, *, of):
+    return jax.vjp(of, x, kernel)[1](gradient)
 
 
 def _gradients_on_cpu(x, kernel, gradient, stride):
-    of_x, of_kernel = _gradients_as_written(x, kernel, gradient, stride)
+    as_written = partial(_as_written, stride=stride)
+    of_x, of_kernel = _gradients(x, kernel, gradient, of=as_written)
     size, _, inputs, outputs = kernel.shape
     if stride == 1 and size % 2 == 1:
         # The transpose of a convolution is one with the kernel turned about.

@@ -256,12 +256,14 @@ def deconvolve(
     # Tap 2p + a of the dilated input falls on input p for outputs of phase a.
     taps = kernel.reshape(2, 2, 2, 2, i, o).transpose(0, 2, 4, 1, 3, 5)
     y = convolve(x, taps.reshape(2, 2, i, 4 * o))
-    y = y.reshape(b, h + 1, w + 1, 2, 2, o)
-    phases = [
-        jnp.stack([y[:, r : r + h, c : c + w, r, c] for c in (0, 1)], axis=3)
+    # Divided first: the gradient is then put side by side, where it would be the sum
+    # of four maps that are mostly zeros.
+    phases = iter(jnp.split(y, 4, axis=-1))
+    rows = [
+        jnp.stack([next(phases)[:, r : r + h, c : c + w] for c in (0, 1)], axis=3)
         for r in (0, 1)
     ]
-    return jnp.stack(phases, axis=2).reshape(b, 2 * h, 2 * w, o)
+    return jnp.stack(rows, axis=2).reshape(b, 2 * h, 2 * w, o)
 
 
 def halved_deconvolution(

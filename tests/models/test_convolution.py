@@ -9,6 +9,7 @@ import torch
 from flax import nnx
 from torch.nn import functional
 
+from i2z_jax.models import convolution
 from i2z_jax.models.convolution import Conv, convolve
 
 # (kernel, stride, inputs, outputs): few channels and many; either factor of a product
@@ -92,7 +93,40 @@ def test_only_a_cpu_makes_several_columns_of_few_channels_at_a_time(platform):
         assert (wide in program) == (platform == "cpu")
 
 
-def result_and_gradients(inputs: int, outputs: int, platform: str) -> str:
+@pytest.mark.parametrize(
+    ("dtype", "platform", "by_eights"),
+    [("bfloat16", "cuda", True), ("float32", "cuda", False), ("bfloat16", "tpu", False)],
+)
+def test_a_gpu_s_16_bit_channels_come_by_eights(dtype, platform, by_eights):
+    program = result_and_gradients(20, 9, platform, dtype)
+    short = {"bfloat16": "bf16", "float32": "f32"}[dtype]
+    assert (f"tensor<3x3x24x16x{short}>" in program) == by_eights
+    assert (f"tensor<2x6x6x9x{short}>) -> tensor<" in program) != by_eights
+
+
+def test_channels_by_eights_change_nothing(rng):
+    """Called on this CPU: of a GPU's way no other test here sees the numbers."""
+    x, kernel, up = (
+        jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+        for shape in ((2, 7, 8, 20), (3, 3, 20, 9), (2, 7, 8, 9))
+    )
+    found, pull = jax.vjp(lambda x, kernel: convolution._on_gpu(x, kernel, 1), x, kernel)
+    theirs = nchw(x).double().requires_grad_()
+    weight = np.array(kernel, np.float64).transpose(3, 2, 0, 1)
+    weight = torch.from_numpy(weight.copy()).requires_grad_()
+    y = functional.conv2d(theirs, weight, padding=1)
+    y.backward(nchw(up).double())
+    of_x, of_kernel = pull(up)
+    of_weight = np.array(of_kernel, np.float32).transpose(3, 2, 0, 1)
+    pairs = (nchw(found), y), (nchw(of_x), theirs.grad), (of_weight, weight.grad)
+    for ours, expected in pairs:
+        expected = expected.detach().numpy()
+        np.testing.assert_allclose(ours, expected, atol=2**-7 * np.abs(expected).max())
+
+
+def result_and_gradients(
+    inputs: int, outputs: int, platform: str, dtype: str = "float32"
+) -> str:
     """The program, as it is before XLA has it."""
 
     def both(x, kernel):
@@ -100,7 +134,7 @@ def result_and_gradients(inputs: int, outputs: int, platform: str) -> str:
         return y, pull(y)
 
     shapes = [
-        jax.ShapeDtypeStruct(s, jnp.float32)
+        jax.ShapeDtypeStruct(s, dtype)
         for s in ((2, 6, 6, inputs), (3, 3, inputs, outputs))
     ]
     lowered = jax.jit(both).trace(*shapes).lower(lowering_platforms=(platform,))
