@@ -31,6 +31,25 @@ absl.flags.FLAGS.mark_as_parsed()
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# A worker that begins one of these last would keep the other waiting.
+LONG = (
+    "train/test_adapt.py",
+    "train/test_scale.py",
+    "models/test_i2znet.py",
+    "convert/test_families.py",
+    "train/test_scale_runs.py",
+    "train/test_commands.py",
+    "train/test_stage_steps.py",
+    "evaluate/test_commands.py",
+    "train/test_loop.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Files that take a minute and more come first."""
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory):
     """One cache of programs for all tests and what they start; none of the user's."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Convolutions and their gradients, against PyTorch's."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,7 +97,11 @@ def test_only_a_cpu_makes_several_columns_of_few_channels_at_a_time(platform):
 
 @pytest.mark.parametrize(
     ("dtype", "platform", "by_eights"),
-    [("bfloat16", "cuda", True), ("float32", "cuda", False), ("bfloat16", "tpu", False)],
+    [
+        ("bfloat16", "cuda", True),
+        ("float32", "cuda", False),
+        ("bfloat16", "tpu", False),
+    ],
 )
 def test_a_gpu_s_16_bit_channels_come_by_eights(dtype, platform, by_eights):
     program = result_and_gradients(20, 9, platform, dtype)
@@ -110,7 +116,8 @@ def test_channels_by_eights_change_nothing(rng):
         jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
         for shape in ((2, 7, 8, 20), (3, 3, 20, 9), (2, 7, 8, 9))
     )
-    found, pull = jax.vjp(lambda x, kernel: convolution._on_gpu(x, kernel, 1), x, kernel)
+    on_gpu = partial(convolution._on_gpu, stride=1)
+    found, pull = jax.vjp(on_gpu, x, kernel)
     theirs = nchw(x).double().requires_grad_()
     weight = np.array(kernel, np.float64).transpose(3, 2, 0, 1)
     weight = torch.from_numpy(weight.copy()).requires_grad_()
