@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text that is read, and output that never looks whole before it is."""
+"""Text and arrays that are read, and output that never looks whole before it is."""
 
 import errno
 import json
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from i2z_jax.errors import InputError
 
@@ -31,6 +34,20 @@ def read_text(path: str | Path) -> str:
         raise InputError(
             "not a text file", where=path, expected="UTF-8", got=error.reason
         ) from error
+
+
+def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
+    """Arrays by name, read when asked for. No file runs code: pickles are not read.
+
+    Raises:
+        ValueError: no .npz, of whatever numpy or the zip runs into.
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            # What numpy says of other files is about pickles.
+            raise ValueError("no .npz file")
+    return np.load(path, allow_pickle=False)
 
 
 def make_writable(folder: Path) -> None:

@@ -86,6 +86,13 @@ def run(config: Config) -> None:
         raise InputError("nothing to build from", fix="give --source DIR")
     for source in chosen.source:
         require_no_archive(source)
+    once = {os.path.realpath(source): source for source in chosen.source}
+    if len(once) < len(chosen.source):
+        raise InputError(
+            "the same --source twice",
+            expected=", ".join(map(str, once.values())),
+            got=", ".join(map(str, chosen.source)),
+        )
     sizes = ("workers", "max_frames", "crop_size", "texture_size")
     require_at_least(chosen, {name: 1 for name in sizes if hasattr(chosen, name)})
     shared = _part(BuildOptions, chosen)

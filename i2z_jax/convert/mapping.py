@@ -143,7 +143,7 @@ class MismatchError(InputError):
             f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)
         )
         first = mismatches[0]
-        fix = "give the ARCH it was trained as, or auto"
+        fix = "give the ARCH it was trained as"
         if set(kinds) == {"not finite"}:
             fix = "its training diverged or it is damaged: give another checkpoint"
         super().__init__(

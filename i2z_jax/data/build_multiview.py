@@ -52,6 +52,8 @@ def build(
     """
     captures = [Capture(root) for root in sources]
     chosen = [_cameras(opened, capture) for opened in captures]
+    if capture.test_segments != MultiviewOptions.test_segments:  # someone names them
+        _require_segments(captures, capture.test_segments)
     topologies = [topology_of(root, capture) for root in sources]
     moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
     gaps = []
@@ -167,17 +169,23 @@ def _frames(
     opened: Capture, options: MultiviewOptions, most: int | None
 ) -> Sequence[Frame]:
     """The frames to build; with a limit, that many spread over all of them."""
-    for pattern in options.segments:
-        if not fnmatch.filter(opened.segments, pattern):
-            raise InputError(
-                f"no segment {pattern}",
-                where=opened.paths.frame_list,
-                expected=_some(opened.segments),
-            )
+    _require_segments([opened], options.segments)
     frames = [f for f in opened.frames if matches(f.segment, options.segments)]
     if most is None or most >= len(frames):
         return frames
     return [frames[i * len(frames) // most] for i in range(most)]
+
+
+def _require_segments(captures: Sequence[Capture], patterns: Sequence[str]) -> None:
+    """Refuse a pattern that matches no segment of any of these captures."""
+    names = dict.fromkeys(name for opened in captures for name in opened.segments)
+    for pattern in patterns:
+        if not fnmatch.filter(names, pattern):
+            raise InputError(
+                f"no segment {pattern}",
+                where=", ".join(str(opened.paths.frame_list) for opened in captures),
+                expected=_some(names),
+            )
 
 
 def _some(names: Sequence[str] | dict[str, Any]) -> str:

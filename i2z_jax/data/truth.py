@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import open_npz, write_aside
 from i2z_jax.geometry.crop import (
     apply_affine,
     compose,
@@ -86,7 +86,7 @@ def read_truth(path: str | Path) -> VideoTruth:
         InputError: damaged, a field missing, or fields that disagree in length.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             fields = {name: file[name] for name in file.files}
         truth = VideoTruth(
             fields["pose"],

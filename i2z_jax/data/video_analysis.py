@@ -18,7 +18,7 @@ from i2z_jax.data.faces import FaceDetector, bridge, stretches, track
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.video import Continuity, Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text
+from i2z_jax.files import open_npz, read_text
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Bool, Float, NDArray
 
@@ -142,7 +142,7 @@ def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
     source: BoxSource = "detector"
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as file:
+            with open_npz(path) as file:
                 if "boxes" in file:
                     boxes = file["boxes"].reshape(len(file["boxes"]), 4).astype(float)
                 else:

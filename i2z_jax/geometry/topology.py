@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import open_npz, write_aside
 from i2z_jax.geometry.mesh import read_obj
 from i2z_jax.geometry.raster import rasterize
 from i2z_jax.types import ArrayLike, Float, Int
@@ -110,8 +110,7 @@ def load(path: str | Path) -> Topology:
         mesh = read_obj(path)
         return Topology(mesh.faces, mesh.uvs, mesh.uv_faces, len(mesh.vertices))
     try:
-        # Without pickles a file cannot run code.
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             arrays = dict(file)
         return Topology(
             faces=arrays["faces"].astype(np.int32),
@@ -130,7 +129,7 @@ def load(path: str | Path) -> Topology:
         raise InputError(str(error), where=path) from error
     except KeyError as error:
         raise InputError(f"has no array {error}", where=path) from error
-    except Exception as error:  # np.load raises whatever the zip or header runs into
+    except Exception as error:  # whatever the zip or a header runs into
         raise InputError(
             f"cannot be read as a topology ({error})",
             where=path,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.errors import InputError
+from i2z_jax.files import open_npz
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import (
     apply_affine,
@@ -176,7 +177,7 @@ def load(path: str | Path) -> Track:
         InputError: not a track, or of a newer format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             if int(file["format"]) > FORMAT:
                 raise InputError(
                     "written by a newer i2z_jax", where=path, got=int(file["format"])

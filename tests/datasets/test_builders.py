@@ -75,6 +75,17 @@ def test_bad_sources_are_one_line_each(tmp_path, capsys):
     assert not (tmp_path / "out" / "monocular_video").exists()
 
 
+def test_a_source_twice_is_refused(tmp_path, capsys):
+    clip = write_clip(tmp_path / "clip.mp4", [gradient()] * 3)
+    (tmp_path / "same.mp4").symlink_to(clip)
+    command = ["data", "build", "monocular_video", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--source", str(clip), "--source", str(tmp_path / "same.mp4")])
+    assert exit_.value.code == 1
+    assert "the same --source twice" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["multiview_capture", "ibug_300w", "monocular_video"])
 def test_builders_load_from_the_checkout(name):
     builder = tfds_builder.builder_class(name)

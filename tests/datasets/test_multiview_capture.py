@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import build_multiview, capture_examples, images, records
-from i2z_jax.data.build_multiview import build
+from i2z_jax.data.build_multiview import _require_segments, build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_examples import _texture, topology_of
 from i2z_jax.data.capture_source import only_source
@@ -272,6 +272,16 @@ def test_two_subjects_filters_and_limits(source, tmp_path):
     with pytest.raises(InputError, match=r"no camera 5\*.*400000"):
         build((source,), tmp_path / "p", BuildOptions(),
               dataclasses.replace(OPTIONS, cameras=("5*",)))  # fmt: skip
+
+
+def test_what_is_to_be_held_out_is_in_one_of_the_captures(source, tmp_path):
+    other = write_capture(tmp_path / "other")
+    (other / "frame_list.txt").write_text("E001 000010\nE009 000011\n")
+    both = (source, other)
+    with pytest.raises(InputError, match=r"no segment ROM\*.*EXP_ROM07"):
+        build(both, tmp_path / "o", BuildOptions(),
+              dataclasses.replace(OPTIONS, test_segments=("E009", "ROM*")))  # fmt: skip
+    _require_segments([Capture(root) for root in both], ("E009", "EXP_ROM*"))
 
 
 def test_a_folder_that_is_no_capture(tmp_path):

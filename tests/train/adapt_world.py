@@ -3,6 +3,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from scipy.ndimage import gaussian_filter
 
 from i2z_jax.checkpoint import ModelCard
@@ -117,7 +118,8 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
         detected=Landmarks(jnp.asarray(seen), jnp.ones((frames, 68)))
     )
     # Lab views are labelled with what the network says already: nothing to learn there.
-    known = given.net(jnp.asarray(images[:views], jnp.float32) / 255)
+    look = nnx.jit(lambda net, images: net(images))
+    known = look(given.net, jnp.asarray(images[:views], jnp.float32) / 255)
     labelled = LabelledViews(
         build_cache(given.net, images[:views], dtype=jnp.float32, mesh=mesh).maps,
         known.pose,
