@@ -182,7 +182,8 @@ def load(path: str | Path) -> Track:
                 raise InputError(
                     "written by a newer i2z_jax", where=path, got=int(file["format"])
                 )
-            values = {f.name: file[f.name] for f in fields(Track) if f.name in file}
+            names = [f.name for f in fields(Track) if f.name in file]
+            values: dict[str, Any] = {name: file[name] for name in names}
         values.setdefault("distance_mm", np.inf)
         kinds = {"video": str, "crop_size": int, "distance_mm": float, "complete": bool}
         for name, kind in kinds.items():
