@@ -2,13 +2,15 @@
 """The command line as a user meets it: in a process of its own."""
 
 import importlib
+import signal
 import subprocess
 import sys
 
 import pytest
 import tyro
 
-from i2z_jax.commands import COMMANDS
+from i2z_jax.commands import COMMANDS, doctor, main
+from i2z_jax.files import write_aside
 
 
 def i2z(
@@ -64,3 +66,19 @@ def test_doctor_and_its_launch_module_say_the_same(monkeypatch, tmp_path):
     assert ours.stdout == launched.stdout
     assert "backend" in ours.stdout
     assert "jax" in ours.stdout
+
+
+def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
+    def run(_):
+        with write_aside(tmp_path / "whole") as aside:
+            aside.write_text("half")
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(doctor, "run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as end:
+        main(["doctor"])
+    assert end.value.code == 143
+    assert capsys.readouterr().err == "i2z doctor: terminated\n"
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -10,9 +10,12 @@ defaults depend on an option has `defaults(arguments) -> Config` as well. The ch
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
@@ -104,8 +107,14 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+class Terminated(BaseException):
+    """SIGTERM, where nothing listens for it: what is half-written is removed."""
+
+
 def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> None:
     """Run a command and exit: 0 on success, 1 on failure, 2 on bad usage.
+
+    130 after Ctrl-C and 143 after SIGTERM; a training run that saves first exits 0.
 
     Args:
         argv: the arguments; `sys.argv[1:]` by default.
@@ -147,11 +156,15 @@ def _dispatch(arguments: list[str]) -> int:
             args=options,
             default=defaults(options) if defaults else None,
         )
-        cluster.join(asked=distributed)
-        module.run(config)
+        with _ended_by_sigterm():
+            cluster.join(asked=distributed)
+            module.run(config)
     except KeyboardInterrupt:
         print(f"i2z {name}: interrupted", file=sys.stderr)
         return 130
+    except Terminated:
+        print(f"i2z {name}: terminated", file=sys.stderr)
+        return 143
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; so is any reason to go on.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -162,6 +175,23 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises `Terminated`, as Ctrl-C does KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _command_name(arguments: list[str]) -> str | None:

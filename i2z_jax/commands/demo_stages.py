@@ -52,7 +52,7 @@ STAGES = (
     ),
     Stage(
         "video",
-        "synth video --preset tiny --out {out}/wild.mp4",
+        "synth video --preset tiny --out {out}/wild.mp4 --overwrite",
         "wild.mp4",
         group="render",
     ),

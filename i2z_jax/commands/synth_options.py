@@ -73,17 +73,20 @@ LEAST = {
     "frames": 4, "cameras": 1, "width": 32, "height": 32, "texture_size": 16,
     "vertices": 500, "count": 8,
 }  # fmt: skip
+# Numbers that something is drawn by, where a command has them.
+DRAWN_BY = ("seed", "identity")
 
 
 def chosen(config: Any, sizes: Sizes) -> Sizes:
     """A preset's sizes with those that were given in their place.
 
     Raises:
-        InputError: a size too small to be rendered.
+        InputError: a size too small to be rendered, or a negative seed.
     """
     given = {name: getattr(config, name) for name in sizes._fields}
     sizes = sizes._replace(**{name: v for name, v in given.items() if v is not None})
     require_at_least(sizes, {name: LEAST[name] for name in sizes._fields})
+    require_at_least(config, {name: 0 for name in DRAWN_BY if hasattr(config, name)})
     return sizes
 
 

@@ -10,6 +10,9 @@ from i2z_jax import console
 from i2z_jax.commands.synth_options import VIDEO_SIZES, VideoSizes, captured, chosen
 from i2z_jax.errors import InputError
 
+# Frames per second of the fastest cameras that people have.
+MOST_FPS = 1000
+
 
 @dataclass(frozen=True)
 class Config:
@@ -21,6 +24,8 @@ class Config:
 
     # The video, an .mp4. `NAME.truth.npz` is written beside it.
     out: Path
+    # Replace a video that is there.
+    overwrite: bool = False
     # Sizes; each can be set by itself below.
     preset: Literal["tiny", "small", "paper"] = "tiny"
     # Length in frames.
@@ -63,13 +68,22 @@ def run(config: Config) -> None:
     for option, side in (("--width", sizes.width), ("--height", sizes.height)):
         if side % 2:
             raise InputError("must be even", where=option, got=side)
-    if not 0 <= config.difficulty <= 1:
-        raise InputError(
-            "out of range", where="--difficulty", expected="0 to 1",
-            got=config.difficulty,
-        )  # fmt: skip
+    for option, value, least, most in (
+        ("--difficulty", config.difficulty, 0, 1),
+        ("--fps", config.fps, 1, MOST_FPS),
+    ):
+        if not least <= value <= most:
+            raise InputError(
+                "out of range", where=option, expected=f"{least} to {most}", got=value
+            )
     if config.out.suffix.lower() != ".mp4":
         raise InputError("not an .mp4", where="--out", got=config.out)
+    if config.out.exists() and not config.overwrite:
+        raise InputError(
+            "already exists",
+            where=config.out,
+            fix="choose another --out or --overwrite",
+        )
     subject = _subject(config, sizes)
     latent = _latent(config.dam, config, sizes) if config.dam else None
     light = wild_light(np.random.default_rng(config.seed))

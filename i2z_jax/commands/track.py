@@ -31,8 +31,8 @@ OUTPUTS = (
 class Config:
     """Track a face through a video; docs/track.md describes what is left in OUT.
 
-    Ctrl-C keeps the frames that are done (`complete` is false in track.npz); the same
-    command goes on from there.
+    Ctrl-C keeps the frames that are done (`complete` is false in track.npz), once the
+    video has been looked through for the face; the same command goes on from there.
     """
 
     # Video file, folder of frames, picture, or a camera's index. A camera is

@@ -18,6 +18,8 @@ from i2z_jax.types import Float, NDArray
 
 # Numbers in the rows below the name.
 ROWS = (3, 3, 3, 5, 4, 4, 4)
+# No origin of a stage is a kilometre from its cameras, mm.
+FARTHEST = 1e6
 
 
 class CalibratedCamera(NamedTuple):
@@ -33,11 +35,16 @@ def read_krt(path: str | Path) -> dict[str, CalibratedCamera]:
 
     Raises:
         InputError: the file is missing or no text, a camera lacks a row or a number,
-            has no rotation in [R | t], or is named twice. The camera is named.
+            K or [R | t] is none, a name is several words or there twice. The camera
+            is named.
     """
     cameras: dict[str, CalibratedCamera] = {}
     for block in _blocks(read_text(path)):
-        name = " ".join(block[0])
+        name = block[0][0]
+        if len(block[0]) > 1:
+            raise InputError(
+                "a camera's name is one word", where=path, got=" ".join(block[0])
+            )
         if name in cameras:
             raise InputError(f"camera {name} is there twice", where=path)
         cameras[name] = _camera(block[1:], name, path)
@@ -94,10 +101,13 @@ def _camera(rows: list[list[str]], name: str, path: str | Path) -> CalibratedCam
         and np.linalg.det(rotation) > 0
         and intrinsics[0, 0] > 0
         and intrinsics[1, 1] > 0
+        and np.array_equal(intrinsics[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1])
+        and np.abs(rigid[:, 3]).max() < FARTHEST
     ):
         raise InputError(
             f"camera {name} is not calibrated",
             where=path,
-            expected="K with positive focal lengths, [R | t] with a rotation R",
+            expected="K with positive focal lengths, zeros below them and 0 0 1 last, "
+            f"[R | t] with a rotation R and t within {FARTHEST:g} mm",
         )
     return CalibratedCamera(intrinsics, np.array(values[3]), rigid)

@@ -24,6 +24,7 @@ Real captures have gaps: any frame of the list may lack an image, a texture or a
 by who reads them, `vertices` and `world_from_head` raise.
 """
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import read_text, write_bytes, write_text
 from i2z_jax.types import Float, NDArray, UInt8
 
+# A line of a frame list; no segment is a path that leads elsewhere.
+_FRAME = re.compile(r"(?!\.+\s)[^\s/\\]+\s+\d+")
 # The folder that stands beside the cameras' and holds the mean over them.
 AVERAGE = "average"
 
@@ -256,18 +259,18 @@ def write_statistics(layout: Layout, statistics: Statistics) -> None:
 
 
 def _read_frame_list(path: Path) -> list[Frame]:
-    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    for number, words in enumerate(lines, 1):
-        if len(words) != 2:
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    for number, line in enumerate(lines, 1):
+        if not _FRAME.fullmatch(line):
             raise InputError(
                 f"line {number} is no frame",
                 where=path,
-                expected="SEGMENT FRAME",
-                got=repr(" ".join(words)),
+                expected="SEGMENT FRAME, the name of a folder and a number",
+                got=repr(line),
             )
     if not lines:
         raise InputError("no frames", where=path)
-    return list(dict.fromkeys(Frame(*words) for words in lines))
+    return list(dict.fromkeys(Frame(*line.split()) for line in lines))
 
 
 def _read_variance(path: Path) -> float:

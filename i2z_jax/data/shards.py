@@ -18,6 +18,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,24 @@ def _read_note(path: Path, job: Job) -> Shard:
     return Shard(path, job.split, tuple(note["examples"]), tuple(note["gaps"]))
 
 
+@contextmanager
+def _closing(writer: Any, path: Path) -> Iterator[None]:
+    """Close a writer, whatever happens.
+
+    Raises:
+        InputError: the disk is full, of which ArrayRecord says a RuntimeError.
+    """
+    try:
+        yield
+        writer.close()
+    except RuntimeError as error:
+        reason, _, _ = str(error).partition(";")
+        raise InputError(f"cannot write ({reason})", where=path) from error
+    finally:
+        with suppress(RuntimeError):
+            writer.close()
+
+
 def write(task: Task, count: Callable[[], None]) -> None:
     """Write one shard, then its note. `count` is called after each example or gap."""
     from array_record.python import array_record_module
@@ -193,7 +212,7 @@ def write(task: Task, count: Callable[[], None]) -> None:
     # One record a group: any record is read without decoding its neighbours.
     writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")
     examples, gaps = [0] * len(task.job.items), []
-    try:
+    with _closing(writer, aside):
         for place, item in enumerate(task.job.items):
             for outcome in _outcomes(task.encode, item):
                 if not isinstance(outcome, Gap):
@@ -205,8 +224,6 @@ def write(task: Task, count: Callable[[], None]) -> None:
                 else:
                     gaps.append(outcome.message)
                 count()
-    finally:
-        writer.close()
     os.replace(aside, task.path)
     note = _note(task.path).with_suffix(".note")
     note.write_text(json.dumps({"key": task.key, "examples": examples, "gaps": gaps}))

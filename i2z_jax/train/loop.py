@@ -123,6 +123,7 @@ def run_loop(
         InputError: nothing finite for `config.bad_steps` steps, a checkpoint that
             cannot be written, no figure named `config.best`, or a device is out of
             memory.
+        KeyboardInterrupt: Ctrl-C, after the step in flight has been saved.
     """
     # Closed whatever happens: what is being saved in the background gets done.
     with (
@@ -176,6 +177,8 @@ def run_loop(
         with clock("save"):
             checkpoints.wait()
         log.finished(run.saved)
+        if number < config.steps:
+            console.err.print(f"stopped at step {number}; the same command goes on")
         return run.state
 
 

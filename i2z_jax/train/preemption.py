@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM ends a run after the step in flight, with everything saved."""
+"""SIGTERM or Ctrl-C ends a run after the step in flight, with everything saved."""
 
 import signal
 import threading
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import jax
 from jax.experimental import multihost_utils
+
+from i2z_jax import console
 
 
 class Preemption:
@@ -20,6 +22,7 @@ class Preemption:
 
     def __init__(self) -> None:
         self._asked = threading.Event()
+        self._interrupted = False
 
     def requested(self, step: int) -> bool:
         """Whether to save and leave before taking `step`."""
@@ -29,12 +32,31 @@ class Preemption:
 
     @contextmanager
     def listening(self) -> Iterator["Preemption"]:
-        """Note SIGTERM instead of dying of it, until the block ends."""
+        """Note SIGTERM and Ctrl-C instead of dying of them, until the block ends.
+
+        Raises:
+            KeyboardInterrupt: after the block, if it was Ctrl-C; at a second one, at
+                once.
+        """
         if jax.process_count() > 1:
             yield self
             return
-        before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
+        answers = {
+            signal.SIGTERM: lambda *_: self._asked.set(),
+            signal.SIGINT: self._interrupt,
+        }
+        before = {number: signal.signal(number, f) for number, f in answers.items()}
         try:
             yield self
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for number, answer in before.items():
+                signal.signal(number, answer)
+        if self._interrupted:
+            raise KeyboardInterrupt
+
+    def _interrupt(self, *_: object) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
+        self._interrupted = True
+        self._asked.set()
+        console.err.print("stopping after this step; Ctrl-C again leaves it unsaved")

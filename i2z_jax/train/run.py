@@ -209,12 +209,7 @@ def run_steps(
             batch_size=config.batch_size * images,
             hooks=hooks,
         )
-    if int(state.step) < config.loop.steps:
-        console.err.print(
-            f"stopped at step {int(state.step)}; the same command goes on"
-        )
-        return None
-    return state
+    return state if int(state.step) == config.loop.steps else None
 
 
 def best_figure(

@@ -58,6 +58,9 @@ def test_krt_by_hand(tmp_path):
         ("1 0 0 10", "nan 0 0 10", "camera front is not calibrated"),
         ("1 0 0 10", "2 0 0 10", "camera front is not calibrated"),
         ("1 0 0 10", "-1 0 0 10", "camera front is not calibrated"),
+        ("1 0 0 10", "1 0 0 1e300", "camera front is not calibrated"),
+        ("0 0 1\n", "0 0 0\n", "camera front is not calibrated"),
+        ("front\n", "front left\n", "name is one word .*got front left"),
         (KRT, KRT + KRT, "camera front is there twice"),
         (KRT, "\n", "no cameras"),
     ],
@@ -78,6 +81,14 @@ def test_a_file_in_another_encoding_is_named(tmp_path, name):
     path.write_text(path.read_text(), encoding="utf-16")
     with pytest.raises(InputError, match=f"{name}: not a text file .*UTF-8"):
         _ = mf.Capture(tmp_path / "c").statistics
+
+
+@pytest.mark.parametrize("line", ["E001", "../../etc 000000", ".. 0", "E001 abc"])
+def test_a_frame_is_a_folder_of_the_capture_and_a_number(tmp_path, line):
+    root = write_capture(tmp_path / "c")
+    (root / "frame_list.txt").write_text(f"E001 000010\n\t{line}\r\n")
+    with pytest.raises(InputError, match="line 2 is no frame"):
+        mf.Capture(root)
 
 
 def test_krt_round_trip_is_exact(tmp_path, rng):

@@ -5,6 +5,7 @@ import contextlib
 import functools
 import multiprocessing
 import os
+import resource
 
 import numpy as np
 import pytest
@@ -151,6 +152,21 @@ def test_overwrite_keeps_nothing_of_an_interrupted_build(tmp_path, overwrite, le
 def test_strict_raises_the_first_gap(tmp_path, workers):
     with pytest.raises(InputError, match="half of"):
         write(tmp_path, encode, strict=True, workers=workers)
+
+
+def random_text(item):
+    yield {"number": item, "text": np.random.default_rng(item).bytes(999).hex()}
+
+
+def test_a_full_disk_is_one_clear_line(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(InputError, match=r"cannot write \(.*File too large"):
+            write(tmp_path, random_text)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert stored(write(tmp_path, random_text))[-1]["number"] == 39
 
 
 def die(item):

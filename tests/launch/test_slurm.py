@@ -57,6 +57,11 @@ def test_a_run_that_saved_and_left_goes_back_into_the_queue(job, tmp_path, words
     assert requeued(tmp_path)
 
 
+def test_one_that_was_told_to_stop_before_its_first_step_does_too(job, tmp_path):
+    assert job("exit 143", "train", "dam", "--workdir", "run").returncode == 0
+    assert requeued(tmp_path)
+
+
 @pytest.mark.parametrize("result", ["hourglass", "vgg", "dam", "system"])
 def test_a_run_with_its_result_has_ended(job, tmp_path, result):
     done = job(f"mkdir -p run/{result}", "train", "--workdir", "run")

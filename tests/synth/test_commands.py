@@ -284,6 +284,8 @@ def scan(capture, tmp_path_factory) -> Path:
         ("--template nan.bin --topology face.npz --texture skin.png", "not finite"),
         ("--template scan.bin --topology face.npz --texture wide.png", "is square"),
         ("--template absent.obj --texture skin.png", "absent.obj: cannot read"),
+        ("--seed -1", "--seed: too small"),
+        ("--identity -1", "--identity: too small"),
         ("--krt KRT_short", "KRT_short: camera front is incomplete"),
         ("--krt KRT_one", "--krt: the cameras do not tell where the head is"),
         ("--krt KRT_inside", "camera near: the camera is inside the head"),
@@ -298,6 +300,29 @@ def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says)
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "frames " not in x]
     assert re.search(rf"^i2z synth capture: .*{says}", line)
     assert not (out / "frame_list.txt").exists()
+    if words.startswith("--seed"):
+        assert not out.exists()  # else the right command would be another one's
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--fps 0", r"--fps: out of range \(expected 1 to 1000, got 0"),
+        ("--fps 99999999999", "--fps: out of range"),
+        ("--difficulty nan", "--difficulty: out of range"),
+        ("--seed -1", "--seed: too small"),
+        ("", "phone.mp4: already exists; .*--overwrite"),
+    ],
+)
+def test_a_bad_video_is_one_line_and_a_recording_stays(tmp_path, capsys, words, says):
+    out = tmp_path / "phone.mp4"
+    out.write_bytes(b"recorded")
+    with pytest.raises(SystemExit) as end:
+        main(["synth", "video", "--out", str(out), "--frames", "4", *words.split()])
+    assert end.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(rf"^i2z synth video: .*{says}", line)
+    assert out.read_bytes() == b"recorded"
 
 
 @pytest.mark.parametrize("change", ["--topology copy.npz", "--texture copy.png"])

@@ -58,8 +58,8 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("how", "times"),
-    [(signal.SIGTERM, 3), (signal.SIGKILL, 6)],
-    ids=["SIGTERM", "SIGKILL"],
+    [(signal.SIGTERM, 3), (signal.SIGINT, 3), (signal.SIGKILL, 6)],
+    ids=["SIGTERM", "SIGINT", "SIGKILL"],
 )
 def test_an_interrupted_run_repeats_the_uninterrupted_one(
     tmp_path, uninterrupted, how, times
@@ -75,9 +75,10 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
         if process.poll() is not None:
             break
         process.send_signal(how)
-        process.communicate(timeout=60)
-        if how == signal.SIGTERM:
-            assert process.returncode == 0
+        _, said = process.communicate(timeout=60)
+        if how != signal.SIGKILL:
+            assert process.returncode == {signal.SIGTERM: 0}.get(how, -how)
+            assert "the same command goes on" in said
         kills += 1
     assert kills >= 3  # the run was not over before it could be interrupted
     final, logged = finish(start(tmp_path)), metrics(tmp_path)
