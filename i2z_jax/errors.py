@@ -45,7 +45,7 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-def require_at_least(options: object, least: Mapping[str, int]) -> None:
+def require_at_least(options: object, least: Mapping[str, float]) -> None:
     """Refuse numbers that mean nothing.
 
     Args:
@@ -59,7 +59,21 @@ def require_at_least(options: object, least: Mapping[str, int]) -> None:
     for name, bound in least.items():
         value = attrgetter(name)(options)
         if value is not None and not value >= bound:  # NaN is not, either
-            option = "--" + name.replace("_", "-")
-            raise InputError(
-                "too small", where=option, expected=f">= {bound}", got=value
-            )
+            raise _out_of_range("too small", name, f">= {bound}", value)
+
+
+def require_at_most(options: object, most: Mapping[str, float]) -> None:
+    """Refuse numbers that nothing can be made with; as `require_at_least`.
+
+    Raises:
+        InputError: one is more.
+    """
+    for name, bound in most.items():
+        value = attrgetter(name)(options)
+        if value is not None and not value <= bound:
+            raise _out_of_range("too large", name, f"<= {bound}", value)
+
+
+def _out_of_range(what: str, name: str, expected: str, got: object) -> InputError:
+    option = "--" + name.replace("_", "-")
+    return InputError(what, where=option, expected=expected, got=got)

@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from i2z_jax.errors import InputError, require_at_least
+from i2z_jax.errors import InputError, require_at_least, require_at_most
 
 
 class CaptureSizes(NamedTuple):
@@ -68,10 +68,14 @@ LANDMARK_SIZES = {
         count=4437, width=640, height=640, texture_size=512, vertices=7000
     ),
 }
-# Smallest sizes that make sense.
+# Smallest sizes that make sense, and largest that a machine's memory or a year allow.
 LEAST = {
     "frames": 4, "cameras": 1, "width": 32, "height": 32, "texture_size": 16,
     "vertices": 500, "count": 8,
+}  # fmt: skip
+MOST = {
+    "frames": 10**6, "cameras": 1000, "width": 8192, "height": 8192,
+    "texture_size": 4096, "vertices": 10**6, "count": 10**6,
 }  # fmt: skip
 # Numbers that something is drawn by, where a command has them.
 DRAWN_BY = ("seed", "identity")
@@ -81,11 +85,12 @@ def chosen(config: Any, sizes: Sizes) -> Sizes:
     """A preset's sizes with those that were given in their place.
 
     Raises:
-        InputError: a size too small to be rendered, or a negative seed.
+        InputError: a size too small or too large to be rendered, or a negative seed.
     """
     given = {name: getattr(config, name) for name in sizes._fields}
     sizes = sizes._replace(**{name: v for name, v in given.items() if v is not None})
     require_at_least(sizes, {name: LEAST[name] for name in sizes._fields})
+    require_at_most(sizes, {name: MOST[name] for name in sizes._fields})
     require_at_least(config, {name: 0 for name in DRAWN_BY if hasattr(config, name)})
     return sizes
 

@@ -58,7 +58,8 @@ def fit_weak_pose(
         error = points - seen[:, :2] - shift[None, :]
         slope = _jacobian(seen)
         step = xp.linalg.solve(slope.T @ slope, slope.T @ error.reshape(-1, 1))[:, 0]
-        scale = scale * xp.exp(step[0])
+        # A step that is no fit's may be anything; e is further than any good one goes.
+        scale = scale * xp.exp(xp.clip(step[0], -1.0, 1.0))
         view = matrix_from_euler(step[1:4]) @ view
         shift = shift + step[4:]
     seen = scale * (shape @ view.T)[:, :2] + shift[None, :]

@@ -46,6 +46,9 @@ BELIEVED_STEP = 0.3
 # Landmarks that no pose of the average face comes nearer to than this (RMS, [-1, 1] of
 # the crop) are no face's: other faces differ by half of it, open mouths included.
 BELIEVED_RESIDUAL = 0.12
+# Nor are those of a head that spans a tenth of its crop: landmarks in one spot fit a
+# head without size. [-1, 1] of the crop per mm.
+SMALLEST_SCALE = 1e-3
 
 
 @runtime_checkable
@@ -174,9 +177,9 @@ def refined(
         pose, residual = fit_weak_pose(average.astype(float), unit)
     except np.linalg.LinAlgError:  # all of them in one spot: that is no face
         return np.full(4, np.nan)
-    if not residual < BELIEVED_RESIDUAL:
-        return np.full(4, np.nan)
     pose = np.asarray(pose)
+    if not (residual < BELIEVED_RESIDUAL and pose[0] > SMALLEST_SCALE):
+        return np.full(4, np.nan)
     posed = np.asarray(project_weak(pose, average.astype(float)))[:, :2]
     box = np.asarray(box_of_points(np.asarray(pixels_from_unit(posed, size))))
     moved = framing.crop_for_box(box, "landmarks", size)

@@ -284,6 +284,7 @@ def scan(capture, tmp_path_factory) -> Path:
         ("--template nan.bin --topology face.npz --texture skin.png", "not finite"),
         ("--template scan.bin --topology face.npz --texture wide.png", "is square"),
         ("--template absent.obj --texture skin.png", "absent.obj: cannot read"),
+        ("--width 10000000", r"--width: too large \(expected <= 8192"),
         ("--seed -1", "--seed: too small"),
         ("--identity -1", "--identity: too small"),
         ("--krt KRT_short", "KRT_short: camera front is incomplete"),
