@@ -4,13 +4,15 @@
 import json
 import os
 import shlex
+import signal
+import subprocess
 import threading
 import time
 from types import SimpleNamespace
 
 import pytest
 
-from i2z_jax.commands import demo
+from i2z_jax.commands import demo, main
 from i2z_jax.commands.demo import Config
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
@@ -110,7 +112,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
     together = threading.Barrier(2, timeout=60)
     shares = {}
 
-    def execute(command, *, log, half):
+    def execute(command, *, log, half, **_):
         together.wait()  # broken unless the other one is running
         name, out = shlex.split(command)
         shares[name] = (log, half)
@@ -141,16 +143,16 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
 
 
 def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypatch):
-    lock, running, seen = threading.Lock(), set(), []
+    lock, busy, seen = threading.Lock(), set(), []
 
-    def execute(command, *, log, half):
+    def execute(command, *, half, **_):
         with lock:
-            assert half not in running  # no two on the same cores
-            running.add(half)
+            assert half not in busy  # no two on the same cores
+            busy.add(half)
             seen.append(half)
         time.sleep(0.05)
         with lock:
-            running.remove(half)
+            busy.remove(half)
         (tmp_path / command).touch()
         return 0, 1
 
@@ -165,7 +167,7 @@ def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypat
 def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
     together, begun = threading.Barrier(2, timeout=60), []
 
-    def execute(command, *, log, half):
+    def execute(command, **_):
         begun.append(command)
         together.wait()  # both fail with the other three still waiting
         return 130, 1
@@ -177,15 +179,41 @@ def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
     assert sorted(begun) == ["a", "b"]
 
 
+def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
+    two_run = threading.Barrier(3, timeout=60)
+
+    def execute(_, *, running, **__):
+        process = subprocess.Popen(["sleep", "100"])
+        running.add(process.pid)
+        two_run.wait()
+        return process.wait(), 1
+
+    def terminate():
+        two_run.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo, "STAGES", FIVE)
+    threading.Thread(target=terminate).start()
+    start = time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        main(["demo", "--out", str(tmp_path)])
+    assert end.value.code == 143
+    assert time.monotonic() - start < 50
+    stages = json.loads((tmp_path / "demo.json").read_text())
+    assert not any(record["done"] for record in stages.values())
+    assert len(stages) == 2  # the others were not begun
+
+
 def test_a_process_beside_another_writes_to_its_file(tmp_path):
     log = tmp_path / "logs" / "doctor.log"
     cores = os.sched_getaffinity(0)
-    code, peak = demo.execute("doctor", log=log, half=1)
+    code, peak = demo.execute("doctor", running=set(), log=log, half=1)
     assert code == 0
     assert peak > 10
     assert "jax" in log.read_text()
     assert os.sched_getaffinity(0) == cores
-    assert demo.execute("doctor --no-such-option", log=log)[0] != 0
+    assert demo.execute("doctor --no-such-option", running=set(), log=log)[0] != 0
     assert "no-such-option" in log.read_text()
 
 

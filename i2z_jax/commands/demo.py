@@ -10,11 +10,12 @@ interrupted demo goes on with the stages it was in, and those from where they we
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from i2z_jax import console
+from i2z_jax.commands import Terminated
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_json, write_text
@@ -108,6 +110,13 @@ def perform(
 
     with ThreadPoolExecutor(2) as pool:
         ends = [pool.submit(perform_one, stage) for stage in waiting]
+        try:
+            wait(ends)
+        except Terminated:  # which, unlike Ctrl-C, has reached this process alone
+            failed.set()
+            for process in diary.running:
+                os.kill(process, signal.SIGTERM)
+            raise
     for end in ends:
         end.result()
 
@@ -142,6 +151,8 @@ class Diary:
     def __init__(self, out: Path):
         self.out, self.path = out, out / "demo.json"
         self._lock = Lock()
+        # Numbers of the stages' processes.
+        self.running: set[int] = set()
         if self.path.exists():
             self.stages = json.loads(self.path.read_text())
         elif out.is_dir() and any(out.iterdir()):
@@ -190,7 +201,7 @@ class Diary:
         record |= self.stages.get(stage.name, {})
         self._write(stage, record | {"done": False})
         start = time.monotonic()
-        code, peak = execute(command, log=log, half=half)
+        code, peak = execute(command, running=self.running, log=log, half=half)
         record["seconds"] += round(time.monotonic() - start, 1)
         record["peak_mib"] = max(record["peak_mib"], peak)
         self._write(stage, record | {"done": False})
@@ -230,11 +241,16 @@ class Diary:
 
 
 def execute(
-    command: str, *, log: Path | None = None, half: int | None = None
+    command: str,
+    *,
+    running: set[int],
+    log: Path | None = None,
+    half: int | None = None,
 ) -> tuple[int, int]:
     """An `i2z` command to its end.
 
     Args:
+        running: its process's number is in it meanwhile.
         log: file for what it prints, in place of the screen.
         half: of this process's cores, 0 or 1, that it is given; None: all. Two that
             both take all cores hinder each other more than they gain.
@@ -256,7 +272,9 @@ def execute(
             middle = len(cores) // 2
             ours = (cores[:middle], cores[middle:])[half]
             os.sched_setaffinity(process.pid, ours or cores)
+        running.add(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
+        running.remove(process.pid)
     process.returncode = os.waitstatus_to_exitcode(status)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, else KiB
     return process.returncode, usage.ru_maxrss // unit
