@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -114,8 +114,9 @@ def perform(
             wait(ends)
         except Terminated:  # which, unlike Ctrl-C, has reached this process alone
             failed.set()
-            for process in diary.running:
-                os.kill(process, signal.SIGTERM)
+            for process in tuple(diary.running):
+                with suppress(ProcessLookupError):  # it has ended meanwhile
+                    os.kill(process, signal.SIGTERM)
             raise
     for end in ends:
         end.result()
