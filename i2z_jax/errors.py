@@ -45,7 +45,7 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
-def require_at_least(options: object, least: Mapping[str, float]) -> None:
+def require_at_least(options: object, least: Mapping[str, int]) -> None:
     """Refuse numbers that mean nothing.
 
     Args:
@@ -62,7 +62,7 @@ def require_at_least(options: object, least: Mapping[str, float]) -> None:
             raise _out_of_range("too small", name, f">= {bound}", value)
 
 
-def require_at_most(options: object, most: Mapping[str, float]) -> None:
+def require_at_most(options: object, most: Mapping[str, int]) -> None:
     """Refuse numbers that nothing can be made with; as `require_at_least`.
 
     Raises:
