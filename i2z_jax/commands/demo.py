@@ -109,8 +109,8 @@ def perform(
             halves.put(half)
 
     with ThreadPoolExecutor(2) as pool:
-        ends = [pool.submit(perform_one, stage) for stage in waiting]
         try:
+            ends = [pool.submit(perform_one, stage) for stage in waiting]
             wait(ends)
         except Terminated:  # which, unlike Ctrl-C, has reached this process alone
             failed.set()

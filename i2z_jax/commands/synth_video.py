@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from i2z_jax import console
 from i2z_jax.commands.synth_options import VIDEO_SIZES, VideoSizes, captured, chosen
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least, require_at_most
 
 # Frames per second of the fastest cameras that people have.
 MOST_FPS = 1000
@@ -68,14 +68,8 @@ def run(config: Config) -> None:
     for option, side in (("--width", sizes.width), ("--height", sizes.height)):
         if side % 2:
             raise InputError("must be even", where=option, got=side)
-    for option, value, least, most in (
-        ("--difficulty", config.difficulty, 0, 1),
-        ("--fps", config.fps, 1, MOST_FPS),
-    ):
-        if not least <= value <= most:
-            raise InputError(
-                "out of range", where=option, expected=f"{least} to {most}", got=value
-            )
+    require_at_least(config, {"fps": 1, "difficulty": 0})
+    require_at_most(config, {"fps": MOST_FPS, "difficulty": 1})
     if config.out.suffix.lower() != ".mp4":
         raise InputError("not an .mp4", where="--out", got=config.out)
     if config.out.exists() and not config.overwrite:

@@ -308,9 +308,9 @@ def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says)
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("--fps 0", r"--fps: out of range \(expected 1 to 1000, got 0"),
-        ("--fps 99999999999", "--fps: out of range"),
-        ("--difficulty nan", "--difficulty: out of range"),
+        ("--fps 0", r"--fps: too small \(expected >= 1, got 0"),
+        ("--fps 99999999999", "--fps: too large"),
+        ("--difficulty nan", "--difficulty: too small"),
         ("--seed -1", "--seed: too small"),
         ("", "phone.mp4: already exists; .*--overwrite"),
     ],
