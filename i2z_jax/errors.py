@@ -74,6 +74,16 @@ def require_at_most(options: object, most: Mapping[str, int]) -> None:
             raise _out_of_range("too large", name, f"<= {bound}", value)
 
 
+def require_multiple(name: str, value: int, *, of: int) -> None:
+    """Refuse a size that does not halve evenly down to the coarsest level.
+
+    Raises:
+        InputError: not a positive multiple.
+    """
+    if value <= 0 or value % of:
+        raise _out_of_range("does not halve", name, f"a multiple of {of}", value)
+
+
 def _out_of_range(what: str, name: str, expected: str, got: object) -> InputError:
     option = "--" + name.replace("_", "-")
     return InputError(what, where=option, expected=expected, got=got)

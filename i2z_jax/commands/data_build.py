@@ -3,6 +3,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -101,6 +102,7 @@ def run(config: Config) -> None:
         case MultiviewCapture():
             options = _part(MultiviewOptions, chosen)
             built = build_multiview.build(chosen.source, chosen.out, shared, options)
+            _say_what_is_held_out(built.counts["views"], options)
         case Ibug300W():
             built = build_ibug.build(chosen.source, chosen.out, shared)
         case MonocularVideo():
@@ -120,6 +122,14 @@ def run(config: Config) -> None:
         f"{built.folder}: {records} records in {seconds:.1f} s "
         f"({records / seconds:.0f}/s), {len(built.gaps)} gaps"
     )
+
+
+def _say_what_is_held_out(views: Mapping[str, int], options: MultiviewOptions) -> None:
+    if not any(count for split, count in views.items() if split != "train"):
+        console.err.print(
+            f"nothing is held out: no segment is {' or '.join(options.test_segments)}, "
+            "and no camera was named; see --test-segments and --test-cameras"
+        )
 
 
 def _part(kind: type[Options], chosen: Any) -> Options:

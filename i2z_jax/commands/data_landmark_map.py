@@ -23,7 +23,8 @@ class Config:
     landmarks: Path
     # The topology.npz to write: with the map and the regions eyes, mouth, jaw.
     out: Path
-    # Triangles and UVs: an OBJ or .npz. Default: the capture's topology.npz.
+    # Triangles and UVs: an OBJ or .npz. Default: the capture's topology.npz, or one of
+    # its .obj.
     topology: Path | None = None
     # Replace OUT if it exists.
     overwrite: bool = False
@@ -33,6 +34,8 @@ def run(config: Config) -> None:
     """Triangulate, find the places, write the topology."""
     import numpy as np
 
+    from i2z_jax.data.build_options import MultiviewOptions
+    from i2z_jax.data.capture_examples import topology_path, without_topology
     from i2z_jax.data.multiface import Capture
     from i2z_jax.data.posed_frames import posed_frames
     from i2z_jax.geometry import topology as topologies
@@ -44,7 +47,11 @@ def run(config: Config) -> None:
             "already exists", where=config.out, fix="another --out, or --overwrite"
         )
     capture = Capture(config.capture)
-    topology = topologies.load(config.topology or capture.paths.topology)
+    options = MultiviewOptions(topology=config.topology)
+    path = topology_path(capture.paths, options)
+    if path is None:
+        raise InputError(without_topology(config.capture))
+    topology = topologies.load(path)
     frames, size = posed_frames(capture, config.landmarks)
     mean = capture.statistics.vertex_mean.astype(float)
     found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from i2z_jax import console
 from i2z_jax.commands.evaluate_options import EvaluateOptions
 
 
@@ -42,6 +43,8 @@ def run(config: Config) -> None:
     runner = start(config.options)
     system = load_system(config.checkpoint)
     splits = config.split or capture.held_out_splits(config.data)
+    if not config.split and splits == ["train"]:
+        console.err.print(f"{config.data}: nothing was held out; this is of `train`")
     z = capture.capture_labels(system, config.data)
     scores = {
         split: capture.evaluate_capture(system, config.data, split, z, runner)

@@ -45,7 +45,7 @@ def run(config: Config) -> None:
     """Network, splits, table."""
     from i2z_jax import checkpoint
     from i2z_jax.commands.evaluate_options import finish, start
-    from i2z_jax.errors import InputError
+    from i2z_jax.errors import InputError, require_multiple
     from i2z_jax.evaluate import landmarks
     from i2z_jax.evaluate.picture_files import landmark_pictures
     from i2z_jax.evaluate.predict import face_model
@@ -66,7 +66,11 @@ def run(config: Config) -> None:
                 got=card.architecture,
             )
         models = checkpoint.load(config.checkpoint)
-        size = config.image_size or card.extras.get("image_size", 256)
+        size = config.image_size
+        if size is None:
+            size = card.extras.get("image_size", 256)
+        # Down to one pixel of the coarsest map.
+        require_multiple("image_size", size, of=4 * 2**card.config.depth)
         protocol = landmarks.LandmarkProtocol(size, config.boxes)
     scores = {
         split: landmarks.evaluate_landmarks(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -14,6 +15,7 @@ from i2z_jax import console, records
 from i2z_jax.presets import PRESETS
 
 if TYPE_CHECKING:
+    from i2z_jax.checkpoint import ModelCard
     from i2z_jax.models.parameters import Parameter
 
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 class Config:
     """Show architecture, origin, licence, and the number of parameters per part."""
 
-    # A model folder, or the name of a preset: paper, tiny.
+    # A model folder, a tracker, or the name of a preset: paper, tiny.
     checkpoint: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")
     ]
@@ -36,7 +38,13 @@ def run(config: Config) -> None:
         for architecture, sizes in (("i2znet", preset.i2z), ("dam", preset.dam)):
             _describe(architecture, sizes)
         return
-    card = read_card(config.checkpoint)
+    folder = Path(config.checkpoint)
+    # Of a tracker, both of its networks.
+    for part in sorted(folder.glob("*/model.json")) or [folder / "model.json"]:
+        _show(read_card(part.parent))
+
+
+def _show(card: "ModelCard") -> None:
     _describe(card.architecture, card.config)
     facts = Table.grid(padding=(0, 2))
     if card.source is not None:

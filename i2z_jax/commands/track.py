@@ -142,7 +142,7 @@ def _track(config: Config) -> None:
     track = collected()
     if track is None:
         raise AssertionError("a run that ended has rows")
-    write_outputs(networks, track, video, config.out, wishes)
+    track = write_outputs(networks, track, video, config.out, wishes)
     tracking.end(work)
     _say(config, track, clock)
 

@@ -11,7 +11,7 @@ import tyro
 from i2z_jax import console
 from i2z_jax.commands import train_options
 from i2z_jax.config import DAMVariant
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.train.run import RunConfig
 
@@ -72,6 +72,7 @@ def run(config: Config) -> None:
     from i2z_jax.train.stages import dam_stage
     from i2z_jax.train.workdir import hold, remember_config
 
+    require_at_least(config, {"emphasis": 0})
     dtype = config.run.compute_dtype
     with hold(config.workdir):
         remember_config(config.workdir, config)

@@ -11,7 +11,7 @@ import tyro
 from i2z_jax import console
 from i2z_jax.commands import train_options
 from i2z_jax.config import I2ZConfig, I2ZVariant
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.train.run import RunConfig
 
@@ -143,8 +143,9 @@ def _check_cache(config: Config) -> None:
     """Refuse to keep what a training step changes.
 
     Raises:
-        InputError: the maps of a stream that is trained.
+        InputError: the maps of a stream that is trained, or fewer than none.
     """
+    require_at_least(config, {"cache": 0})
     if config.cache > 0 and (config.train_streams or config.variant == "vgg-scratch"):
         raise InputError(
             "maps of a stream that is trained cannot be kept",

@@ -26,8 +26,9 @@ from i2z_jax.errors import InputError
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 # Names that training scripts give to the dictionary of weights.
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
-# What nn.DataParallel, Trainer classes and the like put before every name.
-PREFIXES = ("module.", "model.")
+# What nn.DataParallel, torch.compile, Trainer classes and the like put before every
+# name.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 STORAGES = {
     "FloatStorage": np.float32,
@@ -246,7 +247,7 @@ class _Reader(pickle.Unpickler):
         raise InputError(
             f"refused: its pickle asks for {module}.{name}, which is code, not data",
             where=self.path,
-            fix="save the model's state_dict() instead of the model",
+            fix="save the model's state_dict() alone",
         )
 
     def persistent_load(self, pid: Any) -> Any:

@@ -12,6 +12,7 @@ Batches are dictionaries of NumPy arrays, batch axis first; images stay uint8 un
 they are on the device, a quarter of the bytes to move.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -216,6 +217,9 @@ def _own(batch: Any) -> Any:
 def _close_all(running: list[grain.DatasetIterator]) -> None:
     while running:
         running.pop().close()
+    # An iterator that is at its end is in a cycle of references, and holds what its
+    # workers shared: not to be left to the end of the process, which complains.
+    gc.collect()
 
 
 class _HostBatches(grain.MapDataset):

@@ -7,7 +7,6 @@ config `views`. Frames are written first: a frame whose mesh or average is missi
 no views, and a view knows the row of its frame.
 """
 
-import fnmatch
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from i2z_jax.data.capture_examples import (
     matches,
     topology_of,
     topology_path,
+    without_topology,
 )
 from i2z_jax.data.capture_source import SourceCamera, write_source
 from i2z_jax.data.finish import Summary, finish, work_folder
@@ -61,10 +61,7 @@ def build(
         _ = opened.statistics  # without them nothing is built: not known after hours
         gaps += _absent(opened, chosen[index])
         if topologies[index] is None:
-            gaps.append(
-                f"{opened.paths.root}: no topology.npz and no .obj; give --topology "
-                "FILE, or nothing that unwraps or draws the mesh can use this"
-            )
+            gaps.append(without_topology(opened.paths.root))
         for frame in _frames(opened, capture, options.max_frames):
             split = "test" if matches(frame.segment, capture.test_segments) else "train"
             moments[split].append(Moment(opened.paths.root, index, frame))
@@ -156,7 +153,7 @@ def _cameras(opened: Capture, options: MultiviewOptions) -> tuple[str, ...]:
         InputError: a pattern matches no camera.
     """
     for pattern in (*options.cameras, *options.test_cameras):
-        if not fnmatch.filter(opened.cameras, pattern):
+        if not any(matches(name, [pattern]) for name in opened.cameras):
             raise InputError(
                 f"no camera {pattern}",
                 where=opened.paths.krt,
@@ -180,7 +177,7 @@ def _require_segments(captures: Sequence[Capture], patterns: Sequence[str]) -> N
     """Refuse a pattern that matches no segment of any of these captures."""
     names = dict.fromkeys(name for opened in captures for name in opened.segments)
     for pattern in patterns:
-        if not fnmatch.filter(names, pattern):
+        if not any(matches(name, [pattern]) for name in names):
             raise InputError(
                 f"no segment {pattern}",
                 where=", ".join(str(opened.paths.frame_list) for opened in captures),

@@ -54,6 +54,7 @@ def build(
         raise InputError(
             "boxes belong to one video", where=video.boxes, got=f"{len(found)} videos"
         )
+    _require_own_truth(found)
     made_of = _digest(found, options, video)
     given, source = None, "detector"
     if video.boxes is not None:
@@ -88,6 +89,20 @@ def build(
         return finish(
             out, records.VIDEO, sources, [options, video], {"": counts}, gaps, made_of
         )
+
+
+def _require_own_truth(found: Sequence[Path]) -> None:
+    """Refuse a.mp4 and a.mov beside one a.truth.npz."""
+    owners: dict[Path, Path] = {}
+    for path in found:
+        truth = truth_path(path)
+        if truth.exists() and owners.setdefault(truth, path) != path:
+            raise InputError(
+                "the truth of two videos",
+                where=truth,
+                got=f"{owners[truth].name} and {path.name}",
+                fix="give one of the two another name",
+            )
 
 
 def is_current(

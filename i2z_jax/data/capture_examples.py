@@ -46,8 +46,8 @@ class Views(NamedTuple):
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a name fits one of the patterns (`*`, `?`)."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+    """Whether a name is one of these, or fits one as a pattern (`*`, `?`)."""
+    return any(name == each or fnmatch.fnmatchcase(name, each) for each in patterns)
 
 
 @functools.lru_cache(maxsize=4)
@@ -89,6 +89,14 @@ def topology_of(root: Path, options: MultiviewOptions) -> Topology | None:
         found = multiface_landmarks.landmark_map(topology)
         topology = with_landmarks(topology, *found, opened.statistics.vertex_mean)
     return topology
+
+
+def without_topology(root: Path) -> str:
+    """What it means that `topology_of` found none."""
+    return (
+        f"{root}: no topology.npz and no .obj; give --topology FILE, or nothing that "
+        "unwraps or draws the mesh can use this"
+    )
 
 
 def encode_frame(moment: Moment, *, options: MultiviewOptions) -> Iterator[dict]:

@@ -13,6 +13,8 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, images
+from i2z_jax.data.build_options import MultiviewOptions
+from i2z_jax.data.capture_examples import topology_of, without_topology
 from i2z_jax.data.check_report import (
     CELL,
     DOT,
@@ -61,6 +63,11 @@ def look(path: Path) -> Report:
         "vertices": vertices,
         "texture": "x".join(map(str, capture.statistics.texture_mean.shape[:2])),
     }
+    try:
+        if topology_of(path, MultiviewOptions()) is None:
+            report.gap("no topology", without_topology(path))
+    except InputError as error:
+        report.error("topology", str(error))
     cameras = _cameras(capture, report)
     whole, views = [], []
     for frame in console.progress(capture.frames, "frames"):
@@ -79,7 +86,7 @@ def look(path: Path) -> Report:
         report.error("nothing whole", f"{path}: no frame has mesh, pose, average, view")
         return report
     sizes: Counter[str] = Counter()
-    outside = []
+    outside, unreadable = [], set()
     sample = spread(len(views), DECODED)
     for place in console.progress(sample, "pictures"):
         frame, name = views[place]
@@ -88,11 +95,15 @@ def look(path: Path) -> Report:
             lambda f=frame, n=name: images.read_picture(capture.paths.image(f, n)),
         )
         if image is None:
+            unreadable.add((frame, name))
             continue
         sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
         if not _in_picture(capture, frame, name, image):
             outside.append(f"{frame.segment} {frame.number} camera {name}")
     report.facts["pictures"] = ", ".join(sizes)
+    if not sizes:
+        report.error("nothing readable", f"{path}: none of {len(sample)} pictures is")
+        return report
     if len(sizes) > 1:
         report.gap("wrong size", f"{path}: pictures of {dict(sizes)}")
     _textures(capture, whole, report)
@@ -106,7 +117,7 @@ def look(path: Path) -> Report:
     elif outside:
         for line in outside:
             report.gap("face outside the picture", line)
-    _draw(capture, views, report)
+    _draw(capture, [view for view in views if view not in unreadable], report)
     return report
 
 

@@ -55,6 +55,9 @@ def look(path: Path) -> Report:
     if whole_layout:
         for line in ibug.shortfall(path):
             report.gap("fewer than published", line)
+    else:
+        folders = ", ".join(ibug.FOLDERS)
+        report.facts["to be built"] = f"no: only pictures in folders {folders} are"
     if zero_based and not one_based:
         report.gap(
             "apparently 0-based",

@@ -7,6 +7,7 @@ says.
 """
 
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, NDArray, UInt8
@@ -37,6 +38,8 @@ _ENCODE = {
     ),
     "webp": (".webp", [cv2.IMWRITE_WEBP_QUALITY, 90]),
 }
+# Pillow's names of what is in a file, as "RGB;16B"; "BGR;16" has 5 or 6 a channel.
+_SIXTEEN_BITS = re.compile(r";16[BLN]")
 _MASK = [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 9]
 
 
@@ -70,9 +73,11 @@ def decode_strictly(
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as picture:
-                if picture.mode[0] in "IF":
+                if picture.mode[0] in "IF" or _is_cut_to_8_bits(picture):
                     raise InputError(
-                        "not 8 bits a channel", where=where, got=f"mode {picture.mode}"
+                        "not 8 bits a channel",
+                        where=where,
+                        got=f"{picture.format} of more",
                     )
                 turned = ImageOps.exif_transpose(picture) if upright else picture
                 return np.array(turned.convert("RGB"))
@@ -82,6 +87,11 @@ def decode_strictly(
         raise InputError("damaged or not a picture", where=where) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes
         raise InputError(f"damaged or not a picture ({error})", where=where) from error
+
+
+def _is_cut_to_8_bits(picture: ImageFile.ImageFile) -> bool:
+    """Whether Pillow, whose colours have 8 bits, would drop the lower half of 16."""
+    return any(_SIXTEEN_BITS.search(str(tile[3])) for tile in picture.tile)
 
 
 def decode(data: bytes) -> UInt8[NDArray, "h w 3"]:

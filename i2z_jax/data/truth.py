@@ -75,8 +75,9 @@ class VideoTruth:
 
 
 def truth_path(video: str | Path) -> Path:
-    """Where the sidecar of a video is."""
-    return Path(video).with_suffix(".truth.npz")
+    """Where the sidecar of a video, or of a folder of frames, is."""
+    video = Path(video)
+    return video.with_name(f"{video.name if video.is_dir() else video.stem}.truth.npz")
 
 
 def read_truth(path: str | Path) -> VideoTruth:

@@ -24,6 +24,8 @@ from i2z_jax.types import Bool, Float, NDArray
 
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
+# Of a table of boxes.
+COLUMNS = ["frame", "left", "top", "right", "bottom"]
 
 # The boxes of a frame without a face.
 NO_BOX = np.zeros((0, 5))
@@ -174,12 +176,20 @@ def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
 def _table(path: Path) -> Float[NDArray, "f 4"]:
     """Boxes of a csv with the columns frame, left, top, right, bottom."""
     lines = read_text(path).splitlines()
+    header = [word.strip().lower() for word in lines[0].split(",")[:5]] if lines else []
+    if len(header) == 5 and all(map(str.isidentifier, header)) and header != COLUMNS:
+        raise InputError(
+            "columns of other names",
+            where=path,
+            expected=",".join(COLUMNS),
+            got=lines[0][:80],
+        )
     rows = np.array([row for line in lines if (row := _five_numbers(line))])
     if not len(rows):
         raise InputError(
             "not a line of five numbers with commas between",
             where=path,
-            expected="frame,left,top,right,bottom",
+            expected=",".join(COLUMNS),
             got=repr(lines[0][:80] if lines else ""),
         )
     numbers = rows[:, 0]

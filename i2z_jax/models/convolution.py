@@ -166,12 +166,17 @@ def _gradients_on_cpu(x, kernel, gradient, stride):
         of_x = convolve(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
     if _suits_winograd(kernel, stride):
         of_kernel = winograd.kernel_gradient(x, gradient)
-    elif stride == 1 and (size == 2 or inputs * outputs >= MANY):
+    elif stride == 1 and _suits_product(size, inputs, outputs):
         of_kernel = _kernel_gradient(x, gradient, kernel.shape).astype(kernel.dtype)
     return of_x, of_kernel
 
 
 convolve.defvjp(_forward, _backward)
+
+
+def _suits_product(size: int, inputs: int, outputs: int) -> bool:
+    """Many channels, or so few outputs that to shift them is nothing beside them."""
+    return size == 2 or inputs * outputs >= MANY or inputs >= 4 * outputs
 
 
 def _kernel_gradient(

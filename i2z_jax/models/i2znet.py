@@ -123,6 +123,7 @@ class I2ZNet(nnx.Module):
         self, config: I2ZConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
         _check(config)
+        self.image_size = config.image_size
         self.trains_streams = config.trains_vgg
         self.levels = 4 if config.has_skips else 1
         landmarks = config.hourglass.landmarks if config.has_landmarks else 0
@@ -160,11 +161,26 @@ class I2ZNet(nnx.Module):
         self.pose_std = Frozen(jnp.ones(6))
 
     def __call__(self, image: Float[Array, "b h w 3"]) -> I2ZOutput:
-        """z and H of RGB face crops in [0, 1], of the configured size."""
+        """z and H of RGB face crops in [0, 1], of the configured size.
+
+        Raises:
+            InputError: as `streams`.
+        """
         return self.regress(self.streams(image))
 
     def streams(self, image: Float[Array, "b h w 3"]) -> StreamMaps:
-        """The streams' maps; they carry no gradient unless they are trained."""
+        """The streams' maps; they carry no gradient unless they are trained.
+
+        Raises:
+            InputError: images of another size, or not in [0, 1] as bytes are not.
+        """
+        side = self.image_size
+        if image.shape[1:] != (side, side, 3) or image.dtype.kind in "iu":
+            raise InputError(
+                "not face crops that this network reads",
+                expected=f"b {side} {side} 3, RGB, floats in [0, 1]",
+                got=f"{' '.join(map(str, image.shape))}, {image.dtype}",
+            )
         maps = self.pretrained()(image)
         return maps if self.trains_streams else jax.lax.stop_gradient(maps)
 

@@ -10,6 +10,7 @@ workdir/.lock           held while a process trains here
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
@@ -29,7 +30,10 @@ from i2z_jax.types import PyTree
 # The folder of a run's checkpoints.
 CHECKPOINTS = "checkpoints"
 # Options that change nothing of what is learned: a run may go on with others.
-FREE = {"run.result", "run.workers", "run.loop.keep", "run.loop.profile_steps"}
+FREE = {
+    *("workdir", "run.result", "run.workers"),
+    *("run.loop.keep", "run.loop.profile_steps"),
+}
 
 
 @contextmanager
@@ -139,10 +143,17 @@ def _differences(
     differs = [
         f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
         for name in sorted((before.keys() | now.keys()) - free)
-        if before.get(name) != now.get(name)
+        if not _same(before.get(name), now.get(name))
     ]
     more = f"; and {len(differs) - 8} more" if len(differs) > 8 else ""
     return "; ".join(differs[:8]) + more
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two options are alike; a path is the file that it leads to."""
+    if isinstance(one, str) and isinstance(other, str):
+        one, other = os.path.realpath(one), os.path.realpath(other)
+    return one == other
 
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:

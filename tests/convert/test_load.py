@@ -64,7 +64,9 @@ def test_bfloat16(tmp_path):
     )
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.module.", "model."])
+@pytest.mark.parametrize(
+    "prefix", ["module.", "model.module.", "model.", "module._orig_mod."]
+)
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before-1.6"])
 def test_training_checkpoint(network, tmp_path, prefix, zipped):
     state = network.state_dict()

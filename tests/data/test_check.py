@@ -5,11 +5,13 @@ import os
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.data import ibug, images
+from i2z_jax.data.capture_examples import topology_of
 from i2z_jax.data.check import check
 from i2z_jax.data.check_report import contact_sheet
 from i2z_jax.data.krt import write_krt
@@ -107,6 +109,31 @@ def test_a_capture_whose_cameras_do_not_fit_is_not_usable(capture):
     assert not check(capture.paths.root).usable()
 
 
+def test_a_capture_of_which_no_picture_can_be_read_is_not_usable(capture):
+    deep = cv2.imencode(".png", np.zeros((200, 160), np.uint16))[1].tobytes()
+    for frame in capture.frames:
+        for name in capture.cameras:
+            capture.paths.image(frame, name).write_bytes(deep)
+    report = check(capture.paths.root)
+    assert list(report.errors) == ["nothing readable"]
+    (lines,) = report.gaps.values()
+    assert len(lines) == len(set(lines)) == 27
+
+
+def test_a_capture_s_topology_is_looked_at(capture):
+    root = capture.paths.root
+    capture.paths.topology.unlink()
+    topology_of.cache_clear()  # it is read once by a process
+    report = check(root)
+    assert list(report.gaps) == ["no topology"]
+    assert report.usable()
+    other = root / "tracked_mesh" / "E001_Neutral" / "000012.obj"
+    other.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n" + "vt 0 0\n" * 3 + "f 1/1 2/2 3/3\n")
+    topology_of.cache_clear()
+    (line,) = check(root).errors["topology"]
+    assert "another mesh (expected 300 vertices, got 3)" in line
+
+
 def test_landmark_folders(tmp_path, rng):
     root = write_layout(tmp_path / "300W", rng)
     report = check(root)
@@ -137,6 +164,7 @@ def test_a_folder_of_upper_case_markup(tmp_path, rng):
     report = check(tmp_path)
     assert report.layout == "pictures with .pts"
     assert report.facts["usable"] == 1
+    assert report.facts["to be built"].startswith("no: ")
 
 
 def test_zero_based_landmarks_are_noticed(tmp_path, rng):

@@ -2,7 +2,9 @@
 """Pictures: what each codec keeps, and what a damaged file says."""
 
 import io
+import itertools
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,10 +77,13 @@ def test_what_is_refused(tmp_path, rng):
         images.decode_strictly(b"a page, not a picture", "x.img")
     with pytest.raises(InputError, match="empty file"):
         images.decode_strictly(b"", "x.img")
-    deep = Image.fromarray(np.zeros((8, 8), np.uint16))
-    deep.save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match="8 bits"):
-        images.read_picture(tmp_path / "deep.png")
+    deep = rng.integers(0, 4096, (8, 8, 4), dtype=np.uint16)
+    for kind, name in itertools.product((0, [0, 1, 2], [0, 1, 2, 3]), ("png", "tif")):
+        cv2.imwrite(tmp_path / f"deep.{name}", deep[..., kind])
+        with pytest.raises(
+            InputError, match=r"8 bits a channel \(got (PNG|TIFF) of mo"
+        ):
+            images.read_picture(tmp_path / f"deep.{name}")
     (tmp_path / "loop.png").symlink_to("loop.png")
     with pytest.raises(InputError, match="cannot read"):
         images.read_picture(tmp_path / "loop.png")

@@ -117,6 +117,19 @@ def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     np.testing.assert_array_equal([record["z"] for record in rows(tmp_path)], z)
 
 
+def test_a_sidecar_is_of_one_video(frames, tmp_path):
+    video = write_clip(tmp_path / "clip.mp4", [gradient() for _ in range(2)])
+    assert truth_path(video) == truth_path(frames) == tmp_path / "clip.truth.npz"
+    truth_path(video).touch()
+    with pytest.raises(InputError, match=r"two videos \(got clip and clip\.mp4\)"):
+        build((frames, video), tmp_path, BuildOptions(), PNG)
+
+
+def test_the_sidecar_of_a_folder_has_its_whole_name(frames, tmp_path):
+    take = frames.rename(tmp_path / "clip.take2")
+    assert truth_path(take) == tmp_path / "clip.take2.truth.npz"
+
+
 def test_a_sidecar_that_is_none(tmp_path):
     for name, text in (("a.npz", b"no zip"), ("b.npz", b"")):
         (tmp_path / name).write_bytes(text)
@@ -151,6 +164,7 @@ def test_boxes_from_landmarks_and_from_a_table(tmp_path, rng):
         ("nothing of the kind\n", "five numbers .*got 'nothing of the kind'"),
         ("frame,left,top,right,bottom\n", "five numbers"),
         ("frame;left;top;right;bottom\n0;1;2;3;4\n", "commas .*got 'frame;left"),
+        ("left,top,right,bottom,frame\n1,2,3,4,0\n", "other names .*got left,top"),
         ("0,1,2,3\n", "five numbers .*expected frame,left,top,right,bottom"),
         ("0,1,2,3,4\n-1,1,2,3,4\n", "frame's number .*expected 0, 1, .*got -1"),
         ("0.5,1,2,3,4\n", "frame's number .*got 0.5"),

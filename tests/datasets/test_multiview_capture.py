@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import build_multiview, capture_examples, images, records
-from i2z_jax.data.build_multiview import _require_segments, build
+from i2z_jax.data.build_multiview import _cameras, _require_segments, build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
-from i2z_jax.data.capture_examples import _texture, topology_of
+from i2z_jax.data.capture_examples import _texture, matches, topology_of
 from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
@@ -282,6 +282,14 @@ def test_what_is_to_be_held_out_is_in_one_of_the_captures(source, tmp_path):
         build(both, tmp_path / "o", BuildOptions(),
               dataclasses.replace(OPTIONS, test_segments=("E009", "ROM*")))  # fmt: skip
     _require_segments([Capture(root) for root in both], ("E009", "EXP_ROM*"))
+
+
+def test_a_camera_of_any_name_can_be_held_out(copied):
+    krt = Capture(copied).paths.krt
+    write_krt(krt, {"cam[L]": CAMERAS["400000"], "camL": CAMERAS["400001"]})
+    options = dataclasses.replace(OPTIONS, cameras=("*",), test_cameras=("cam[L]",))
+    assert _cameras(Capture(copied), options) == ("cam[L]", "camL")
+    assert matches("cam[L]", options.test_cameras)
 
 
 def test_a_folder_that_is_no_capture(tmp_path):

@@ -9,12 +9,16 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
 from i2z_jax import commands
+from i2z_jax.checkpoint import ModelCard, save_model
 from i2z_jax.commands.evaluate_options import EvaluateOptions, finish
+from i2z_jax.config import HourglassConfig
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.tables import Column, Report
+from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import freeze
 from i2z_jax.system import System, load_system, save_system
 from tests.data import tiny_datasets
@@ -151,6 +155,10 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
     save_system(tmp_path / "other", system._replace(topology=turned))
     file = tmp_path / "file"
     file.touch()
+    hourglass = tmp_path / "hourglass"
+    sizes = HourglassConfig(stacks=1, stem=(4, 8), features=8)
+    network = Hourglass(sizes, rngs=nnx.Rngs(0))
+    save_model(hourglass, network, ModelCard("hourglass", sizes, "for tests"))
     cases = [
         (["capture", str(tmp_path / "other"), "--data", str(built)], "triangles"),
         (["capture", str(place), "--data", str(built)], "not a tracker"),
@@ -166,6 +174,13 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
         (
             ["ablation", str(place / "system"), "--data", str(built), "--batch-size=0"],
             "--batch-size",
+        ),
+        *(
+            (
+                ["landmarks", str(hourglass), "--data", "no", f"--image-size={size}"],
+                f"--image-size: does not halve (expected a multiple of 64, got {size})",
+            )
+            for size in (0, -64, 100)
         ),
         # Before the work, whatever else is wrong.
         (["capture", "no", "--data", "no", f"--pictures={file}"], "file: cannot write"),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """I2ZNet: sizes of the paper, what is trained, and what each output depends on."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -326,6 +327,18 @@ def test_keys_initialise_as_nnx_rngs():
     config = VGGConfig(depth=16, channels=(2, 2, 2, 2, 2))
     ours, theirs = (nnx.state(VGG(config, rngs=r)) for r in (Keys(3), nnx.Rngs(3)))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("side", "dtype"), [(32, np.float32), (64, np.uint8)], ids=["size", "bytes"]
+)
+def test_images_that_are_no_crops_of_its_size_are_refused(side, dtype):
+    net = I2ZNet(SMALL, rngs=nnx.Rngs(0))
+    image = jnp.zeros((2, side, side, 3), dtype)
+    with pytest.raises(
+        InputError, match=r"expected b 64 64 3, RGB, floats in \[0, 1\]"
+    ):
+        inspect.unwrap(I2ZNet.streams)(net, image)
 
 
 def test_image_size_that_does_not_halve_is_refused():

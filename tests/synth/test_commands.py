@@ -196,6 +196,18 @@ def test_a_landmark_map_that_is_there_is_named_first(capture, tmp_path, capsys):
     assert out.read_bytes() == b"mine"
 
 
+def test_a_landmark_map_needs_a_topology(capture, tmp_path, capsys):
+    bare = shutil.copytree(capture, tmp_path / "bare")
+    for path in (bare / "topology.npz", *bare.glob("tracked_mesh/*/*.obj")):
+        path.unlink()
+    command = ["data", "landmark-map", "--capture", str(bare), "--landmarks", "no"]
+    with pytest.raises(SystemExit):
+        main([*command, "--out", str(tmp_path / "out.npz")])
+    assert (
+        "no topology.npz and no .obj; give --topology FILE" in capsys.readouterr().err
+    )
+
+
 # One process: nowhere to write, then no file longer than a limit (a full disk).
 NO_ROOM = """
 import os, resource, sys

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+from collections import Counter
 
 import av
 import cv2
@@ -117,6 +118,18 @@ def test_frames_that_nothing_believes_in_are_marked(tmp_path, checkpoint):
     assert np.isfinite(values(out)["confidence"]).all()
     assert not (out / "mesh.glb").exists()
     assert "--min-confidence" in (out / "report.html").read_text()
+
+
+def test_what_it_says_is_what_it_wrote(tmp_path, checkpoint, capsys):
+    pictures = [worlds.picture(60 + 3 * i, 60) for i in range(5)]
+    video = write_clip(tmp_path / "clip.mp4", pictures)
+    centres = [None if i == 2 else (60 + 3 * i, 60) for i in range(5)]
+    boxes = worlds.write_boxes(tmp_path / "boxes.csv", centres)
+    out = tmp_path / "out"
+    assert track(video, checkpoint, out, "--boxes", str(boxes), "--interpolate") == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()]
+    counts = {words[0]: int(words[1]) for words in said if words[2:] == ["frames"]}
+    assert counts == Counter(statuses(out))
 
 
 def interrupting(monkeypatch, after: int) -> None:

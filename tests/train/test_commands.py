@@ -291,6 +291,11 @@ def test_landmarks_refuse_what_cannot_be_meant(toy_models, tmp_path, given, mess
         toy.landmarks(toy_models["data"], tmp_path / "run", **given)
 
 
+def test_regression_refuses_to_keep_fewer_views_than_none(toy_models, tmp_path):
+    with pytest.raises(InputError, match=r"--cache: too small .*got -4"):
+        toy.regress(toy_models["data"], tmp_path, cache=-4)
+
+
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
     """Those that are drawn into the video stay, if they are asked for."""
     video(tmp_path, cut=[0], duplicate=[], frames=30)

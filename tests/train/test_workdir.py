@@ -79,6 +79,8 @@ class Options:
 @dataclass(frozen=True)
 class Command:
     run: Options = Options()
+    data: Path | None = None
+    workdir: Path | None = None
 
 
 def test_what_changes_nothing_that_is_learned_may_change(tmp_path):
@@ -87,6 +89,17 @@ def test_what_changes_nothing_that_is_learned_may_change(tmp_path):
     remember_config(tmp_path, Command(Options(4, "best", Loop(keep=9))))
     with pytest.raises(InputError, match=r"run\.loop\.steps was 10, is 11"):
         remember_config(tmp_path, Command(Options(4, "best", Loop(steps=11))))
+
+
+def test_a_run_is_its_files_however_they_are_called(tmp_path, monkeypatch):
+    (tmp_path / "run" / "checkpoints" / "0").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    workdir = Path("run")
+    remember_config(workdir, Command(data=Path("data"), workdir=workdir))
+    workdir = workdir.rename("moved").absolute()
+    remember_config(workdir, Command(data=tmp_path / "data", workdir=workdir))
+    with pytest.raises(InputError, match=r"data was 'data', is '.*other'"):
+        remember_config(workdir, Command(data=tmp_path / "other", workdir=workdir))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
