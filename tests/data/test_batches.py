@@ -214,3 +214,25 @@ def is_running(pid: int) -> bool:
             return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+SHARED_MEMORY = """
+import numpy as np
+from i2z_jax.data.batches import Stream, one_pass
+
+class Pictures:
+    def __len__(self): return 12
+    def __getitem__(self, i): return {"image": np.zeros((64, 64, 3), np.uint8)}
+
+if __name__ == "__main__":
+    print(sum(1 for _ in one_pass(Stream(Pictures(), 4, None), workers=1)))
+"""
+
+
+def test_no_shared_memory_is_left_to_the_end_of_the_process(tmp_path):
+    program = tmp_path / "program.py"  # a file: workers import it
+    program.write_text(SHARED_MEMORY)
+    run = subprocess.run(
+        [sys.executable, program], capture_output=True, text=True, timeout=120
+    )
+    assert (run.stdout, run.stderr) == ("3\n", "")
