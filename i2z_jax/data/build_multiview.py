@@ -30,7 +30,6 @@ from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
 
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
@@ -87,7 +86,7 @@ def build(
             if count
         ]
         view_shards = write_shards(
-            _view_jobs(built, chosen, capture),
+            _view_jobs(built, captures, chosen, capture),
             functools.partial(encode_views, options=capture),
             records.features(
                 f"{records.MULTIVIEW}/views", texture=capture.view_textures
@@ -193,8 +192,7 @@ def _some(names: Sequence[str] | dict[str, Any]) -> str:
 def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
     """One line a camera that a segment lacks altogether, or that KRT lacks."""
     for segment in opened.segments:
-        folder = opened.paths.root / "images" / segment
-        there = {p.name for p in visible(folder)} if folder.is_dir() else set()
+        folder, there = opened.paths.images(segment), opened.filmed_by(segment)
         missing = [name for name in cameras if name not in there]
         if missing:
             yield f"{folder}: no images of camera {', '.join(missing)}"
@@ -204,13 +202,14 @@ def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
 
 def _view_jobs(
     built: Sequence[tuple[str, Moment]],
+    captures: Sequence[Capture],
     chosen: Sequence[Sequence[str]],
     options: MultiviewOptions,
 ) -> list[Job]:
     items: dict[str, list[Views]] = {split: [] for split in VIEW_SPLITS}
     for row, (split, moment) in enumerate(built):
-        folder = moment.root / "images" / moment.frame.segment
-        names = [n for n in chosen[moment.source] if (folder / n).is_dir()]
+        there = captures[moment.source].filmed_by(moment.frame.segment)
+        names = [name for name in chosen[moment.source] if name in there]
         held = [n for n in names if matches(n, options.test_cameras)]
         kept = [n for n in names if n not in held]
         for part, cameras in ((split, kept), (_camera_split(split), held)):

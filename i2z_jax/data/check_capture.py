@@ -28,7 +28,6 @@ from i2z_jax.data.multiface import AVERAGE, Capture, Frame
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.spread import spread
@@ -125,8 +124,7 @@ def _cameras(capture: Capture, report: Report) -> dict[str, list[str]]:
     """The cameras each segment has, and the ones it should not or has not."""
     found = {}
     for segment in capture.segments:
-        folder = capture.paths.root / "images" / segment
-        there = {p.name for p in visible(folder)} if folder.is_dir() else set()
+        folder, there = capture.paths.images(segment), capture.filmed_by(segment)
         found[segment] = [name for name in capture.cameras if name in there]
         for name in sorted(there - set(capture.cameras)):
             report.gap("camera absent from KRT", f"{folder / name}")

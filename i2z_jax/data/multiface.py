@@ -35,7 +35,7 @@ import numpy as np
 from i2z_jax.data import images
 from i2z_jax.data.krt import CalibratedCamera, read_krt
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text, write_bytes, write_text
+from i2z_jax.files import read_text, visible, write_bytes, write_text
 from i2z_jax.types import Float, NDArray, UInt8
 
 # A line of a frame list; no segment is a path that leads elsewhere.
@@ -80,8 +80,11 @@ class Layout:
     def topology(self) -> Path:
         return self.root / "topology.npz"
 
+    def images(self, segment: str) -> Path:
+        return self.root / "images" / segment
+
     def image(self, frame: Frame, camera: str) -> Path:
-        return self.root / "images" / frame.segment / camera / f"{frame.number}.png"
+        return self.images(frame.segment) / camera / f"{frame.number}.png"
 
     def texture(self, frame: Frame, camera: str = AVERAGE) -> Path:
         folder = self.root / "unwrapped_uv_1024" / frame.segment / camera
@@ -135,6 +138,11 @@ class Capture:
             InputError: no pose for this frame, or not 3 rows of 4 numbers.
         """
         return read_transform(self.paths.transform(Frame(segment, number)))
+
+    def filmed_by(self, segment: str) -> set[str]:
+        """The cameras that a segment has images of, in KRT or not."""
+        folder = self.paths.images(segment)
+        return {path.name for path in visible(folder)} if folder.is_dir() else set()
 
     @cached_property
     def vertex_count(self) -> int:
