@@ -74,6 +74,7 @@ def make_place(path: Path) -> None:
     """
     if path.is_dir():
         raise InputError("is a folder", where=path, expected="a file to write")
+    _refuse_devices(path)
     make_writable(path.parent)
 
 
@@ -102,17 +103,21 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A place beside `path` to write to; renamed to `path` on success only.
 
     The caller creates a file or a folder at the yielded path. On an exception
-    what was written is removed and `path` is as it was before.
+    what was written is removed and `path` is as it was before. A symbolic link stays
+    one: what it leads to is written.
 
     Args:
         path: the file or folder to create; its parents are made.
         overwrite: replace what is there; otherwise an existing path is refused.
 
     Raises:
-        InputError: `path` exists and `overwrite` is off, or it cannot be written, or
-            not wholly: the disk is full.
+        InputError: `path` exists and `overwrite` is off, or is a device or a pipe, or
+            it cannot be written, or not wholly: the disk is full.
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
+    _refuse_devices(path)
     if not overwrite and path.exists() and not _is_empty_folder(path):
         raise InputError(
             "already exists", where=path, fix="choose another path or --overwrite"
@@ -156,6 +161,12 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """`write_bytes` of JSON that people can read, too."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def _refuse_devices(path: Path) -> None:
+    """A file renamed to /dev/null would take its place."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError("is a device or a pipe", where=path, expected="a file")
 
 
 def _is_empty_folder(path: Path) -> bool:

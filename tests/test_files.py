@@ -5,7 +5,7 @@ import os
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import make_writable, write_aside
+from i2z_jax.files import make_place, make_writable, write_aside, write_bytes
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
@@ -28,6 +28,26 @@ def test_an_existing_result_is_refused_and_kept(tmp_path):
     ):
         pass
     assert (tmp_path / "out").read_text() == "old"
+
+
+@pytest.mark.parametrize("write", [make_place, lambda path: write_bytes(path, b"new")])
+def test_a_pipe_stays_one(tmp_path, write):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="is a device or a pipe"):
+        write(pipe)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_link_stays_one_and_leads_to_what_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    real, link = tmp_path / "there" / "real", tmp_path / "link"
+    link.symlink_to(real)
+    for data in (b"old", b"new"):
+        write_bytes(link, data)
+        assert link.is_symlink()
+        assert real.read_bytes() == data
 
 
 def test_a_folder_that_can_be_written_is_left_empty(tmp_path):

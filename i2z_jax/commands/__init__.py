@@ -146,6 +146,8 @@ def _dispatch(arguments: list[str]) -> int:
     compile_cache.switch_on(os.environ)
     malloc.keep_freed(os.environ)
     xla_flags.keep_sound(os.environ)
+    # All is float32; more than that, wished for in a shell, would be half heard.
+    os.environ.pop("JAX_ENABLE_X64", None)
     module = importlib.import_module(COMMANDS[name].module)
     options = arguments[len(name.split()) :]
     try:

@@ -13,9 +13,7 @@ they are on the device, a quarter of the bytes to move.
 """
 
 import gc
-import os
 import signal
-import threading
 import weakref
 import zlib
 from collections.abc import Callable, Mapping
@@ -27,6 +25,7 @@ import cv2
 import grain
 import numpy as np
 
+from i2z_jax.data.workers import end_with_parent
 from i2z_jax.errors import InputError
 from i2z_jax.types import Example, Int, NDArray
 
@@ -291,19 +290,10 @@ def _require_examples(name: str, stream: Stream) -> None:
 
 def _start_worker(index: int, count: int) -> None:
     """Set a worker up: one OpenCV thread, deaf to Ctrl-C, ends with its parent."""
-    from multiprocessing import parent_process
-
     # The workers are the parallelism; threads of OpenCV would fight over their cores.
     cv2.setNumThreads(1)
     # Ctrl-C and a scheduler's SIGTERM reach every process of a job. The parent is to
     # save and then end us; a dead worker would be an error in the middle of that.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def follow_parent() -> None:
-        parent = parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow_parent, daemon=True).start()
+    end_with_parent()

@@ -18,6 +18,7 @@ from i2z_jax.data import records
 from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
+from i2z_jax.lock import LOCK, locked
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,24 @@ def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
     With `overwrite`, what an earlier build left in it is removed first.
 
     Raises:
-        InputError: the dataset is there already and `overwrite` is off.
+        InputError: the dataset is there already and `overwrite` is off, or another
+            build is at work.
     """
     whole = out / name / "dataset.json"
-    if whole.exists():
-        if not options.overwrite:
-            raise InputError(
-                "already built", where=out / name, fix="another --out, or --overwrite"
-            )
-        whole.unlink()
+    if whole.exists() and not options.overwrite:
+        raise InputError(
+            "already built", where=out / name, fix="another --out, or --overwrite"
+        )
     work = out / f".{name}.unfinished"
-    if options.overwrite:
-        shutil.rmtree(work, ignore_errors=True)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write here ({error.strerror})", where=out) from error
-    yield work
+    with locked(work, busy="another build is running here", option="--out"):
+        if options.overwrite:
+            whole.unlink(missing_ok=True)
+            for left in work.iterdir():
+                if left.is_dir():
+                    shutil.rmtree(left)
+                elif left.name != LOCK:
+                    left.unlink()
+        yield work
     shutil.rmtree(work)
 
 

@@ -215,6 +215,7 @@ class VideoFrames:
     """
 
     def __init__(self, directory: str | Path, *, truth: bool = False):
+        self.directory = directory
         self._records = open_split(directory, VIDEO, "train")
         self._truth = truth
 
@@ -273,7 +274,11 @@ class FramePairs:
         )
         self.starts = starts if first is None else np.intersect1d(starts, first)
         if not len(self.starts):
-            raise InputError("no two consecutive frames", expected="a moving video")
+            raise InputError(
+                "no two consecutive frames",
+                where=video.directory,
+                expected="a moving video; cuts and repeats are between all there are",
+            )
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from i2z_jax import console
+from i2z_jax.data.workers import end_with_parent
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions
 
@@ -245,6 +246,8 @@ _shared: dict[str, Any] = {}
 def _start_worker(counter: Any, stop: Any) -> None:
     # Ctrl-C is for the parent, which stops us at the next example.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A killed one could not; and what goes on in its place writes the same files.
+    end_with_parent()
     _shared.update(counter=counter, stop=stop)
 
 

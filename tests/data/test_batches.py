@@ -11,6 +11,7 @@ import pytest
 
 from i2z_jax.data.batches import Stream, endless, one_pass
 from i2z_jax.errors import InputError
+from tests.processes import is_running
 
 SEED = 11
 
@@ -206,14 +207,6 @@ def test_workers_of_a_killed_program_go_too(program):
     while any(is_running(pid) for pid in workers):
         assert time.monotonic() < deadline, "orphaned workers"
         time.sleep(0.1)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as stat:
-            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 SHARED_MEMORY = """

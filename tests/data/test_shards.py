@@ -6,6 +6,7 @@ import functools
 import multiprocessing
 import os
 import resource
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.data.finish import work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.errors import InputError
+from i2z_jax.files import visible
+from tests.processes import is_running
 
 FEATURES = tfds.features.FeaturesDict(
     {"number": tfds.features.Scalar(np.int64), "text": tfds.features.Text()}
@@ -94,6 +97,36 @@ def test_a_killed_build_goes_on(tmp_path):
     assert len(kept) == 17
 
 
+def wait_for_ever(item, *, log):
+    with log.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(600)
+    yield {"number": item}
+
+
+def test_workers_of_a_killed_build_go_too(tmp_path):
+    encoder = functools.partial(wait_for_ever, log=tmp_path / "log")
+    killed = multiprocessing.get_context("spawn").Process(
+        target=write, args=(tmp_path / "shards", encoder), kwargs={"workers": 2}
+    )
+    killed.start()
+    until(lambda: len(processes(tmp_path / "log")) == 2)
+    killed.kill()
+    killed.join()
+    until(lambda: not any(map(is_running, processes(tmp_path / "log"))))
+
+
+def processes(log) -> set[int]:
+    return set(map(int, log.read_text().split())) if log.exists() else set()
+
+
+def until(done) -> None:
+    deadline = time.monotonic() + 120
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_another_plan_starts_over(tmp_path):
     write(tmp_path, encode, items=tuple(range(20)))
     shards = write(tmp_path, encode, items=tuple(range(100, 140)))
@@ -145,7 +178,7 @@ def test_overwrite_keeps_nothing_of_an_interrupted_build(tmp_path, overwrite, le
         (work / "shard").touch()
         raise KeyboardInterrupt
     with work_folder(tmp_path, "name", BuildOptions(overwrite=overwrite)) as work:
-        assert [path.name for path in work.iterdir()] == left
+        assert [path.name for path in visible(work)] == left
 
 
 @pytest.mark.parametrize("workers", [1, 2])

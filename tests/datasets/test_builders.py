@@ -10,6 +10,8 @@ import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.data import tfds_builder
+from i2z_jax.data.build_options import BuildOptions
+from i2z_jax.data.finish import work_folder
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import write_layout
 
@@ -47,6 +49,22 @@ def test_build_and_read_without_tensorflow(tmp_path, rng):
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["facts"]["ibug_300w/train"] == 6
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_a_second_build_waits_for_the_first(tmp_path, rng, capsys):
+    source = write_layout(tmp_path / "300W", rng)
+    words = ["data", "build", "ibug_300w", "--source", str(source), "--out"]
+    command = [*words, str(tmp_path), "--overwrite"]
+    with work_folder(tmp_path, "ibug_300w", BuildOptions()) as work:
+        mine = work / "shard"
+        mine.touch()
+        with pytest.raises(SystemExit):
+            main(command)
+        assert "another build is running here" in capsys.readouterr().err
+        assert mine.exists()
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0
 
 
 def test_bad_sources_are_one_line_each(tmp_path, capsys):
