@@ -68,6 +68,19 @@ def test_doctor_and_its_launch_module_say_the_same(monkeypatch, tmp_path):
     assert "jax" in ours.stdout
 
 
+def test_a_wish_for_float64_is_not_half_heard(monkeypatch):
+    monkeypatch.setenv("JAX_ENABLE_X64", "1")
+    program = (
+        "from i2z_jax.commands import main\n"
+        "try: main(['inspect', 'tiny'])\n"
+        "finally: import jax.numpy as jnp; print(jnp.zeros(3).dtype)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True
+    )
+    assert run.stdout.endswith("float32\n"), run.stderr
+
+
 def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
     def run(_):
         with write_aside(tmp_path / "whole") as aside:

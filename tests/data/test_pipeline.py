@@ -156,7 +156,7 @@ def test_pairs_never_cross_a_cut_or_hold_a_repetition(video):
 
 def test_pairs_can_be_held_out(video):
     assert FramePairs(video, first=np.arange(6)).starts.tolist() == [0, 1, 3, 5]
-    with pytest.raises(InputError, match="no two consecutive frames"):
+    with pytest.raises(InputError, match=f"^{video.directory}: no two consecutive"):
         FramePairs(video, first=np.array([4]))
 
 

@@ -12,6 +12,7 @@ from i2z_jax.commands import main
 from i2z_jax.data import tfds_builder
 from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.data.finish import work_folder
+from tests.data.captures import write_capture
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import write_layout
 
@@ -65,6 +66,20 @@ def test_a_second_build_waits_for_the_first(tmp_path, rng, capsys):
     with pytest.raises(SystemExit) as ended:
         main(command)
     assert ended.value.code == 0
+
+
+def test_a_capture_of_which_nothing_is_held_out_says_so(tmp_path, capsys):
+    source = write_capture(tmp_path / "capture")
+    command = ["data", "build", "multiview_capture", "--source", str(source)]
+    command += ["--texture-size", "32", "--max-frames", "3"]
+    for out, more, says in (
+        ("a", ["--segments", "E001*", "--test-segments", "E001*"], False),
+        ("b", ["--segments", "E001*"], True),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, *more, "--out", str(tmp_path / out)])
+        said = "nothing is held out: no segment is EXP_ROM* or EXP_free_face*"
+        assert (said in " ".join(capsys.readouterr().err.split())) == says
 
 
 def test_bad_sources_are_one_line_each(tmp_path, capsys):

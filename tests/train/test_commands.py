@@ -291,9 +291,11 @@ def test_landmarks_refuse_what_cannot_be_meant(toy_models, tmp_path, given, mess
         toy.landmarks(toy_models["data"], tmp_path / "run", **given)
 
 
-def test_regression_refuses_to_keep_fewer_views_than_none(toy_models, tmp_path):
+def test_less_than_nothing_is_refused(toy_models, tmp_path):
     with pytest.raises(InputError, match=r"--cache: too small .*got -4"):
         toy.regress(toy_models["data"], tmp_path, dam=toy_models["dam"], cache=-4)
+    with pytest.raises(InputError, match=r"--emphasis: too small .*got -3"):
+        toy.dam(toy_models["data"], tmp_path, emphasis=-3.0)
 
 
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
