@@ -277,7 +277,7 @@ class FramePairs:
             raise InputError(
                 "no two consecutive frames",
                 where=video.directory,
-                expected="a moving video; cuts and repeats are between all there are",
+                expected="a moving video, not a cut or a repeat at every frame",
             )
 
     def __len__(self) -> int:
