@@ -185,7 +185,7 @@ def test_not_a_model(tmp_path, saved):
         load(tmp_path)
     (tmp_path / "model.json").unlink()
     weightless = edit(saved, tmp_path / "weightless")
-    with pytest.raises(InputError, match=r"a folder of models .*; give .*weightless$"):
+    with pytest.raises(InputError, match=r"a folder of models; give .*weightless$"):
         load(tmp_path)
     with pytest.raises(InputError, match="weights cannot be read"):
         load(weightless)

@@ -129,12 +129,11 @@ def read_card(directory: str | Path, *, architecture: str | None = None) -> Mode
     """
     path = Path(directory) / CARD
     if not path.is_file():
+        if parts := sorted(path.parent.glob(f"*/{CARD}")):
+            fix = "give " + " or ".join(str(part.parent) for part in parts)
+            raise InputError("a folder of models", where=directory, fix=fix)
         what = f"has no {CARD}" if path.parent.is_dir() else "is not a folder"
         fix = "give a folder written by `i2z convert` or `i2z train`"
-        if parts := sorted(path.parent.glob(f"*/{CARD}")):
-            what = "a folder of models"
-            fix = "give " + " or ".join(str(part.parent) for part in parts)
-            raise InputError(what, where=directory, expected="one model", fix=fix)
         raise InputError(f"not a model: {what}", where=directory, fix=fix)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

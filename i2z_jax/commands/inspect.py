@@ -32,16 +32,17 @@ class Config:
 def run(config: Config) -> None:
     """Print it; weights are not read."""
     from i2z_jax.checkpoint import read_card
+    from i2z_jax.checkpoint.models import CARD
 
     preset = PRESETS.get(config.checkpoint)
     if preset is not None:
         for architecture, sizes in (("i2znet", preset.i2z), ("dam", preset.dam)):
             _describe(architecture, sizes)
         return
-    folder = Path(config.checkpoint)
     # Of a tracker, both of its networks.
-    for part in sorted(folder.glob("*/model.json")) or [folder / "model.json"]:
-        _show(read_card(part.parent))
+    parts = sorted(Path(config.checkpoint).glob(f"*/{CARD}"))
+    for folder in [part.parent for part in parts] or [config.checkpoint]:
+        _show(read_card(folder))
 
 
 def _show(card: "ModelCard") -> None:

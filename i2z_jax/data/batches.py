@@ -140,7 +140,7 @@ class Batches:
         self._position = 0
         self._running: list[grain.DatasetIterator] = []
         # Also at exit: grain's own clean-up comes after the modules that it needs.
-        weakref.finalize(self, _close_all, self._running)
+        weakref.finalize(self, _close_all, self._running, workers)
 
     def __iter__(self) -> "Batches":
         return self
@@ -180,7 +180,7 @@ class Batches:
 
     def close(self) -> None:
         """End the workers. The next `next` would start new ones at the same place."""
-        _close_all(self._running)
+        _close_all(self._running, self._workers)
 
     def __enter__(self) -> "Batches":
         return self
@@ -213,12 +213,15 @@ def _own(batch: Any) -> Any:
     return np.array(batch)
 
 
-def _close_all(running: list[grain.DatasetIterator]) -> None:
+def _close_all(running: list[grain.DatasetIterator], workers: int) -> None:
+    if not running:
+        return
     while running:
         running.pop().close()
     # An iterator that is at its end is in a cycle of references, and holds what its
     # workers shared: not to be left to the end of the process, which complains.
-    gc.collect()
+    if workers:
+        gc.collect()
 
 
 class _HostBatches(grain.MapDataset):

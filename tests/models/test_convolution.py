@@ -25,7 +25,7 @@ CASES = {
     "3x3, strided, two columns": (3, 2, 8, 16),
     "3x3, by Winograd, fewer outputs": (3, 1, 80, 64),
     "3x3, by Winograd, more outputs": (3, 1, 50, 90),
-    "3x3, a quarter of the outputs": (3, 1, 33, 8),
+    "3x3, outputs a quarter of the inputs": (3, 1, 33, 8),
     "2x2, fewer outputs": (2, 1, 5, 3),
     "2x2, more outputs": (2, 1, 3, 5),
 }
