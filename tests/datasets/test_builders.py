@@ -2,9 +2,11 @@
 """The command as a user gives it: no TensorFlow, one line an error, resumable."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
+from functools import partial
 
 import pytest
 
@@ -17,7 +19,7 @@ from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import write_layout
 
 
-def i2z(*arguments):
+def i2z(*arguments, temporary):
     program = (
         "import sys\n"
         "from i2z_jax.commands import main\n"
@@ -27,29 +29,34 @@ def i2z(*arguments):
     )
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
+        env=os.environ | {"TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
         timeout=300,
     )
 
 
-def test_build_and_read_without_tensorflow(tmp_path, rng):
+def test_build_and_read_without_tensorflow_or_litter(tmp_path, rng):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    run = partial(i2z, temporary=temporary)
     source = write_layout(tmp_path / "300W", rng)
-    done = i2z("data", "build", "ibug_300w", "--source", source, "--out", tmp_path,
+    done = run("data", "build", "ibug_300w", "--source", source, "--out", tmp_path,
                "--workers", 2)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "train 6, common 4, challenging 2, private 4" in done.stdout
     assert "published 3148" in done.stdout
-    again = i2z("data", "build", "ibug_300w", "--source", source, "--out", tmp_path)
+    again = run("data", "build", "ibug_300w", "--source", source, "--out", tmp_path)
     assert again.returncode == 1
     assert "already built" in again.stderr
     assert len(again.stderr.strip().splitlines()) == 1
-    checked = i2z("data", "check", tmp_path, "--picture", tmp_path / "sheet.png",
+    checked = run("data", "check", tmp_path, "--picture", tmp_path / "sheet.png",
                   "--json", tmp_path / "found.json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["facts"]["ibug_300w/train"] == 6
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_second_build_waits_for_the_first(tmp_path, rng, capsys):
