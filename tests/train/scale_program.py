@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every process of a simulated cluster runs: `python scale_program.py JOB ...`.
 
-steps OUT FSDP...  a few steps of every stage, for each FSDP (of those that it divides,
-                   if it is not 1); what was found as JSON
+steps OUT FSDP     a few steps of every stage (of those that FSDP divides, if it is not
+                   1); what was found as JSON
 begin OUT FSDP     what is made of networks before the first step, as OUT/begin.npz
 train WORKDIR FSDP a checkpointed run; the trained network as OUT.npz beside it
 """
@@ -153,27 +153,26 @@ def train(workdir, fsdp, *, slow=False, total=6):
 def main():
     cluster.join()
     sharding.LARGE = LARGE
-    job, out, *fsdp = sys.argv[1:]
+    job, out, fsdp = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if job == "steps":
         found = {}
-        for ways in fsdp:
-            for name in STAGES if ways == "1" else STAGES[1:]:
-                losses, leaves, text, shards = steps(name, int(ways))
-                found[f"{name} {ways}"] = {"losses": losses, "shards": shards}
-                if is_first_process():
-                    np.savez(Path(out) / f"{name}-{ways}.npz", *leaves)
-                    (Path(out) / f"{name}-{ways}.txt").write_text(text)
+        for name in STAGES if fsdp == 1 else STAGES[1:]:
+            losses, leaves, text, shards = steps(name, fsdp)
+            found[f"{name} {fsdp}"] = {"losses": losses, "shards": shards}
+            if is_first_process():
+                np.savez(out / f"{name}-{fsdp}.npz", *leaves)
+                (out / f"{name}-{fsdp}.txt").write_text(text)
         if is_first_process():
-            (Path(out) / "found.json").write_text(json.dumps(found))
+            (out / "found.json").write_text(json.dumps(found))
         return
     if job == "begin":
-        leaves = [np.asarray(x) for x in begin(int(fsdp[0]))]
+        leaves = [np.asarray(x) for x in begin(fsdp)]
         if is_first_process():
-            np.savez(Path(out) / "begin.npz", *leaves)
+            np.savez(out / "begin.npz", *leaves)
         return
-    final = train(Path(out), int(fsdp[0]), slow=job == "slow")
+    final = train(out, fsdp, slow=job == "slow")
     if final is not None and is_first_process():
-        np.savez(Path(out) / "final.npz", **final)
+        np.savez(out / "final.npz", **final)
 
 
 if __name__ == "__main__":
