@@ -3,20 +3,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# The library alone, which is all that `make demo` needs; and what tests and checks need.
+LIBRARY := $(VENV)/.library
 STAMP := $(VENV)/.installed
 
 .PHONY: test demo lint types wheel-check check lock clean
 
-$(STAMP): pyproject.toml constraints.txt
+$(LIBRARY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	    -c constraints.txt -e '.[torch,viz,test,dev]'
+	$(PIP) -e .
+	touch $@
+
+$(STAMP): $(LIBRARY)
+	$(PIP) -e '.[torch,test,dev]'
 	touch $@
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-demo: $(STAMP)
+demo: $(LIBRARY)
 	$(BIN)/i2z demo --out demo_out
 
 lint: $(STAMP)

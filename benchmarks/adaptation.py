@@ -20,7 +20,7 @@ import tyro
 from rich.table import Table
 
 from i2z_jax import console
-from i2z_jax.commands.adapt import RUN, Config, built_video
+from i2z_jax.commands.adapt import RUN, Config
 from i2z_jax.data.truth import truth_path
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions, write_json
@@ -31,6 +31,7 @@ from i2z_jax.sharding import replicate
 from i2z_jax.system import load_system
 from i2z_jax.train.adapt import Outcome, adapt
 from i2z_jax.train.adapt_data import check_system, prepare
+from i2z_jax.train.adapt_video import built_video
 from i2z_jax.train.landmark_bias import LandmarkBias
 from i2z_jax.train.run import RunConfig, run_mesh
 from i2z_jax.train.workdir import hold
@@ -145,7 +146,7 @@ def measure(
     config = Config(video, options.checkpoint, crops, options.data)
     material = prepare(
         system,
-        built_video(config, system.image_size),
+        built_video(video, crops, crop_size=system.image_size),
         options.data,
         nearness=nearness_of(options.distance_mm),
         share_held_out=config.held_out,

@@ -19,7 +19,7 @@ from i2z_jax.collectives import bytes_by_kind, collectives
 from i2z_jax.console import out, show_table
 from i2z_jax.presets import PRESETS
 from i2z_jax.sharding import create_mesh
-from launch.export_check import abstract_step
+from i2z_jax.train.abstract_step import abstract_step
 
 # Of one all-reduce over one kind of link, seconds [assumed].
 LATENCY = 30e-6

@@ -2,9 +2,11 @@
 """One run at a time in a folder."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from i2z_jax.errors import InputError
 
@@ -13,8 +15,10 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(folder: Path, *, busy: str, option: str) -> Iterator[None]:
-    """Keep a second run out of a folder, which is made. The lock goes with the process,
-    even killed; its file stays.
+    """Keep a second run out of a folder, which is made.
+
+    The lock goes with the process, even killed. Its file may be removed by the run that
+    holds it.
 
     Args:
         folder: of the run.
@@ -32,10 +36,18 @@ def locked(folder: Path, *, busy: str, option: str) -> Iterator[None]:
             f"cannot write here ({error.strerror})", where=folder
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _is_ours(lock, folder / LOCK):
             raise InputError(
                 busy, where=folder, fix=f"wait for it, or choose another {option}"
-            ) from error
+            )
         yield
+
+
+def _is_ours(lock: TextIO, path: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not one that its last holder removed since it was opened: a third run would
+        # make and lock another.
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where arrays live: the device mesh, batches over it, large kernels over `fsdp`.
 
-The only file that knows about several devices or hosts (DESIGN section 11). Steps
+The only file that decides on which devices arrays live (DESIGN section 11). Steps
 are written for one device; `jax.jit` divides them by what this file says about their
 arguments. Axes: `data` and `fsdp`, both of which split the batch; `fsdp` also splits
 large dense kernels and their optimiser moments.

@@ -19,4 +19,4 @@ shift 2
 # --distributed: a TPU VM knows its neighbours, but no variable says so.
 command=$(printf '%q ' "${I2Z:-/mnt/share/i2z/bin/i2z}" --distributed "$@")
 exec gcloud compute tpus tpu-vm ssh "${name}" --zone="${zone}" --worker=all \
-    --command="JAX_COMPILATION_CACHE_DIR=\$HOME/.cache/i2z_jax ${command}"
+    --command="${command}"

@@ -31,12 +31,12 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
-# Libraries that only some layers may know (STYLE: rules of the house).
+# Libraries that only some layers may know (CONTRIBUTING.md).
 HOMES = {
-    "flax": {"models", "convert", "checkpoint", "train", "sharding"},
+    "flax": {"models", "convert", "checkpoint", "train"},
     "orbax": {"checkpoint"},
     "torch": {"convert"},
-    "grain": {"data", "train", "checkpoint"},
+    "grain": {"data"},
     "tensorflow": set(),
 }
 NO_JAX = {

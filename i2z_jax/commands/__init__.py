@@ -8,6 +8,7 @@ defaults depend on an option has `defaults(arguments) -> Config` as well. The ch
 """
 
 import importlib
+import inspect
 import logging
 import os
 import signal
@@ -107,6 +108,13 @@ COMMANDS: dict[str, Command] = {
 }
 
 
+# What any command takes beside its own options.
+EVERYWHERE = {
+    "--debug": "the traceback of an error",
+    "--distributed": "first meet this job's other processes",
+}
+
+
 class Terminated(BaseException):
     """SIGTERM, where nothing listens for it: what is half-written is removed."""
 
@@ -133,8 +141,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
 
 
 def _dispatch(arguments: list[str]) -> int:
-    debug, distributed = (a in arguments for a in ("--debug", "--distributed"))
-    arguments = [a for a in arguments if a not in ("--debug", "--distributed")]
+    debug, distributed = (option in arguments for option in EVERYWHERE)
+    arguments = [a for a in arguments if a not in EVERYWHERE]
     name = _command_name(arguments)
     if name is None:
         return _overview(arguments)
@@ -155,6 +163,7 @@ def _dispatch(arguments: list[str]) -> int:
         config = tyro.cli(
             module.Config,
             prog=f"i2z {name}",
+            description=_description(module.Config),
             args=options,
             default=defaults(options) if defaults else None,
         )
@@ -204,6 +213,11 @@ def _command_name(arguments: list[str]) -> str | None:
     return None
 
 
+def _description(config: type) -> str:
+    also = ", ".join(f"{name} ({meaning})" for name, meaning in EVERYWHERE.items())
+    return f"{inspect.getdoc(config)}\n\nEvery command also takes {also}."
+
+
 def _overview(arguments: list[str]) -> int:
     """`i2z`, `i2z --help`, `i2z synth --help`, and words that are no command."""
     words = [a for a in arguments if not a.startswith("-")]
@@ -218,6 +232,7 @@ def _overview(arguments: list[str]) -> int:
     print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help)\n")
     for name, command in group.items():
         print(f"  {name:<20}{command.summary}")
-    print("\n  --debug             any command: the traceback of an error")
-    print("  --distributed       any command: first meet this job's other processes")
+    print("\nEvery command also takes:")
+    for option, meaning in EVERYWHERE.items():
+        print(f"  {option:<20}{meaning}")
     return 0 if not words or options else 2

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z adapt`: a trained network learns an unlabelled video, and is judged on it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from i2z_jax import console
-from i2z_jax.errors import InputError, require_at_least
+from i2z_jax.errors import require_at_least
 from i2z_jax.files import write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
@@ -70,6 +70,7 @@ def run(config: Config) -> None:
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
     from i2z_jax.train.adapt_data import check_system, prepare
+    from i2z_jax.train.adapt_video import built_video
     from i2z_jax.train.guard import check_share
     from i2z_jax.train.run import run_mesh
     from i2z_jax.train.workdir import hold, remember_config
@@ -84,7 +85,12 @@ def run(config: Config) -> None:
         mesh = run_mesh(config.run)
         material = prepare(
             system,
-            built_video(config, system.image_size),
+            built_video(
+                config.video,
+                config.workdir,
+                boxes=config.boxes,
+                crop_size=system.image_size,
+            ),
             config.data,
             nearness=nearness,
             share_held_out=config.held_out,
@@ -111,60 +117,6 @@ def run(config: Config) -> None:
             write_json(config.workdir / "adaptation.json", outcome.report())
         show(outcome)
         console.out.print(str(config.workdir / "system"))
-
-
-def built_video(config: Config, crop_size: int) -> Path:
-    """The built dataset: the one given, or WORKDIR/video made from the file given.
-
-    What an earlier start made there of another video, of an edited one or with other
-    boxes is built again.
-
-    Raises:
-        InputError: neither; boxes for what is built; a run has begun with another
-            version of the file; on several hosts, a file.
-    """
-    import jax
-
-    from i2z_jax.data import build_video, records
-    from i2z_jax.data.build_options import BuildOptions, MonocularOptions
-    from i2z_jax.train.workdir import has_checkpoint
-
-    try:
-        records.folder(config.video, records.VIDEO)
-    except InputError:
-        pass
-    else:
-        if config.boxes is not None:
-            raise InputError(
-                "the video is built already, with boxes of its own",
-                where="--boxes",
-                got=config.boxes,
-                fix="leave it out, or give the video file itself",
-            )
-        return config.video
-    sources, out = (config.video,), config.workdir / "video"
-    options = BuildOptions(workers=2)
-    crops = MonocularOptions(crop_size=crop_size, boxes=config.boxes)
-    if build_video.is_current(sources, out, options, crops):
-        return out
-    if has_checkpoint(config.workdir):
-        raise InputError(
-            "the video or its boxes are not what this run began with",
-            where=config.video,
-            fix="choose another --workdir",
-        )
-    if jax.process_count() > 1:
-        raise InputError(
-            "several hosts cannot build one video",
-            where=config.video,
-            fix="`i2z data build monocular_video` first, and give its --out",
-        )
-    stale = (out / records.VIDEO / "dataset.json").exists()
-    options = replace(options, overwrite=stale)
-    summary = build_video.build(sources, out, options, crops)
-    if summary.gaps:
-        console.err.print(f"{len(summary.gaps)} gaps, the first: {summary.gaps[0]}")
-    return out
 
 
 def show(outcome) -> None:

@@ -153,7 +153,7 @@ def _check(config: Config) -> None:
     )
     if config.smooth is not None and not 0 < config.smooth < math.inf:
         raise InputError(
-            "no cutoff", where="--smooth", expected="above 0, Hz", got=config.smooth
+            "out of range", where="--smooth", expected="above 0, Hz", got=config.smooth
         )
     if not 0 <= config.min_confidence <= 1:
         raise InputError(

@@ -67,7 +67,12 @@ def run(config: Config) -> None:
     from i2z_jax.train.workdir import hold, remember_config
 
     if not 0 < config.sigma < float("inf"):
-        raise InputError("no width of a bell", where="--sigma", got=config.sigma)
+        raise InputError(
+            "out of range",
+            where="--sigma",
+            expected="above 0 and finite, in cells of the heatmap",
+            got=config.sigma,
+        )
     dtype = config.run.compute_dtype
     i2z = preset(config.preset).i2z
     with hold(config.workdir):

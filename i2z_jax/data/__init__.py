@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From files on disk to batches: layouts, records, augmentation, pipelines.
 
-NumPy and OpenCV only: data workers never start an accelerator.
+Arrays are NumPy's: nothing here computes with JAX, so that data workers never start an
+accelerator.
 """

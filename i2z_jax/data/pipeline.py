@@ -27,7 +27,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.geometry.topology import landmark_points
-from i2z_jax.types import Bool, Int, NDArray
+from i2z_jax.types import Int, NDArray
 
 # What a view can bring beside its small fields. "texture" is what this camera saw,
 # "average_texture" the mean over the cameras of its frame.
@@ -254,8 +254,14 @@ def _numbers(record: Mapping[str, Any], names: tuple[str, ...]) -> Example:
     }
 
 
-class FramePairs:
-    """Consecutive frames of a video, for adaptation: `image` (2, h, w, 3).
+def pair_starts(
+    video: VideoFrames, first: Int[NDArray, "k"] | None = None
+) -> Int[NDArray, "m"]:
+    """Frames t of a video such that t and t + 1 show one moment and the next.
+
+    A pair is left out when t + 1 does not continue t (a cut, a gap, another video) or
+    repeats it. A repetition may be the first of a pair: it shows what the frame before
+    it showed, so a video at half its container's rate loses no moment.
 
     Args:
         video: the frames.
@@ -265,41 +271,14 @@ class FramePairs:
     Raises:
         InputError: no two frames in a row.
     """
-
-    def __init__(self, video: VideoFrames, first: Int[NDArray, "k"] | None = None):
-        self._video = video
-        flags = video.columns("cut", "duplicate")
-        starts = pair_starts(
-            **{name: flag.astype(bool) for name, flag in flags.items()}
+    flags = video.columns("cut", "duplicate")
+    starts = np.flatnonzero(~(flags["cut"] | flags["duplicate"])[1:].astype(bool))
+    if first is not None:
+        starts = np.intersect1d(starts, first)
+    if not len(starts):
+        raise InputError(
+            "no two consecutive frames",
+            where=video.directory,
+            expected="a moving video, not a cut or a repeat at every frame",
         )
-        self.starts = starts if first is None else np.intersect1d(starts, first)
-        if not len(self.starts):
-            raise InputError(
-                "no two consecutive frames",
-                where=video.directory,
-                expected="a moving video, not a cut or a repeat at every frame",
-            )
-
-    def __len__(self) -> int:
-        return len(self.starts)
-
-    def __getitem__(self, index: int) -> Example:
-        start = int(self.starts[index])
-        before, after = self._video[start], self._video[start + 1]
-        return {name: np.stack([before[name], after[name]]) for name in before}
-
-
-def pair_starts(
-    *, cut: Bool[NDArray, "n"], duplicate: Bool[NDArray, "n"]
-) -> Int[NDArray, "m"]:
-    """Frames t such that t and t + 1 show one moment and the next.
-
-    A pair is left out when t + 1 does not continue t (a cut, a gap, another video) or
-    repeats it. A repetition may be the first of a pair: it shows what the frame before
-    it showed, so a video at half its container's rate loses no moment.
-
-    Args:
-        cut: the frame does not continue the one before.
-        duplicate: the frame repeats the one before.
-    """
-    return np.flatnonzero(~(cut[1:] | duplicate[1:]))
+    return starts

@@ -53,29 +53,6 @@ def soft_argmax(heatmaps: Float[Array, "*b h w l"], image_size: int) -> Landmark
     return _landmarks(x, y, height, heatmaps, image_size)
 
 
-def argmax(heatmaps: Float[Array, "*b h w l"], image_size: int) -> Landmarks:
-    """The published decoding: the highest cell, a quarter cell toward the higher
-    neighbour in each direction; on the border, where one is missing, the cell itself.
-    """
-    heatmaps = heatmaps.astype(jnp.float32)
-    row, column, height = _peak(heatmaps)
-    rows, columns = (_cells(heatmaps, axis) for axis in (-3, -2))
-
-    def quarter(peak: Array, cells: Array, other: Array, other_peak: Array) -> Array:
-        line = jnp.where(other == other_peak, heatmaps, 0.0)
-        after, before = (
-            jnp.sum(jnp.where(cells == peak + step, line, 0.0), axis=(-3, -2))
-            for step in (1, -1)
-        )
-        inside = (peak > 0) & (peak < jnp.max(cells))
-        shift = 0.25 * jnp.sign(after - before)
-        return (peak + jnp.where(inside, shift[..., None, None, :], 0.0))[..., 0, 0, :]
-
-    x = quarter(column, columns, rows, row)
-    y = quarter(row, rows, columns, column)
-    return _landmarks(x, y, height, heatmaps, image_size)
-
-
 def _cells(heatmaps: Array, axis: int) -> Int[Array, "*one h w l"]:
     """The row (axis -3) or column (axis -2) of every cell, ready to broadcast."""
     count = heatmaps.shape[axis]

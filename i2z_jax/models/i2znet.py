@@ -69,11 +69,11 @@ class LevelEncoder(nnx.Module):
         dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
-        half, few = channels // 4, channels // 16
+        quarter, sixteenth = channels // 4, channels // 16
         self.dtype = dtype
-        self.compress1 = Conv(channels, half, dtype=dtype, rngs=rngs)
-        self.compress2 = Conv(half, few, dtype=dtype, rngs=rngs)
-        flat = side * side * few
+        self.compress1 = Conv(channels, quarter, dtype=dtype, rngs=rngs)
+        self.compress2 = Conv(quarter, sixteenth, dtype=dtype, rngs=rngs)
+        flat = side * side * sixteenth
         self.to_z = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
         self.to_pose = nnx.Linear(flat, level_size, dtype=dtype, rngs=rngs)
 

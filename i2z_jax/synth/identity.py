@@ -7,7 +7,7 @@ displacements are held rigid, so that lids keep fitting eyeballs.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -162,11 +162,6 @@ class Identity:
             float(np.clip(rng.beta(1, 5) * (1 - melanin) * 2, 0, 1)), age,
             int(rng.integers(2**31)),
         )  # fmt: skip
-
-    def with_shape(self, **values: float) -> "Identity":
-        """The same person with some of `SHAPE_NAMES` set."""
-        named = dict(zip(SHAPE_NAMES, self.shape, strict=True)) | values
-        return replace(self, shape=tuple(named[n] for n in SHAPE_NAMES))
 
 
 def _triple(colour) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from i2z_jax import console
 from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.landmarks68 import COUNT, ON_CONTOUR
-from i2z_jax.data.pipeline import FramePairs, VideoFrames, Views
+from i2z_jax.data.pipeline import VideoFrames, Views, pair_starts
 from i2z_jax.data.records import has_views
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
@@ -194,7 +194,7 @@ def prepare_video(
     kept_out = held_out(len(source), share_held_out)
     # A pair belongs to a side when both of its frames do.
     sides = [
-        FramePairs(source, np.flatnonzero(side[:-1] & side[1:])).starts
+        pair_starts(source, np.flatnonzero(side[:-1] & side[1:]))
         for side in (~kept_out, kept_out)
     ]
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))

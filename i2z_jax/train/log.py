@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run says of itself: lines, curves, pictures, and where its time went.
 
-workdir/metrics.jsonl   one line a logged step, see `workdir.MetricsLog`
+workdir/metrics.jsonl   one line a logged step, see `MetricsLog`
 workdir/tensorboard/    the same as curves, and pictures of held-out examples
 workdir/machine.json    devices, compile time, memory and seconds of the last process
 
@@ -23,7 +23,7 @@ from i2z_jax.sharding import is_first_process
 from i2z_jax.train import memory
 from i2z_jax.train.board import Board
 from i2z_jax.train.memory import Memory
-from i2z_jax.train.workdir import MetricsLog
+from i2z_jax.train.metrics_log import MetricsLog
 from i2z_jax.types import NDArray, UInt8
 
 

@@ -3,8 +3,8 @@
 
 Data, like `presets.py`: `i2z train STAGE --preset P` starts from these numbers and
 every one of them is an option. `tiny` is measured on synthetic data and two cores.
-`paper` has the published networks' own batch sizes and step sizes where they are
-known (FAN: RMSprop 2.5e-4, batch 10; Multiface: Adam 1e-4, batch 8).
+`paper` has the published networks' own step sizes where they are known (FAN: RMSprop
+2.5e-4; Multiface: Adam 1e-4) and Multiface's batch of 8; FAN's was 10, ours is 16.
 """
 
 from i2z_jax.train.loop import LoopConfig

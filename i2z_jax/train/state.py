@@ -25,8 +25,9 @@ class TrainState:
     Attributes:
         step: steps taken, skipped ones included.
         params: the trained parameters, float32.
-        stats: variables the forward pass updates (batch statistics of networks
-            that are being trained; empty for most stages).
+        stats: saved in checkpoints but not differentiated: batch statistics
+            (`landmarks`), constants fitted before the first step (`regress`), the
+            video's running colour equations (`adapt`); empty for `dam`.
         opt_state: the optimiser's moments, of packed parameters (`packing.py`).
         skipped: steps whose loss or gradient was not finite, since the start.
         skipped_in_a_row: the same, since the last good step.

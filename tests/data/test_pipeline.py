@@ -15,7 +15,6 @@ from i2z_jax.data import images
 from i2z_jax.data.augment import augment_regression
 from i2z_jax.data.batches import Stream, endless, one_pass
 from i2z_jax.data.pipeline import (
-    FramePairs,
     InTurn,
     VideoFrames,
     ViewLandmarks,
@@ -146,23 +145,19 @@ def test_regression_batches(capture):
 
 
 def test_pairs_never_cross_a_cut_or_hold_a_repetition(video):
-    pairs = FramePairs(video)
-    found = [tuple(pairs[i]["image"][:, 0, 0, 0]) for i in range(len(pairs))]
     # Cuts in front of 0 and 5, repetitions at 3 and 8.
-    assert found == [(0, 1), (1, 2), (3, 4), (5, 6), (6, 7), (8, 9), (9, 10), (10, 11)]
-    assert pairs[3]["image"].shape == (2, tiny.SIDE, tiny.SIDE, 3)
-    np.testing.assert_array_equal(pairs[3]["frame"], [5, 6])
+    assert pair_starts(video).tolist() == [0, 1, 3, 5, 6, 8, 9, 10]
 
 
 def test_pairs_can_be_held_out(video):
-    assert FramePairs(video, first=np.arange(6)).starts.tolist() == [0, 1, 3, 5]
+    assert pair_starts(video, np.arange(6)).tolist() == [0, 1, 3, 5]
     with pytest.raises(InputError, match=f"^{video.directory}: no two consecutive"):
-        FramePairs(video, first=np.array([4]))
+        pair_starts(video, np.array([4]))
 
 
 def test_pairs_are_found_without_holding_the_pictures():
     class Long(VideoFrames):
-        """400 frames of a megapixel."""
+        """400 frames of a megapixel, each twice: half of the container's rate."""
 
         def __init__(self):
             pass
@@ -171,27 +166,22 @@ def test_pairs_are_found_without_holding_the_pictures():
             return 400
 
         def record(self, index):
-            return {"image": bytes(10**6), "cut": index == 0, "duplicate": False}
+            repeated = index % 2 == 1
+            return {"image": bytes(10**6), "cut": index == 0, "duplicate": repeated}
 
     with most_memory() as most:
-        assert len(FramePairs(Long())) == 399
+        assert pair_starts(Long()).tolist() == list(range(1, 399, 2))
         assert most() < 10 * 10**6
-
-
-def test_pairs_at_half_the_containers_rate():
-    repeated = np.arange(8) % 2 == 1
-    cut = np.arange(8) == 0
-    assert pair_starts(cut=cut, duplicate=repeated).tolist() == [1, 3, 5]
 
 
 def test_lab_and_wild_in_one_batch(capture, video):
     streams = {
         "lab": Stream(Views(capture, "train"), 2),
-        "wild": Stream(FramePairs(video), 3),
+        "wild": Stream(video, 3),
     }
     batch = next(endless(streams, seed=0))
     assert batch["lab"]["image"].shape == (2, tiny.SIDE, tiny.SIDE, 3)
-    assert batch["wild"]["image"].shape == (3, 2, tiny.SIDE, tiny.SIDE, 3)
+    assert batch["wild"]["image"].shape == (3, tiny.SIDE, tiny.SIDE, 3)
 
 
 def test_numbers_have_types_that_devices_have(capture, video):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from i2z_jax.models.heatmaps import argmax, soft_argmax
+from i2z_jax.models.heatmaps import soft_argmax
 
 SIDE, IMAGE = 64, 256
 
@@ -62,26 +62,3 @@ def test_points_move_with_the_image_size(points):
         2 * soft_argmax(maps, IMAGE).points,
         rtol=1e-6,
     )
-
-
-def test_argmax_is_within_an_eighth_of_a_cell_and_not_always_better(points):
-    """Quarter-cell steps: a bell is at most 1/4 off, on average 1/8 of a cell."""
-    off = np.abs(argmax(bell(points), IMAGE).points - points) / (IMAGE / SIDE)
-    assert off.max() <= 0.25 + 1e-5
-    np.testing.assert_allclose(off.mean(), 0.125, atol=0.02)
-
-
-def test_argmax_follows_the_published_rule(rng):
-    """Against the rule spelled out cell by cell, on maps of noise, borders included."""
-    maps = rng.normal(size=(9, 7, 300)).astype(np.float32)
-    maps[0, 3, 0] = maps[8, 6, 1] = maps[4, 0, 2] = 9  # a side, a corner, a side
-    found = argmax(jnp.asarray(maps), 7).points
-    for landmark in range(maps.shape[-1]):
-        heat = maps[..., landmark]
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        x, y = float(column), float(row)
-        if 0 < column < 6:
-            x += 0.25 * np.sign(heat[row, column + 1] - heat[row, column - 1])
-        if 0 < row < 8:
-            y += 0.25 * np.sign(heat[row + 1, column] - heat[row - 1, column])
-        np.testing.assert_allclose(found[landmark], (x + 0.5, y + 0.5))

@@ -227,7 +227,8 @@ def test_same_person_from_same_seed():
 
 def test_shapes_are_what_they_are_called(head):
     def marks(**values):
-        who = Identity().with_shape(**values)
+        usual = dict(zip(SHAPE_NAMES, Identity().shape, strict=True))
+        who = Identity(shape=tuple((usual | values).values()))
         person = ProceduralHead(who, size=3000)
         return landmark_points(person.topology, person.neutral)
 

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from i2z_jax.commands.adapt import Config, built_video
 from i2z_jax.data import images, records
 from i2z_jax.errors import InputError
+from i2z_jax.train.adapt_video import built_video
 from tests.data.clips import gradient
 
 SIZE = 32
@@ -33,7 +33,7 @@ def start(tmp_path):
     workdir = tmp_path / "run"
 
     def start(video, boxes, size=SIZE):
-        place = built_video(Config(video, tmp_path, workdir, boxes=boxes), size)
+        place = built_video(video, workdir, boxes=boxes, crop_size=size)
         found = records.open_split(place, records.VIDEO, "train")
         when = (place / records.VIDEO / "dataset.json").stat().st_mtime_ns
         return [found[i] for i in range(len(found))], when

@@ -20,12 +20,12 @@ from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.presets import PRESETS
 from i2z_jax.sharding import create_mesh
+from i2z_jax.train import abstract_step
 from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.stages import regress_stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
-from launch import export_check
 from tests.train import adapt_world
 from tests.train.tiny_stages import FACE, NET, Examples, tiny_stage
 
@@ -109,7 +109,7 @@ def test_bfloat16_is_for_the_networks_alone(name):
     """Read from the traced objective: its products, its sums, what comes out of it."""
     mesh = create_mesh(devices=jax.devices()[:1])
     half, full = jnp.dtype("bfloat16"), jnp.dtype("float32")
-    stage, batch = export_check.STAGES[name](PRESETS["tiny"], 2, half, mesh)
+    stage, batch = abstract_step.STAGES[name](PRESETS["tiny"], 2, half, mesh)
     key = jax.eval_shape(lambda: jax.random.key(0))
     program, (loss, (metrics, _)) = jax.make_jaxpr(stage.objective, return_shape=True)(
         stage.params, stage.stats, stage.frozen, batch, key

@@ -10,7 +10,8 @@ import pytest
 
 from i2z_jax.errors import InputError
 from i2z_jax.train.log import Clock, RunLog
-from i2z_jax.train.workdir import MetricsLog, hold, remember_config
+from i2z_jax.train.metrics_log import MetricsLog
+from i2z_jax.train.workdir import hold, remember_config
 
 
 @dataclass(frozen=True)
