@@ -2,6 +2,7 @@
 """The command line as a user meets it: in a process of its own."""
 
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -95,3 +96,20 @@ def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == "i2z doctor: terminated\n"
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("words", [["--help"], ["inspect", "--help"]], ids=str)
+def test_a_reader_that_has_gone_is_no_traceback(words):
+    """`| true`: nothing reads what is printed, at once or when the program ends."""
+    for unbuffered in ("", "1"):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "i2z_jax", *words],
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 1
+        process.stderr.close()

@@ -8,7 +8,6 @@ defaults depend on an option has `defaults(arguments) -> Config` as well. The ch
 """
 
 import importlib
-import inspect
 import logging
 import os
 import signal
@@ -17,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import getdoc
 from typing import NamedTuple
 
 from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
@@ -132,7 +132,15 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     if command is not None:
         arguments = [*command.split(), *arguments]
     try:
-        code = _dispatch(arguments)
+        try:
+            code = _dispatch(arguments)
+        except SystemExit as end:  # tyro's, after help or bad usage
+            code = int(end.code or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; so is any reason to go on.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
     except Exception:
         # Not left to Python, whose way out waits for the other processes of a job.
         traceback.print_exc()
@@ -177,9 +185,7 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: terminated", file=sys.stderr)
         return 143
     except BrokenPipeError:
-        # The reader of our output (`| head`) has gone; so is any reason to go on.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        raise
     except (InputError, OSError) as error:
         if debug:
             raise
@@ -215,7 +221,7 @@ def _command_name(arguments: list[str]) -> str | None:
 
 def _description(config: type) -> str:
     also = ", ".join(f"{name} ({meaning})" for name, meaning in EVERYWHERE.items())
-    return f"{inspect.getdoc(config)}\n\nEvery command also takes {also}."
+    return f"{getdoc(config)}\n\nEvery command also takes {also}."
 
 
 def _overview(arguments: list[str]) -> int:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video file or a folder of frames -> upright RGB frames in order.
 
-Rotation metadata and EXIF are applied, pixels are square, as on a display, times are
-the container's own (a variable frame rate stays one), and each frame says whether it
-repeats or continues the one before: webcams and screen recorders repeat frames, edited
-clips cut.
+The display matrix and EXIF are applied, pixels are square, as on a display, times are
+the container's own (a variable frame rate stays one) but never go back, and each frame
+says whether it repeats or continues the one before: webcams and screen recorders repeat
+frames, edited clips cut.
 """
 
 import itertools
@@ -19,11 +19,12 @@ import av
 import cv2
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
 
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
 from i2z_jax.files import visible
-from i2z_jax.types import Float, NDArray, UInt8
+from i2z_jax.types import Float, Int, NDArray, UInt8
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
 # Frame rate assumed for a folder of frames, which has no times.
@@ -36,6 +37,9 @@ REPEAT_LEVELS = 2.2
 CUT_LEVELS, CUT_FACTOR = 20.0, 5.0
 # A gap: a step in time of more than this many usual ones.
 GAP_STEPS = 2.5
+# Another recording begins where the clock goes back by this much, s. Less is a time
+# stamp that is a little off.
+SET_BACK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,12 @@ class Frame:
     """One frame. `image` is None for one that could not be read, see `problem`."""
 
     number: int
+    # Not before the last frame's.
     time_s: float
     image: UInt8[NDArray, "h w 3"] | None
     problem: str = ""
+    # The container's clock was set back: recordings that were joined.
+    restarts: bool = False
 
 
 def is_video(path: Path) -> bool:
@@ -151,16 +158,20 @@ def _file_frames(path: Path) -> Iterator[Frame]:
         rate = float(stream.average_rate or FOLDER_FPS)
         # Wide video on tape, DVD and some cameras has pixels that are not square.
         squeezed = float(stream.sample_aspect_ratio or 1)
-        number = 0
+        number, last_s, later_s = 0, -np.inf, 0.0
         try:
             for decoded in _decoded(container):
                 time_s = number / rate if decoded.time is None else float(decoded.time)
-                # Counter-clockwise degrees, as the display matrix says.
-                turns = round(decoded.rotation / 90) % 4
+                restarts = time_s + later_s < last_s - SET_BACK_S
+                if restarts:
+                    later_s = last_s + 1 / rate - time_s
+                last_s = max(time_s + later_s, last_s)
                 width = round(decoded.width * squeezed)
                 image = decoded.to_ndarray(format="rgb24", width=width)
-                image = np.ascontiguousarray(np.rot90(image, turns))
-                yield Frame(number, time_s, image)
+                matrix = decoded.side_data.get(SideData.DISPLAYMATRIX)
+                if matrix is not None:
+                    image = _displayed(image, np.frombuffer(matrix, np.int32))
+                yield Frame(number, last_s, image, restarts=restarts)
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
@@ -169,6 +180,20 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 where=path,
                 fix=keep if number else None,
             ) from error
+
+
+def _displayed(
+    image: UInt8[NDArray, "h w 3"], matrix: Int[NDArray, "9"]
+) -> UInt8[NDArray, "h2 w2 3"]:
+    """Turned and mirrored by a display matrix a b u c d v x y w (ISO 14496-12): pixel
+    (x, y) goes to (a x + c y, b x + d y). Other angles are rounded to a quarter turn.
+    """
+    a, b, _, c, d = matrix[:5].tolist()
+    rows, columns = d, a
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        image, rows, columns = image.swapaxes(0, 1), b, c
+    image = image[:: -1 if rows < 0 else 1, :: -1 if columns < 0 else 1]
+    return np.ascontiguousarray(image)
 
 
 def _decoded(container: InputContainer) -> Iterator[av.VideoFrame]:
@@ -277,7 +302,7 @@ class Continuity:
         if last is None:
             return False, True
         usual_step = float(np.median(self._steps)) if self._steps else elapsed
-        gap = elapsed > GAP_STEPS * usual_step
+        gap = frame.restarts or elapsed > GAP_STEPS * usual_step
         self._steps = [*self._steps[-30:], elapsed]
         difference = cv2.blur(grey - last, (8, 8))
         change = float(np.abs(difference).mean())

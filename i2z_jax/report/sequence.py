@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
 
+from i2z_jax.data.images import encode
 from i2z_jax.geometry.mesh import ObjMesh, write_obj
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.types import Float, Int, NDArray, UInt8
@@ -32,8 +32,8 @@ def write_sequence(
         kind: obj has UVs, ply is binary and small.
     """
     folder.mkdir(parents=True)
-    flipped = cv2.cvtColor(np.ascontiguousarray(texture[::-1]), cv2.COLOR_RGB2BGR)
-    cv2.imwrite(str(folder / "texture.png"), flipped)
+    picture = encode(np.ascontiguousarray(texture[::-1]), "png")
+    (folder / "texture.png").write_bytes(picture)
     for number, vertices in meshes:
         path = folder / f"{number:06d}.{kind}"
         if kind == "obj":

@@ -17,9 +17,10 @@ import cv2
 import numpy as np
 
 from i2z_jax import console
+from i2z_jax.data.images import encode
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.drawing import narrowed
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_aside, write_bytes
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.report.gltf import write_glb
@@ -152,8 +153,7 @@ def _write_overlay(
 
     if source.is_picture(video):
         ((_, image),) = drawn()
-        with write_aside(out / "overlay.png", overwrite=True) as aside:
-            cv2.imwrite(str(aside), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        write_bytes(out / "overlay.png", encode(image, "png"))
         return kept
     with write_aside(out / "overlay.mp4", overwrite=True) as aside:
         before = sum(clock.seconds.values())

@@ -65,11 +65,15 @@ def write_photo(path: Path, image: np.ndarray) -> Path:
 
 
 def turn_clockwise(path: Path) -> None:
-    """Set the display matrix of an mp4's track to 90 degrees clockwise, as a phone
-    held upright does (ISO 14496-12, `tkhd`: 9 numbers a b u c d v x y w)."""
+    """As a phone that is held upright writes it."""
+    set_display(path, a=0, b=1, c=-1, d=0)
+
+
+def set_display(path: Path, *, a: int, b: int, c: int, d: int) -> None:
+    """Set the display matrix of an mp4's track (ISO 14496-12, `tkhd`: 9 numbers
+    a b u c d v x y w)."""
     data = bytearray(path.read_bytes())
     start = data.index(b"tkhd") + 4 + 40  # version 0: 40 bytes before the matrix
-    one, none = (1 << 16), 0
-    matrix = [none, one, 0, -one, none, 0, 0, 0, 1 << 30]
+    matrix = [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30]
     data[start : start + 36] = np.array(matrix, ">i4").tobytes()
     path.write_bytes(bytes(data))

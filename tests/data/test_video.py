@@ -12,7 +12,13 @@ import pytest
 from i2z_jax.data import images
 from i2z_jax.data.video import Continuity, frame_count, read_frames, videos
 from i2z_jax.errors import InputError
-from tests.data.clips import gradient, turn_clockwise, write_clip, write_photo
+from tests.data.clips import (
+    gradient,
+    set_display,
+    turn_clockwise,
+    write_clip,
+    write_photo,
+)
 
 
 def test_frames_come_in_order_and_nearly_as_they_went_in(tmp_path):
@@ -33,6 +39,40 @@ def test_rotation_metadata_is_applied(tmp_path):
     expected = np.rot90(gradient(), -1)
     assert image.shape == expected.shape == (96, 64, 3)
     assert np.abs(image.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("mirrored", [1, -1], ids=["turned", "mirrored"])
+@pytest.mark.parametrize("turn", range(4))
+def test_a_display_matrix_is_applied_to_every_pixel(tmp_path, turn, mirrored):
+    a, b = ((1, 0), (0, 1), (-1, 0), (0, -1))[turn]
+    c, d = -b * mirrored, a * mirrored
+    path = write_clip(tmp_path / "clip.mp4", [gradient()] * 2)
+    set_display(path, a=a, b=b, c=c, d=d)
+    y, x = (place.reshape(-1) for place in np.indices((64, 96)))
+    column, row = a * x + c * y, b * x + d * y
+    column, row = column - column.min(), row - row.min()
+    expected = np.zeros((row.max() + 1, column.max() + 1, 3))
+    expected[row, column] = gradient()[y, x]
+    image = next(read_frames(path)).image
+    assert image.shape == expected.shape
+    assert np.abs(image - expected).mean() < 3
+
+
+def test_joined_recordings_go_on_in_time_and_are_cut(tmp_path):
+    """Two MPEG streams one after the other, the clock of each from 0."""
+    image = gradient()
+    parts = [
+        write_clip(tmp_path / f"{part}.ts", [image] * 20).read_bytes()
+        for part in range(2)
+    ]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(parts))
+    read = list(read_frames(joined))
+    assert len(read) == 40
+    steps = np.diff([frame.time_s for frame in read])
+    np.testing.assert_allclose(np.delete(steps, 19), 0.04, atol=1e-3)
+    assert 0 < steps[19] < 0.1
+    assert [i for i, (_, cut) in enumerate(flags(read)) if cut] == [0, 20]
 
 
 @pytest.mark.parametrize("wide", [Fraction(4, 3), Fraction(8, 9)], ids=str)
