@@ -54,7 +54,7 @@ class Options:
 
     # Sizes of the networks.
     preset: Literal["tiny", "paper"] = "tiny"
-    # Images of a call; 0: each subject's own (`tiny` 16, `paper` 2 on a CPU).
+    # Images of a call; by default each subject's own (`tiny` 16, `paper` 2).
     batch: tuple[int, ...] = ()
     # What networks compute in; bfloat16 on a GPU, on both sides.
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -2,10 +2,11 @@
 """Memory that a program gives back stays with the process, for its next step.
 
 XLA allocates a step's buffers on a CPU with `malloc` and frees them after it. glibc
-returns what is large to the kernel at once, which clears every page of it anew in the
-next step: a third of a `paper` step's time (docs/benchmarks.md). Kept, the process is
-as large as at its peak until it ends. Accelerators have an allocator of their own, and
-many threads that make batches beside it: there nothing is changed.
+returns large buffers to the kernel at once, and the kernel clears all of their pages in
+the next step: a third of a `paper` step's time (docs/notes/performance.md). With the
+memory kept, the process stays as large as at its peak until it ends. Accelerators have
+an allocator of their own, and many threads that make batches beside it: nothing is
+changed for them.
 """
 
 import ctypes

@@ -18,7 +18,7 @@ COMMAND = re.compile(r"^(?: {4})?i2z [^`]*?(?<!\\)$|^`i2z [^`]+`", re.MULTILINE)
 
 def documented() -> list[tuple[str, str]]:
     found = []
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
         for match in COMMAND.findall(page.read_text()):
             line = match.replace("\\\n", " ").strip().strip("`")
             words = shlex.split(line, comments=True)[1:]

@@ -44,7 +44,7 @@ class Config:
     # Boxes for each frame instead of the face detector, as in `i2z data build`.
     boxes: Path | None = None
     # How far the camera is from the face, mm: a phone at arm's length 550, a webcam
-    # 700, a capture stage 1000 and more. See docs/adaptation.md for what a guess costs.
+    # 700, a capture stage 1000 and more. docs/notes/adaptation.md: what a guess costs.
     distance_mm: float = ARM_LENGTH_MM
     # Share of the video that only the guard sees.
     held_out: float = 0.2

@@ -7,8 +7,8 @@ whose kernel is as large as the image, which it does at a quarter of that rate. 
 therefore computes several columns of few channels at a time; of many channels, 3x3
 convolutions in float32 by `winograd.py`, and the kernel's gradient of all others as one
 matrix product of the image with the shifted gradients. A GPU's library of convolutions
-is given channels by eights, in 16 bits. docs/benchmarks.md has what each of these
-brings. Other accelerators keep what XLA writes.
+is given channels by eights, in 16 bits. Other accelerators keep what XLA writes.
+docs/notes/performance.md has what each of these brings.
 """
 
 from functools import partial

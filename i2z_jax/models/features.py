@@ -97,7 +97,8 @@ class UnifiedFeatures(nnx.Module):
         )
 
     def __call__(self, maps: StreamMaps) -> tuple[Unified, ...]:
-        """Maps of a richer variant do too: what this one has no use for is left out."""
+        """Maps of a variant with more levels, or with heatmaps, serve as well: what
+        this variant does not read is left out."""
         vgg = maps.vgg[-len(self.vgg) :]
         levels = [rescale(x) for rescale, x in zip(self.vgg, vgg, strict=True)]
         heatmaps = maps.heatmaps

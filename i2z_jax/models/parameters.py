@@ -29,7 +29,7 @@ class Fitted(Frozen):
 
 
 class Parameter(NamedTuple):
-    """One array of a network. Only floating point counts: there is nothing else."""
+    """One array of a network."""
 
     name: str
     shape: tuple[int, ...]

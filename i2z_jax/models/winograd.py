@@ -9,10 +9,10 @@ of the result need six of the image. These are the values of a polynomial's prod
     four rows = FROM_POINTS [ (TO_POINTS six rows) * (OF_KERNEL three taps) ]
 
 where `*` is what is left of the convolution, 1x3 along a row: 6 of them in place of
-the 12 that four rows and three taps are. What turns rows to points and back are a few
-sums of whole rows of pixels and channels, which was faster than along columns or both
-(docs/benchmarks.md). Values differ from the plain convolution's by about 5e-6 of the
-largest in float32.
+the 12 that four rows and three taps are. A few sums of whole rows turn rows to points
+and back. Along both axes most convolutions would take a quarter less time, but twice as
+long to compile (docs/notes/performance.md). Values differ from the plain convolution's
+by about 5e-6 of the largest in float32.
 
 Whether it pays is a matter of channels (`convolution.py`).
 """

@@ -2,8 +2,8 @@
 """The system's networks, compiled once for one batch size; compile time is its own.
 
 Batches are filled up to that size, so that one program serves any number of frames.
-Parameters are arguments of the programs, not constants in them, and taken out of their
-modules once: nnx does that in Python, one after the other (docs/benchmarks.md).
+Parameters are arguments of the programs, not constants in them. They are taken out of
+their modules once, because nnx takes 15 ms for that (docs/notes/performance.md).
 """
 
 from collections.abc import Callable

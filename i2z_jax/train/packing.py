@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small arrays end to end, for what is done to every number alike.
 
-An optimiser with its guard and norms is eight loops for each array of a tree. A network
-has hundreds of arrays, most of them small: to compile these loops takes longer than to
-compile the network with its gradient (docs/benchmarks.md). Packed there are eight loops
-in all, and eight for each array that is large.
+An optimiser with its guard and norms compiles to eight loops for each array of a tree.
+A network has hundreds of arrays, most of them small, and their loops take longer to
+compile than the network with its gradient (docs/notes/performance.md). Packed, the
+small arrays share eight loops; each large array keeps its own eight.
 """
 
 from typing import Any

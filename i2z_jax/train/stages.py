@@ -36,8 +36,8 @@ class Stage(NamedTuple):
 
     Attributes:
         params, stats, frozen: the trees that `TrainState.create` and `train_step` take.
-        lasting: what of `frozen` a run that goes on must be given again, by name: all
-            but what is computed from it.
+        lasting: the part of `frozen`, by name, that must be the same when a run is
+            resumed: the networks, not the caches computed with them.
         objective: the loss as a function of those trees.
         measure: the same of the network as it will be used, for held-out examples.
         assemble: `(params, stats) -> module`, ready to use and to save.

@@ -78,8 +78,9 @@ def _descend(
 ) -> tuple[PyTree, PyTree]:
     """Parameters and moments after the step, or the old ones if it is not finite.
 
-    A CPU branches, which takes half the time of choosing for every number: that copies
-    the moments first (docs/benchmarks.md). A GPU's host would have to wait for it.
+    A CPU branches: to choose for every number takes twice as long, because XLA then
+    copies the moments (docs/notes/performance.md). A GPU chooses: its host would have
+    to wait for a branch.
     """
 
     def new(old, gradient):
