@@ -10,7 +10,8 @@ Annotations name their axes, last axis last:
 | `h w`| image rows (downwards) and columns; pixel centres at +0.5 |
 | `c`  | channels; colours are RGB in [0, 1] |
 | `n`  | mesh vertices |
-| `f`  | triangles |
+| `tri`| triangles |
+| `f`  | frames of a video |
 | `t`  | texture rows and columns; row 0 is v = 0 |
 | `l`  | landmarks (68 where not said otherwise) |
 | `z`  | facial state |

@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideData
 
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
@@ -168,9 +167,9 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 last_s = max(time_s + later_s, last_s)
                 width = round(decoded.width * squeezed)
                 image = decoded.to_ndarray(format="rgb24", width=width)
-                matrix = decoded.side_data.get(SideData.DISPLAYMATRIX)
-                if matrix is not None:
-                    image = _displayed(image, np.frombuffer(matrix, np.int32))
+                if matrix := decoded.side_data.get("DISPLAYMATRIX"):
+                    numbers = np.frombuffer(cast(Any, matrix), np.int32)
+                    image = _displayed(image, numbers)
                 yield Frame(number, last_s, image, restarts=restarts)
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:

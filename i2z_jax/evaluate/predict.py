@@ -104,7 +104,7 @@ def stacked(parts: list[Arrays]) -> Arrays:
 class MeshTables(NamedTuple):
     """What figures of a mesh need of its topology, as arrays."""
 
-    faces: Int[Array, "f 3"]
+    faces: Int[Array, "tri 3"]
     # At the size at which textures are compared.
     texel_map: TexelMap
     regions: dict[str, Float[Array, "n"]]

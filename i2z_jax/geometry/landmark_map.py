@@ -46,7 +46,7 @@ class LandmarkMap(NamedTuple):
 def derive_landmark_map(
     frames: Iterable[PosedFrame],
     reference: Float[NDArray, "n 3"],
-    faces: Int[NDArray, "f 3"],
+    faces: Int[NDArray, "tri 3"],
     *,
     picture_size: int,
 ) -> LandmarkMap:
@@ -178,7 +178,7 @@ def triangulate(
 def nearest_on_surface(
     points: Float[NDArray, "l 3"],
     vertices: Float[NDArray, "n 3"],
-    faces: Int[NDArray, "f 3"],
+    faces: Int[NDArray, "tri 3"],
 ) -> tuple[Int[NDArray, "l"], Float[NDArray, "l 3"]]:
     """Triangle and weights of the surface point nearest to each point."""
     corners = vertices[faces].astype(float)

@@ -26,9 +26,9 @@ class ObjMesh(NamedTuple):
     """float32, the file's unit (mm in this project)."""
     uvs: Float[NDArray, "m 2"]
     """float32, (0, 0) at the bottom left of a picture of the texture."""
-    faces: Int[NDArray, "f 3"]
+    faces: Int[NDArray, "tri 3"]
     """int32 vertex indices, from 0."""
-    uv_faces: Int[NDArray, "f 3"]
+    uv_faces: Int[NDArray, "tri 3"]
     """int32 UV indices of the same corners."""
 
 
@@ -141,8 +141,8 @@ def write_obj(path: str | Path, mesh: ObjMesh, *, overwrite: bool = False) -> No
 
 
 def face_normals(
-    vertices: Float[ArrayLike, "*b n 3"], faces: Int[ArrayLike, "f 3"]
-) -> Float[ArrayLike, "*b f 3"]:
+    vertices: Float[ArrayLike, "*b n 3"], faces: Int[ArrayLike, "tri 3"]
+) -> Float[ArrayLike, "*b tri 3"]:
     """Unit normals, outward where corners run counter-clockwise seen from outside.
 
     Zero for triangles without area. NumPy in, NumPy out.
@@ -151,7 +151,7 @@ def face_normals(
 
 
 def vertex_normals(
-    vertices: Float[ArrayLike, "*b n 3"], faces: Int[ArrayLike, "f 3"]
+    vertices: Float[ArrayLike, "*b n 3"], faces: Int[ArrayLike, "tri 3"]
 ) -> Float[ArrayLike, "*b n 3"]:
     """Unit vertex normals: the mean of adjacent face normals, weighted by area.
 

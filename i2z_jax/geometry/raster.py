@@ -54,7 +54,7 @@ class Raster(NamedTuple):
 @jax.named_scope("rasterize")
 def rasterize(
     points: Float[Array, "n 3"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     height: int,
     width: int,
     *,
@@ -100,7 +100,7 @@ def rasterize(
 @jax.named_scope("depth_buffer")
 def depth_buffer(
     points: Float[Array, "n 3"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     height: int,
     width: int,
     *,
@@ -122,7 +122,7 @@ def depth_buffer(
 
 def screen_barycentric(
     points: Float[Array, "n _"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     triangle: Int[Array, "h w"],
 ) -> Float[Array, "h w 3"]:
     """Affine weights of pixel centres in given triangles, differentiable in `points`.
@@ -161,7 +161,7 @@ def perspective_barycentric(
 
 def interpolate(
     attributes: Float[Array, "n c"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     triangle: Int[ArrayLike, "*b"],
     barycentric: Float[ArrayLike, "*b 3"],
 ) -> Float[Array, "*b c"]:
@@ -179,7 +179,7 @@ def interpolate(
 
 def corner_values(
     attributes: Float[Array, "n c"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     triangle: Int[ArrayLike, "*b"],
 ) -> Float[Array, "*b 3 c"]:
     """Attributes of the corners of given triangles; of triangle 0 on background."""

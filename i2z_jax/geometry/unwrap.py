@@ -25,7 +25,7 @@ def unwrap(
     vertices: Float[Array, "n 3"],
     pose: Float[Array, "6"],
     texel_map: TexelMap,
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
 ) -> tuple[Float[Array, "t t c"], Float[Array, "t t"]]:
     """Unwrap a face crop under the weak-perspective camera.
 
@@ -62,9 +62,9 @@ unwrap_frames = jax.vmap(unwrap, (0, 0, 0, None, None))
 def unwrap_points(
     image: Float[Array, "h w c"],
     points: Float[Array, "n 3"],
-    cosine: Float[Array, "f"],
+    cosine: Float[Array, "tri"],
     texel_map: TexelMap,
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     *,
     tolerance: Float[Array, ""] | float,
     near_plane: float | None = None,

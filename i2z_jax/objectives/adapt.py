@@ -121,7 +121,7 @@ def observe(
     prediction: I2ZOutput,
     dam: DAM,
     image: Float[Array, "b h w 3"],
-    mesh: FaceMesh,
+    face_mesh: FaceMesh,
     nearness: Float[Array, ""],
     *,
     unwrap: Callable[..., tuple[Array, Array]] = unwrap_frames,
@@ -144,15 +144,15 @@ def observe(
     vertices = dam.decode_vertices(z)
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
-    observed, visible = unwrap(image, seen, pose, mesh.texel_map, mesh.faces)
+    observed, visible = unwrap(image, seen, pose, face_mesh.texel_map, face_mesh.faces)
 
     def of_decoded(x: Array) -> Array:
         return deinterleaved(x, decode_every)[0]
 
     decoded_pose, shown = of_decoded(pose), of_decoded(observed)
-    normals = texel_normals(of_decoded(vertices), decoded_pose, mesh)
+    normals = texel_normals(of_decoded(vertices), decoded_pose, face_mesh)
     return Observation(
-        landmarks=mesh_landmarks(vertices, pose, mesh, nearness, image.shape[-2]),
+        landmarks=mesh_landmarks(vertices, pose, face_mesh, nearness, image.shape[-2]),
         observed=observed,
         visible=visible,
         face=Appearance(
@@ -171,7 +171,7 @@ def adaptation_terms(
     z: Float[Array, "b z"],
     detected: Landmarks,
     equations: colour.ColourEquations,
-    mesh: FaceMesh,
+    face_mesh: FaceMesh,
     lab: Lab,
     *,
     image_size: int,
@@ -191,7 +191,7 @@ def adaptation_terms(
     now, then = deinterleaved(seen.observed, 2)
     both = jnp.prod(deinterleaved(seen.visible, 2), 0)
     return {
-        "landmarks": landmark_distance(seen.landmarks, detected, mesh)
+        "landmarks": landmark_distance(seen.landmarks, detected, face_mesh)
         * (256 / image_size),
         "consistency": pyramid_difference(now, then, both, levels=levels),
         "appearance": pyramid_difference(
@@ -214,13 +214,13 @@ def deinterleaved(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
 
 
 def texel_normals(
-    vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], mesh: FaceMesh
+    vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], face_mesh: FaceMesh
 ) -> Float[Array, "b t t 3"]:
     """Surface normal of every texel, camera space; zero off the mesh."""
-    normals = vertex_normals(vertices, mesh.faces)
+    normals = vertex_normals(vertices, face_mesh.faces)
     normals = jnp.einsum("bij,bnj->bni", view_from_head(pose), normals)
     each = jax.vmap(interpolate, (0, None, None, None))
-    return each(normals, mesh.faces, *mesh.texel_map)
+    return each(normals, face_mesh.faces, *face_mesh.texel_map)
 
 
 def pyramid_difference(

@@ -10,7 +10,7 @@ from i2z_jax.types import Array, Bool, Float, Int
 class FaceMesh(NamedTuple):
     """What the terms need of a topology, as arrays."""
 
-    faces: Int[Array, "f 3"]
+    faces: Int[Array, "tri 3"]
     # At the size textures are compared at, a power of two below the decoder's or its.
     texel_map: TexelMap
     landmark_faces: Int[Array, "l"]

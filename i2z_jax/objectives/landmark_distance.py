@@ -34,7 +34,7 @@ class MeshLandmarks(NamedTuple):
 def mesh_landmarks(
     vertices: Float[Array, "b n 3"],
     pose: Float[Array, "b 6"],
-    mesh: FaceMesh,
+    face_mesh: FaceMesh,
     nearness: Float[Array, ""],
     image_size: int,
 ) -> MeshLandmarks:
@@ -45,10 +45,10 @@ def mesh_landmarks(
         image_size: side of the crop, px.
     """
     fixed_vertices, fixed_pose = jax.lax.stop_gradient((vertices, pose))
-    marks = mesh.landmarks(fixed_vertices)
+    marks = face_mesh.landmarks(fixed_vertices)
     return MeshLandmarks(
-        projected_landmarks(fixed_vertices, pose, mesh, nearness, image_size),
-        projected_landmarks(vertices, fixed_pose, mesh, nearness, image_size),
+        projected_landmarks(fixed_vertices, pose, face_mesh, nearness, image_size),
+        projected_landmarks(vertices, fixed_pose, face_mesh, nearness, image_size),
         jnp.einsum("bij,blj->bli", view_from_head(fixed_pose), marks),
     )
 
@@ -56,27 +56,27 @@ def mesh_landmarks(
 def projected_landmarks(
     vertices: Float[Array, "b n 3"],
     pose: Float[Array, "b 6"],
-    mesh: FaceMesh,
+    face_mesh: FaceMesh,
     nearness: Float[Array, ""],
     image_size: int,
 ) -> Float[Array, "b l 2"]:
     """Where the detector should see the mesh's landmarks, in pixels of the crop."""
-    points = project_near(pose, mesh.landmarks(vertices), vertices, nearness)
+    points = project_near(pose, face_mesh.landmarks(vertices), vertices, nearness)
     return pixels_from_unit(points[..., :2], image_size)
 
 
 def landmark_distance(
-    seen: MeshLandmarks, detected: Landmarks, mesh: FaceMesh
+    seen: MeshLandmarks, detected: Landmarks, face_mesh: FaceMesh
 ) -> Float[Array, ""]:
     """Mean distance, px, each landmark as far as it is trusted."""
-    trust = detected.confidence * mesh.landmark_weight[None]
+    trust = detected.confidence * face_mesh.landmark_weight[None]
     # Points of the contour slide: how far along it is not known.
-    fixed = trust * ~mesh.on_contour[None]
+    fixed = trust * ~face_mesh.on_contour[None]
     missing = jax.lax.stop_gradient(detected.points - seen.by_mesh)
     turned = seen.by_mesh + camera_part(missing, seen.in_camera, fixed)
 
     def distance(points):
-        each = landmark_loss(points, detected.points, mesh.on_contour)
+        each = landmark_loss(points, detected.points, face_mesh.on_contour)
         return weighted_mean(each, trust)
 
     of_mesh = distance(turned)

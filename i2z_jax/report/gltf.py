@@ -180,7 +180,7 @@ class _Corners(NamedTuple):
 
     vertex: Int[NDArray, "m"]
     uv: Float[NDArray, "m 2"]
-    faces: Int[NDArray, "f 3"]
+    faces: Int[NDArray, "tri 3"]
 
 
 def _split(topology: Topology) -> _Corners:

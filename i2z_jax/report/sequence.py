@@ -43,7 +43,7 @@ def write_sequence(
             path.write_bytes(ply(vertices, topology.faces))
 
 
-def ply(vertices: Float[NDArray, "n 3"], faces: Int[NDArray, "f 3"]) -> bytes:
+def ply(vertices: Float[NDArray, "n 3"], faces: Int[NDArray, "tri 3"]) -> bytes:
     """A binary PLY of vertices (mm) and triangles."""
     head = "\n".join(
         [

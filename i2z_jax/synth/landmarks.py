@@ -60,9 +60,9 @@ def _inner_lip():
 
 
 def locate(
-    faces: Int[NDArray, "f 3"],
+    faces: Int[NDArray, "tri 3"],
     uvs: Float[NDArray, "m 2"],
-    uv_faces: Int[NDArray, "f 3"],
+    uv_faces: Int[NDArray, "tri 3"],
 ) -> tuple[Int[NDArray, "68"], Float[NDArray, "68 3"]]:
     """Triangles and weights of the landmarks, among triangles of the skin.
 

@@ -50,7 +50,7 @@ class ScanHead:
         return rest.reshape((1,) * (moved.ndim - 2) + rest.shape) + moved
 
     @cached_property
-    def mouth_sheet(self) -> Bool[NDArray, "f"]:
+    def mouth_sheet(self) -> Bool[NDArray, "tri"]:
         """The triangles between the lips."""
         return _mouth_sheet(self.topology)
 

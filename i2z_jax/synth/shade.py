@@ -76,9 +76,9 @@ def _unit(v):
 def shade(
     appearance: Appearance,
     vertices: Float[Array, "n 3"],
-    faces: Int[ArrayLike, "f 3"],
+    faces: Int[ArrayLike, "tri 3"],
     uvs: Float[ArrayLike, "m 2"],
-    uv_faces: Int[ArrayLike, "f 3"],
+    uv_faces: Int[ArrayLike, "tri 3"],
     texels: TexelMap,
     light: Light,
     camera: Float[Array, "3"],

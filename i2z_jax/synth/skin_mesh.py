@@ -56,7 +56,7 @@ def _inside(points: Float[NDArray, "n 2"], ring: Float[NDArray, "k 2"]) -> NDArr
     return (crosses & (p[..., 0] < x)).sum(axis=1) % 2 == 1
 
 
-def _bands(rings: list[Int[NDArray, " k"]], closed: bool) -> Int[NDArray, "f 3"]:
+def _bands(rings: list[Int[NDArray, " k"]], closed: bool) -> Int[NDArray, "tri 3"]:
     """Triangles between consecutive rings, the first the innermost."""
     faces = []
     for inner, outer in itertools.pairwise(rings):

@@ -37,9 +37,9 @@ BEHIND_MM = 2.0
 class Surface(NamedTuple):
     """A topology and its texels as arrays a compiled function takes."""
 
-    faces: Int[Array, "f 3"]
+    faces: Int[Array, "tri 3"]
     uvs: Float[Array, "m 2"]
-    uv_faces: Int[Array, "f 3"]
+    uv_faces: Int[Array, "tri 3"]
     texel_triangle: Int[Array, "t t"]
     texel_barycentric: Float[Array, "t t 3"]
 

@@ -139,7 +139,7 @@ def save(
     path: Path,
     track: Track,
     *,
-    faces: Int[NDArray, "t 3"],
+    faces: Int[NDArray, "tri 3"],
     mesh_landmarks: Float[NDArray, "f l 2"] | None,
     vertices: Iterator[Float[NDArray, "_ n 3"]] | None = None,
 ) -> None:
