@@ -12,9 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from i2z_jax.commands import demo, main
+from i2z_jax.commands import demo, demo_runner, main
 from i2z_jax.commands.demo import Config
-from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage
+from i2z_jax.commands.demo_stages import (
+    ABLATION,
+    STAGES,
+    Figure,
+    Stage,
+    side_by_side,
+)
 from i2z_jax.errors import InputError
 from i2z_jax.report import demo_page
 from tests.command_line import parse
@@ -44,7 +50,7 @@ def machine(monkeypatch):
             json.dump({"rows": rows}, file)
         return 0, 100
 
-    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_runner, "execute", execute)
     # tests/report/test_demo_page.py has the page itself.
 
     def page(out, summary, steps):
@@ -121,7 +127,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
         (tmp_path / out).touch()
         return 0, 60
 
-    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_runner, "execute", execute)
     pair = (Stage("first", "one a", "a", group="g"),
             Stage("second", "two b", "b", group="g"))  # fmt: skip
     monkeypatch.setattr(demo, "STAGES", pair)
@@ -129,7 +135,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"second\.log: stage 'second' did not finish"):
         demo.run(Config(tmp_path))
     assert shares == {"one": (None, 0), "two": (log, 1)}
-    diary = demo.Diary(tmp_path)
+    diary = demo_runner.Diary(tmp_path)
     assert diary.is_done(pair[0], "one a")
     assert not diary.is_done(pair[1], "two b")
     # Side by side: the longer of the two, and the memory of both.
@@ -156,7 +162,7 @@ def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypat
         (tmp_path / command).touch()
         return 0, 1
 
-    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_runner, "execute", execute)
     monkeypatch.setattr(demo_page, "demo_page", lambda *_: "")
     monkeypatch.setattr(demo, "STAGES", FIVE)
     demo.run(Config(tmp_path))
@@ -172,7 +178,7 @@ def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
         together.wait()  # both fail with the other three still waiting
         return 130, 1
 
-    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_runner, "execute", execute)
     monkeypatch.setattr(demo, "STAGES", FIVE)
     with pytest.raises(InputError, match="did not finish"):
         demo.run(Config(tmp_path))
@@ -192,7 +198,7 @@ def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
         two_run.wait()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(demo, "execute", execute)
+    monkeypatch.setattr(demo_runner, "execute", execute)
     monkeypatch.setattr(demo, "STAGES", FIVE)
     threading.Thread(target=terminate).start()
     start = time.monotonic()
@@ -208,17 +214,19 @@ def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
 def test_a_process_beside_another_writes_to_its_file(tmp_path):
     log = tmp_path / "logs" / "doctor.log"
     cores = os.sched_getaffinity(0)
-    code, peak = demo.execute("doctor", running=set(), log=log, half=1)
+    code, peak = demo_runner.execute("doctor", running=set(), log=log, half=1)
     assert code == 0
     assert peak > 10
     assert "jax" in log.read_text()
     assert os.sched_getaffinity(0) == cores
-    assert demo.execute("doctor --no-such-option", running=set(), log=log)[0] != 0
+    assert (
+        demo_runner.execute("doctor --no-such-option", running=set(), log=log)[0] != 0
+    )
     assert "no-such-option" in log.read_text()
 
 
 def test_stages_of_a_group_do_not_read_what_another_leaves():
-    for group in demo.side_by_side((*STAGES, *ABLATION)):
+    for group in side_by_side((*STAGES, *ABLATION)):
         for stage in group:
             others = {s.leaves.split("/")[0] for s in group if s is not stage}
             reads = {word.split("/")[1] for word in stage.command.split()

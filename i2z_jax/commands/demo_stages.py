@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages of `i2z demo`, as data: a command line, what it leaves, what to report."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 
@@ -184,3 +186,8 @@ ABLATION = (
         "ablation.json",
     ),
 )
+
+
+def side_by_side(stages: Sequence[Stage]) -> list[list[Stage]]:
+    """The stages in their order, those of one group together."""
+    return [list(g) for _, g in groupby(stages, lambda s: s.group or s.name)]

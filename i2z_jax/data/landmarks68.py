@@ -7,7 +7,7 @@ jaw at the left of the picture.
 
 import numpy as np
 
-COUNT = 68
+from i2z_jax.geometry.topology import LANDMARKS as COUNT
 
 # Runs of consecutive points; every point belongs to exactly one.
 PARTS: dict[str, slice] = {
