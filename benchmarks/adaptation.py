@@ -22,11 +22,11 @@ from rich.table import Table
 from i2z_jax import console
 from i2z_jax.commands.adapt import RUN, Config
 from i2z_jax.data.truth import truth_path
+from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions, write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
-from i2z_jax.records import to_json
 from i2z_jax.sharding import replicate
 from i2z_jax.system import load_system
 from i2z_jax.train.adapt import Outcome, adapt

@@ -12,7 +12,16 @@ PACKAGE = Path(__file__).parent.parent / "i2z_jax"
 
 # Left to right. A layer may import from itself and from what stands before it.
 LAYERS = [
-    {"errors", "types", "files", "lock", "console", "config", "presets", "records"},
+    {
+        "errors",
+        "types",
+        "files",
+        "lock",
+        "console",
+        "config",
+        "presets",
+        "dataclass_json",
+    },
     {"drawing", "spread"},
     {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
@@ -49,7 +58,7 @@ NO_JAX = {
     "console",
     "config",
     "presets",
-    "records",
+    "dataclass_json",
 }
 
 

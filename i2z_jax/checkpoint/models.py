@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from i2z_jax import __version__, records
+from i2z_jax import __version__, dataclass_json
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
@@ -99,7 +99,7 @@ def save_model(
         arrays = jax.device_get(named_arrays(module))
         ocp.save((aside / WEIGHTS).absolute(), arrays)
         if is_first_process():
-            content = {"format": FORMAT, **records.to_json(card)}
+            content = {"format": FORMAT, **dataclass_json.to_json(card)}
             (aside / CARD).write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -149,7 +149,7 @@ def read_card(directory: str | Path, *, architecture: str | None = None) -> Mode
             expected=f"at most {__version__}",
             fix="install a newer i2z_jax",
         )
-    card = records.from_json(ModelCard, content, where=path)
+    card = dataclass_json.from_json(ModelCard, content, where=path)
     if card.architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise InputError(
@@ -160,7 +160,9 @@ def read_card(directory: str | Path, *, architecture: str | None = None) -> Mode
             f"not a {architecture} model", where=directory, got=card.architecture
         )
     config_class, _ = ARCHITECTURES[card.architecture]
-    config = records.from_json(config_class, card.config, where=path, name="config")
+    config = dataclass_json.from_json(
+        config_class, card.config, where=path, name="config"
+    )
     return ModelCard(**{**vars(card), "config": config})
 
 

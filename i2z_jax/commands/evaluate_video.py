@@ -65,7 +65,7 @@ def run(config: Config) -> None:
             fix="leave --oracle out",
         )
     if config.held_out:
-        counted = guard.held_out(len(clip), config.held_out)
+        counted = guard.judged_frames(len(clip), config.held_out)
     systems = {name: load_system(path) for name, path in folders.items()}
     scores = video.evaluate_video(
         systems, config.data, runner, nearness=nearness, counted=counted

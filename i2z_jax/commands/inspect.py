@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from rich.table import Table
 
-from i2z_jax import console, records
+from i2z_jax import console, dataclass_json
 from i2z_jax.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _describe(architecture: str, sizes: Any) -> None:
 
     console.out.print(f"\n{architecture}", style="bold")
     facts = Table.grid(padding=(0, 2))
-    for name, value in records.to_json(sizes).items():
+    for name, value in dataclass_json.to_json(sizes).items():
         facts.add_row(name, json.dumps(value).strip('"'))
     console.out.print(facts)
     table = Table("part", "trained", "frozen")

@@ -33,7 +33,7 @@ from i2z_jax.sharding import replicate
 from i2z_jax.spread import spread
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
-from i2z_jax.train.guard import held_out
+from i2z_jax.train.guard import judged_frames
 from i2z_jax.train.lab_views import LabelledViews, draw_views, label_views
 from i2z_jax.train.labels import check_topology, encode_frames
 from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
@@ -191,7 +191,7 @@ def prepare_video(
             got=f"{len(source)} frames",
             expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
         )
-    kept_out = held_out(len(source), share_held_out)
+    kept_out = judged_frames(len(source), share_held_out)
     # A pair belongs to a side when both of its frames do.
     sides = [
         pair_starts(source, np.flatnonzero(side[:-1] & side[1:]))

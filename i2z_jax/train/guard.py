@@ -79,7 +79,7 @@ def check_share(share: float) -> None:
         )
 
 
-def held_out(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
+def judged_frames(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
     """Frames that only the guard sees: `BLOCKS` runs, spread over the video.
 
     Args:

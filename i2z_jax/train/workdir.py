@@ -20,10 +20,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.lock import locked
-from i2z_jax.records import to_json
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 from i2z_jax.types import PyTree
 

@@ -27,7 +27,7 @@ from i2z_jax.train.adapt import adapt
 from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import _streams, build_cache
-from i2z_jax.train.guard import held_out
+from i2z_jax.train.guard import judged_frames
 from i2z_jax.train.look import Graphs
 from i2z_jax.train.look import _program as program_of
 from i2z_jax.train.loop import LoopConfig
@@ -302,7 +302,7 @@ def test_pairs_stay_on_their_side_and_cross_no_cut(system, mesh, tmp_path):
         mesh=mesh,
     )  # fmt: skip
     number = np.asarray(found.frames.image)[:, 0, 0, 0].astype(int)
-    out = held_out(frames, 0.2)
+    out = judged_frames(frames, 0.2)
     for rows, side in ((found.learn, ~out), (found.judge, out)):
         now, then = number[rows], number[rows + 1]
         np.testing.assert_array_equal(then, now + 1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.train.guard import Guard, check_share, held_out
+from i2z_jax.train.guard import Guard, check_share, judged_frames
 
 SOUND = {
     "score": 1.0,
@@ -28,7 +28,7 @@ def guard_of(tmp_path, *entries):
 @pytest.mark.parametrize("frames", [10, 20, 90, 301, 5000])
 @pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
 def test_held_out_frames_are_runs_of_the_share_asked_for(frames, share):
-    out = held_out(frames, share)
+    out = judged_frames(frames, share)
     edges = np.flatnonzero(np.diff(np.r_[0, out.astype(int), 0]))
     lengths = edges[1::2] - edges[::2]
     assert abs(out.sum() - frames * share) <= 2.5
