@@ -12,7 +12,7 @@ class Builder(AdoptingBuilder):
     """68 landmarks on pictures from the web (300-W)."""
 
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version(records.VERSION)
+    VERSION = tfds.core.Version(records.VERSIONS[records.IBUG])
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS's own shape)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -12,8 +12,11 @@ class Builder(AdoptingBuilder):
     """A head seen by many calibrated cameras: `views` of each camera, and `frames`."""
 
     pkg_dir_path = epath.Path(__file__).parent
-    VERSION = tfds.core.Version(records.VERSION)
-    RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012 (TFDS's own shape)
+    VERSION = tfds.core.Version(records.VERSIONS[records.MULTIVIEW])
+    RELEASE_NOTES = {  # noqa: RUF012 (TFDS's own shape)
+        "1.0.0": "First version.",
+        "2.0.0": "A mask of what was seen beside each texture.",
+    }
     BUILDER_CONFIGS = [  # noqa: RUF012
         tfds.core.BuilderConfig(
             name="views", description="One record a frame and camera."

@@ -86,7 +86,7 @@ def finish(
             json.dumps(
                 {
                     "name": name,
-                    "version": records.VERSION,
+                    "version": records.VERSIONS[name],
                     "i2z_jax": i2z_jax.__version__,
                     "sources": [str(source) for source in sources],
                     "options": {

@@ -106,16 +106,12 @@ def decode(data: bytes) -> UInt8[NDArray, "h w 3"]:
 def decode_texture(record: Mapping[str, Any]) -> UInt8[NDArray, "t t 3"]:
     """The RGB texture of a record, row 0 at v = 0 (files have it last).
 
-    Exactly 0 where it was not `seen`. A record without that field, of a dataset that
-    was built before it was there, is taken as it is.
+    Exactly 0 where it was not `seen`.
     """
-    texture = decode(record["texture"])
-    if "seen" in record:
-        data = np.frombuffer(record["seen"], np.uint8)
-        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-        assert mask is not None
-        texture = cv2.copyTo(texture, mask)
-    return texture[::-1]
+    data = np.frombuffer(record["seen"], np.uint8)
+    mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+    assert mask is not None
+    return cv2.copyTo(decode(record["texture"]), mask)[::-1]
 
 
 def encode_texture(texture: UInt8[NDArray, "t t 3"], codec: Codec) -> dict[str, bytes]:

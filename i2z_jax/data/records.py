@@ -4,7 +4,7 @@
 `i2z data build NAME --out DIR` leaves a TFDS dataset in ArrayRecord files that grain
 reads by index, and beside it what is true of the whole dataset:
 
-    DIR/NAME/[CONFIG/]1.0.0/     shards, features.json, dataset_info.json
+    DIR/NAME/[CONFIG/]VERSION/   shards, features.json, dataset_info.json
     DIR/NAME/dataset.json        sources, options, counts, the gaps that were tolerated
     DIR/NAME/sources/INDEX/      per capture, see capture_source.py
 
@@ -83,9 +83,10 @@ import numpy as np
 from i2z_jax.errors import InputError
 from i2z_jax.files import read_text
 
-VERSION = "1.0.0"
 # The datasets, by the names of their folders.
 NAMES = MULTIVIEW, IBUG, VIDEO = "multiview_capture", "ibug_300w", "monocular_video"
+# Of the fields; what was built with others is built again.
+VERSIONS = {MULTIVIEW: "2.0.0", IBUG: "1.0.0", VIDEO: "1.0.0"}
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
 ENCODED = ("image", "texture", "seen")
 
@@ -173,7 +174,8 @@ def description(directory: str | Path, name: str) -> dict[str, Any]:
     """What `dataset.json` says: sources, options, splits, gaps.
 
     Raises:
-        InputError: nothing built there, or the file is damaged.
+        InputError: nothing built there, the file is damaged, or the dataset has the
+            fields of another version.
     """
     path = folder(directory, name) / "dataset.json"
     text = read_text(path)
@@ -185,6 +187,11 @@ def description(directory: str | Path, name: str) -> dict[str, Any]:
         raise InputError(
             "damaged", where=path, expected="JSON with splits and gaps",
             fix="build it again with --overwrite",
+        )  # fmt: skip
+    if described.get("version") != VERSIONS[name]:
+        raise InputError(
+            "a dataset of another version", where=path, expected=VERSIONS[name],
+            got=described.get("version"), fix="build it again with --overwrite",
         )  # fmt: skip
     return described
 
@@ -204,11 +211,12 @@ def open_split(
         config: `views` or `frames` for a multiview capture.
 
     Raises:
-        InputError: nothing built there, or no such split.
+        InputError: as `description`, or no such split.
     """
     import tensorflow_datasets as tfds
 
-    place = folder(directory, name) / config / VERSION
+    version = description(directory, name)["version"]
+    place = folder(directory, name) / config / version
     builder: Any = tfds.builder_from_directory(place)
     for part in split.split("+"):
         known = sorted(builder.info.splits)

@@ -248,6 +248,14 @@ def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
         check(tmp_path)
 
 
+def test_a_dataset_with_the_fields_of_another_version(tmp_path):
+    path = tmp_path / "multiview_capture" / "dataset.json"
+    path.parent.mkdir()
+    path.write_text('{"version": "1.0.0", "splits": {}, "gaps": []}')
+    with pytest.raises(InputError, match=r"expected 2\.0\.0.*got 1\.0\.0.*--overwrite"):
+        check(tmp_path)
+
+
 def test_contact_sheet_of_pictures_of_any_shape(tmp_path, rng):
     shapes = [(40, 700), (700, 40), (320, 320), (1, 1), (2000, 1300)]
     cells = [(f"{h}x{w}", np.full((h, w, 3), 128, np.uint8)) for h, w in shapes]

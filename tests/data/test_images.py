@@ -29,9 +29,8 @@ def test_codecs_keep_colours_and_png_every_bit():
 
 
 def test_a_texture_is_turned_so_that_row_0_is_v_0():
-    data = images.encode(smooth(), "png")
-    texture = images.decode_texture({"texture": data})
-    np.testing.assert_array_equal(texture, smooth()[::-1])
+    record = images.encode_texture(smooth(), "png")
+    np.testing.assert_array_equal(images.decode_texture(record), smooth()[::-1])
 
 
 @pytest.mark.parametrize("codec", ["png", "jpeg", "webp"])
