@@ -47,8 +47,8 @@ class MultiviewOptions:
     test_segments: tuple[str, ...] = ("EXP_ROM*", "EXP_free_face*")
     # Cameras held out for splits `camera` and `test_camera`.
     test_cameras: tuple[str, ...] = ()
-    # Faces, UVs and landmarks of the mesh (.obj or .npz), where the capture has neither
-    # a topology.npz nor an .obj.
+    # Faces, UVs and landmarks of the mesh (.obj or .npz), in place of the capture's own
+    # topology.npz or of its .obj files.
     topology: Path | None = None
 
 
