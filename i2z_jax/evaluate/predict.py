@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks over a dataset: every example once, in order, on whatever devices there are.
+"""Runs networks over a dataset: every example once, in order, on any devices.
 
 Devices and batch size change who computes a row and nothing else: a step gives one
 row an example, and every mean is taken on the host, in float64, in dataset order.

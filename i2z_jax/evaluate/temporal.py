@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only several frames together show: jitter, and whether a texture stays."""
+"""Measures of several frames together: jitter, and whether a texture stays."""
 
 from typing import NamedTuple
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a prediction says of a batch of a video's frames, and how far off it is."""
+"""Predictions of a batch of a video's frames, and their errors."""
 
 from collections.abc import Mapping
 from functools import partial

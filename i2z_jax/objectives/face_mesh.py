@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mesh as the terms of adaptation take it: a topology's arrays, on the devices."""
+"""The arrays of a topology that the terms of adaptation read, on the devices."""
 
 from typing import NamedTuple
 

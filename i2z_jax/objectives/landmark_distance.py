@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """FL: how far the mesh's landmarks lie from where the frozen hourglass sees them.
 
-Its gradient is two: the pose's, and the mesh's of what no pose can explain [ours]. H is
-the weak camera that fits the mesh in the picture best (DESIGN section 5). So what a
-change of H does to the landmarks is for the pose to learn; a mesh that may learn it too
-bends in place of the head that turns, and stays bent.
+It has two gradients [ours]: the pose gets that of the whole distance, the mesh only the
+part that no pose can explain. H is the weak camera that fits the mesh in the picture
+best (DESIGN section 5), so what a change of H does to the landmarks is for the pose to
+learn. A mesh that may learn it too bends instead of the head turning, and stays bent.
 """
 
 from typing import NamedTuple

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every stage's training step, of shapes in place of arrays: to lower, not to run.
 
-What wants to know of a step for devices that are not here (`launch.export_check`,
-`python -m benchmarks scale`) needs neither data nor the memory of the networks.
+`launch.export_check` and `python -m benchmarks scale` lower it for devices that are not
+here, without data and without the memory of the networks.
 """
 
 from collections.abc import Callable

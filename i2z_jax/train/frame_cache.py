@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that are seen many times, with their stream maps, kept on the devices.
+"""Cache of frames and their stream maps, kept on the devices.
 
 The streams are frozen (DESIGN 3.4), and in adaptation every step draws from the same
-few hundred frames: what the streams say of a frame is computed once. A step then takes
-indices, and neither decodes pictures nor runs the streams, which are 100 of the 120
-GFLOP of a `paper` step (DESIGN 12). Every device holds the whole cache, so that it
-gathers its rows without asking the others; a `paper` frame takes 4 MB in bfloat16 and
-8 MB in float32, a `tiny` one 0.4 MB and 0.8 MB.
+few hundred frames: the maps of a frame are computed once. A step then takes indices,
+and neither decodes pictures nor runs the streams, which are 100 of the 120 GFLOP of a
+`paper` step (DESIGN 12). Every device holds the whole cache, so that it gathers its
+rows without asking the others; a `paper` frame takes 4 MB in bfloat16 and 8 MB in
+float32, a `tiny` one 0.4 MB and 0.8 MB.
 """
 
 from functools import cache, partial

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled lab views with their stream maps, kept on the devices: drawn once.
+"""Labelled lab views and their stream maps, drawn once and kept on the devices.
 
 `train regress --cache N` learns from N augmented views, each through the frozen
 streams once, instead of a new augmentation of every view in every step: the streams

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a run says of itself: lines, curves, pictures, and where its time went.
+"""Logging of a run: console lines, metrics, curves, pictures, and its time by part.
 
 workdir/metrics.jsonl   one line a logged step, see `MetricsLog`
 workdir/tensorboard/    the same as curves, and pictures of held-out examples

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of a video through the networks, in one program for all who look at them.
+"""Runs the networks over frames of a video: one program for guard and rehearsal.
 
 The guard looks at the held-out frames at every evaluation, rehearsal at the frames it
 draws on. The networks' pass is what takes long to compute and to compile, so it is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a step needs of each device, before it runs; and what it took.
+"""Memory of a step on each device: counted before it runs, measured after.
 
 `jax.jit` compiles ahead, so the compiler's own count is there before the first step.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small arrays end to end, for what is done to every number alike.
+"""Small arrays joined end to end, for work that treats every number alike.
 
 An optimiser with its guard and norms compiles to eight loops for each array of a tree.
 A network has hundreds of arrays, most of them small, and their loops take longer to

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Networks into what the step takes: trained, updated and frozen parts, an objective.
+"""Splits each stage's networks into trained, updated and frozen parts.
 
 Each stage splits its networks once. The objective puts them together again inside the
 step, so `objectives/` sees networks and `step.py` sees trees.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pretrained streams into an I2ZNet: their configuration first, their weights after."""
+"""Loads pretrained streams into an I2ZNet: configuration first, weights after."""
 
 from dataclasses import replace
 from pathlib import Path
