@@ -3,7 +3,7 @@
 
 The published network sees landmarks as heatmaps only, and has to learn from labels
 where in a map its peak is. A few hundred moments are too few to learn that from; a
-soft-argmax gives the coordinates outright (docs/training.md has what it brings).
+soft-argmax gives the coordinates outright (measured: docs/notes/training.md).
 """
 
 from typing import NamedTuple
