@@ -43,7 +43,7 @@ class Views:
 
     Vertices and average textures are on disk once per frame, not once per camera, and
     are looked up here. Fields that are not asked for are not decoded: a 1024² texture
-    costs 15 to 60 times what a crop does (docs/pipeline.md).
+    costs 15 to 60 times what a crop does (docs/notes/pipeline.md).
 
     Args:
         directory: a built multiview capture.
