@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -113,3 +114,16 @@ def test_a_reader_that_has_gone_is_no_traceback(words):
         assert process.stderr.read() == ""
         assert process.wait() == 1
         process.stderr.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("words", ["--help", "inspect --help", "doctor"])
+def test_output_that_cannot_be_written_is_one_line(words):
+    """A full disk, and an output that is closed from the beginning."""
+    i2z = f"{shlex.quote(sys.executable)} -m i2z_jax {words}"
+    full = subprocess.run(f"{i2z} > /dev/full", shell=True, capture_output=True)
+    assert full.returncode == 1
+    assert len(full.stderr.splitlines()) == 1
+    assert b"No space left" in full.stderr
+    closed = subprocess.run(f"{i2z} >&-", shell=True, capture_output=True)
+    assert (closed.returncode, closed.stderr) == (0, b"")

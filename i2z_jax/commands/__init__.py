@@ -131,14 +131,19 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     arguments = list(sys.argv[1:] if argv is None else argv)
     if command is not None:
         arguments = [*command.split(), *arguments]
+    if sys.stdout is None:  # closed: `>&-`
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
         try:
             code = _dispatch(arguments)
         except SystemExit as end:  # tyro's, after help or bad usage
             code = int(end.code or 0)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has gone; so is any reason to go on.
+    except OSError as error:
+        # The reader of our output (`| head`) has gone, and so has any reason to go on;
+        # or what it is written to is full.
+        if not isinstance(error, BrokenPipeError):
+            print(f"i2z: cannot print ({error.strerror})", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception:
