@@ -49,7 +49,8 @@ class Config:
     # Type the cached maps are kept in; the type of the forward pass loses nothing.
     cache_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     # Train the pretrained streams, too, which the paper keeps frozen [ours]: better on
-    # the stage (docs/training.md), but a step computes their gradients, and no --cache.
+    # the stage (docs/notes/training.md), but slower, because a step computes their
+    # gradients, and without --cache.
     train_streams: bool = False
     # Which network (docs/design.md, 3.7); vgg+skip+key is the full one.
     variant: I2ZVariant = "vgg+skip+key"
