@@ -33,17 +33,17 @@ RECIPES: dict[str, dict[str, RunConfig]] = {
     "tiny": {
         "landmarks": RunConfig(
             batch_size=8,
-            loop=LoopConfig(steps=700),
+            loop=LoopConfig(steps=700, save_every=150),
             optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=30),
         ),
         "dam": RunConfig(
             batch_size=8,
-            loop=LoopConfig(steps=450),
+            loop=LoopConfig(steps=450, save_every=150),
             optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=30),
         ),
         "regress": RunConfig(
             batch_size=16,
-            loop=LoopConfig(steps=700),
+            loop=LoopConfig(steps=700, save_every=150),
             optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=30),
         ),
     },
