@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 # The library alone, which is all that `make demo` needs; and what tests and checks need.
-LIBRARY := $(VENV)/.library
+LIBRARY := $(VENV)/.installed-library
 STAMP := $(VENV)/.installed
 
 .PHONY: test demo lint types wheel-check check lock clean

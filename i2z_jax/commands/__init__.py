@@ -134,23 +134,30 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     if sys.stdout is None:  # closed: `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        try:
-            code = _dispatch(arguments)
-        except SystemExit as end:  # tyro's, after help or bad usage
-            code = int(end.code or 0)
-        sys.stdout.flush()
-    except OSError as error:
-        # The reader of our output (`| head`) has gone, and so has any reason to go on;
-        # or what it is written to is full.
-        if not isinstance(error, BrokenPipeError):
-            print(f"i2z: cannot print ({error.strerror})", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _dispatch(arguments)
+    except SystemExit as end:  # tyro's, after help or bad usage
+        code = int(end.code or 0)
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; so is any reason to go on.
         code = 1
     except Exception:
         # Not left to Python, whose way out waits for the other processes of a job.
         traceback.print_exc()
         code = 1
-    cluster.leave(code)
+    cluster.leave(code if _all_printed() else 1)
+
+
+def _all_printed() -> bool:
+    """Whether what was printed has been written; else what is left of it is dropped."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"i2z: cannot print ({error.strerror})", file=sys.stderr)
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -189,10 +196,8 @@ def _dispatch(arguments: list[str]) -> int:
     except Terminated:
         print(f"i2z {name}: terminated", file=sys.stderr)
         return 143
-    except BrokenPipeError:
-        raise
     except (InputError, OSError) as error:
-        if debug:
+        if debug or isinstance(error, BrokenPipeError):
             raise
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
