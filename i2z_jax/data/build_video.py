@@ -77,7 +77,13 @@ def build(
         threads = options.workers // processes
         shards = write_shards(
             jobs,
-            functools.partial(_encode, options=video, source=source, threads=threads),
+            functools.partial(
+                _encode,
+                options=video,
+                limit=options.max_frames,
+                source=source,
+                threads=threads,
+            ),
             records.features(records.VIDEO),
             work / "shards",
             workers=processes,
@@ -159,6 +165,7 @@ def _encode(
     item: tuple[Path, Path],
     *,
     options: MonocularOptions,
+    limit: int | None,
     source: framing.BoxSource,
     threads: int,
 ) -> Iterator[dict[str, Any] | Gap]:
@@ -166,14 +173,7 @@ def _encode(
     path, analysis_path = item
     with np.load(analysis_path, allow_pickle=False) as file:
         analysis = Analysis(*(file[name] for name in Analysis._fields))
-    truth = read_truth(truth_path(path)) if truth_path(path).exists() else None
-    if truth is not None and len(truth.pose) < len(analysis.box):
-        raise InputError(
-            "ground truth is shorter than the video",
-            where=truth_path(path),
-            expected=f"{len(analysis.box)} frames",
-            got=len(truth.pose),
-        )
+    truth = _truth(path, len(analysis.box), limit)
 
     def record(frame: Frame) -> dict[str, Any] | Gap:
         number = frame.number
@@ -207,6 +207,27 @@ def _encode(
             outcome["cut"] |= broken
             broken = False
         yield outcome
+
+
+def _truth(path: Path, frames: int, limit: int | None) -> VideoTruth | None:
+    """What is known of a video, if anything is: a row for each of its frames.
+
+    One of other frames, as after a change of frame rate, would teach and measure lies.
+    """
+    where = truth_path(path)
+    if not where.exists():
+        return None
+    truth = read_truth(where)
+    known = len(truth.pose)
+    if known != frames if frames != limit else known < frames:
+        raise InputError(
+            "ground truth of another video",
+            where=where,
+            expected=f"{frames} frames, as {path.name} has",
+            got=known,
+            fix="cut it as the video was cut, or move it away to build without",
+        )
+    return truth
 
 
 def _truth_fields(

@@ -117,6 +117,19 @@ def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     np.testing.assert_array_equal([record["z"] for record in rows(tmp_path)], z)
 
 
+@pytest.mark.parametrize("known", [7, 9])
+def test_a_sidecar_has_a_row_for_every_frame(frames, tmp_path, known):
+    zeros = np.zeros((known, 6))
+    affine = np.tile(np.eye(2, 3), (known, 1, 1))
+    VideoTruth(zeros, affine, 64, np.zeros((known, 4, 3))).save(truth_path(frames))
+    with pytest.raises(InputError, match=rf"8 frames, as clip has, got {known}"):
+        build((frames,), tmp_path, BuildOptions(), with_boxes(tmp_path, 8))
+    # The first frames of a longer clip are a build of their own.
+    first = BuildOptions(max_frames=7)
+    build((frames,), tmp_path / "first", first, with_boxes(tmp_path, 8))
+    assert [r["has_truth"] for r in rows(tmp_path / "first")] == [True] * 7
+
+
 def test_a_sidecar_is_of_one_video(frames, tmp_path):
     video = write_clip(tmp_path / "clip.mp4", [gradient() for _ in range(2)])
     assert truth_path(video) == truth_path(frames) == tmp_path / "clip.truth.npz"
