@@ -36,6 +36,18 @@ def read_text(path: str | Path) -> str:
         ) from error
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """A file that was given.
+
+    Raises:
+        InputError: it cannot be read: missing, no permission, a loop of links.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read ({error.strerror})", where=path) from error
+
+
 def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
     """Arrays by name, read when asked for. No file runs code: pickles are not read.
 

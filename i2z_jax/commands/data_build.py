@@ -81,6 +81,7 @@ def run(config: Config) -> None:
     """Build, then say how much there is and what is missing."""
     from i2z_jax.data import build_ibug, build_multiview, build_video
     from i2z_jax.data.check import require_no_archive
+    from i2z_jax.data.records import DESCRIPTION
 
     chosen = config.dataset
     if not chosen.source:
@@ -113,13 +114,14 @@ def run(config: Config) -> None:
     for config_name, splits in built.counts.items():
         counts = ", ".join(f"{split} {count}" for split, count in splits.items())
         console.out.print(f"{config_name or 'records'}: {counts}")
+    folder = chosen.out / built.name
     for gap in built.gaps[:SHOWN_GAPS]:
         console.out.print(f"  missing: {gap}")
     if len(built.gaps) > SHOWN_GAPS:
         rest = len(built.gaps) - SHOWN_GAPS
-        console.out.print(f"  and {rest} more, see {built.folder / 'dataset.json'}")
+        console.out.print(f"  and {rest} more, see {folder / DESCRIPTION}")
     console.out.print(
-        f"{built.folder}: {records} records in {seconds:.1f} s "
+        f"{folder}: {records} records in {seconds:.1f} s "
         f"({records / seconds:.0f}/s), {len(built.gaps)} gaps"
     )
 

@@ -22,6 +22,7 @@ from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
+from i2z_jax.files import read_bytes
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -81,9 +82,9 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
             what="pictures",
             sources=_files,
         )
-        counts = adopt(records.IBUG, shards, out, splits=ibug.SPLITS)
+        counts = adopt(records.IBUG, shards, work, splits=ibug.SPLITS)
         gaps += [gap for shard in shards for gap in shard.gaps]
-        return finish(out, records.IBUG, sources, [options], {"": counts}, gaps)
+        return finish(work, records.IBUG, sources, [options], {"": counts}, gaps)
 
 
 def _files(item: Item) -> list[Path | None]:
@@ -97,7 +98,7 @@ def encode(item: Item) -> Iterator[dict[str, Any] | Gap]:
     if points_path is None:
         raise InputError("no .pts beside it", where=path)
     points = ibug.read_pts(points_path)
-    data = path.read_bytes()
+    data = read_bytes(path)
     image = images.decode_strictly(data, path)
     height, width = image.shape[:2]
     inside = ((points >= 0) & (points <= (width, height))).all(axis=1)

@@ -101,14 +101,14 @@ def build(
             "frames": adopt(
                 records.MULTIVIEW,
                 frame_shards,
-                out,
+                work,
                 splits=FRAME_SPLITS,
                 config="frames",
             ),
             "views": adopt(
                 records.MULTIVIEW,
                 view_shards,
-                out,
+                work,
                 splits=VIEW_SPLITS,
                 config="views",
                 texture=capture.view_textures,
@@ -116,13 +116,15 @@ def build(
         }
         for index, opened in enumerate(captures):
             write_source(
-                out / records.MULTIVIEW / "sources" / str(index),
+                work / records.MULTIVIEW / "sources" / str(index),
                 _source_cameras(opened, capture),
                 opened.statistics,
                 topologies[index],
             )
         gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
-        return finish(out, records.MULTIVIEW, sources, [options, capture], counts, gaps)
+        return finish(
+            work, records.MULTIVIEW, sources, [options, capture], counts, gaps
+        )
 
 
 def _shared_files(opened: Capture, options: MultiviewOptions) -> list[Path | None]:

@@ -17,7 +17,7 @@ class BuildOptions:
     workers: int = 1
     # Fail on the first thing that is missing, instead of counting it.
     strict: bool = False
-    # Replace a dataset that is there, and keep nothing of an interrupted build.
+    # Replace a dataset that is there, when the new one is whole.
     overwrite: bool = False
     # At most this many frames: of a capture spread over it, of a video its first,
     # of each 300-W split its first pictures.

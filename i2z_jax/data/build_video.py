@@ -90,10 +90,10 @@ def build(
             strict=options.strict,
             what="crops",
         )
-        counts = adopt(records.VIDEO, shards, out, splits=("train",))
+        counts = adopt(records.VIDEO, shards, work, splits=("train",))
         gaps += [gap for shard in shards for gap in shard.gaps]
         return finish(
-            out, records.VIDEO, sources, [options, video], {"": counts}, gaps, made_of
+            work, records.VIDEO, sources, [options, video], {"": counts}, gaps, made_of
         )
 
 

@@ -26,7 +26,7 @@ def recognises(path: Path) -> bool:
 
 def _datasets(path: Path) -> list[Path]:
     candidates = [path, *(path / name for name in records.NAMES)]
-    return [c for c in candidates if (c / "dataset.json").is_file()]
+    return [c for c in candidates if (c / records.DESCRIPTION).is_file()]
 
 
 def look(path: Path) -> Report:

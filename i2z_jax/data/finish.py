@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every build shares: its work folder, and `dataset.json` at the end.
 
-`dataset.json` is written last. A folder without it is an unfinished build, which the
-same command goes on with and `records.open_split` refuses.
+A dataset is made in the work folder, beside what was built before, and takes that one's
+place when it is whole. `dataset.json` is moved last: a dataset without it is none, and
+`records.open_split` refuses it. The same command goes on with an unfinished build.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,43 +20,45 @@ from i2z_jax.data import records
 from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-from i2z_jax.lock import LOCK, locked
+from i2z_jax.lock import locked
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A finished build: where it is, how many records, what is missing from it."""
+    """A finished build: of what, how many records, and what is missing from it."""
 
-    folder: Path
+    name: str
     counts: Mapping[str, Mapping[str, int]]
     gaps: Sequence[str]
 
 
 @contextmanager
 def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
-    """A place for finished shards; removed when the build ends well, kept otherwise.
+    """A place for finished shards and for the dataset, in a folder `name`.
 
-    With `overwrite`, what an earlier build left in it is removed first.
+    When the build ends well, the dataset is moved to `out` and the rest removed; else
+    all stays here for the next call, and what `out` has stays, too.
 
     Raises:
         InputError: the dataset is there already and `overwrite` is off, or another
             build is at work.
     """
-    whole = out / name / "dataset.json"
+    whole = out / name / records.DESCRIPTION
     if whole.exists() and not options.overwrite:
         raise InputError(
             "already built", where=out / name, fix="another --out, or --overwrite"
         )
     work = out / f".{name}.unfinished"
     with locked(work, busy="another build is running here", option="--out"):
-        if options.overwrite:
-            whole.unlink(missing_ok=True)
-            for left in work.iterdir():
-                if left.is_dir():
-                    shutil.rmtree(left)
-                elif left.name != LOCK:
-                    left.unlink()
+        made = work / name
+        # Of a build that ended between shards and dataset.
+        shutil.rmtree(made, ignore_errors=True)
         yield work
+        whole.parent.mkdir(exist_ok=True)
+        whole.unlink(missing_ok=True)
+        for part in sorted(made.iterdir(), key=lambda p: p.name == records.DESCRIPTION):
+            shutil.rmtree(whole.parent / part.name, ignore_errors=True)
+            os.replace(part, whole.parent / part.name)
     shutil.rmtree(work)
 
 
@@ -67,9 +71,10 @@ def finish(
     gaps: Sequence[str],
     made_of: str | None = None,
 ) -> Summary:
-    """Write `dataset.json`: from now on the dataset counts as built.
+    """Write `dataset.json` beside the records: from now on the dataset is whole.
 
     Args:
+        out: holds the dataset's folder `name`.
         options: the dataclasses of options it was built with.
         counts: config ("" if there is one only) -> split -> number of records.
         made_of: tells the versions of the files that were read from others.
@@ -79,9 +84,12 @@ def finish(
             pictures are elsewhere.
     """
     if not all(sum(splits.values()) for splits in counts.values()):
-        reason = f"the first of {len(gaps)}: {gaps[0]}" if gaps else "nothing to read"
+        # The last is of an item; the first may be a remark on the whole.
+        reason = (
+            f"{len(gaps)} gaps, the last: {gaps[-1]}" if gaps else "nothing to read"
+        )
         raise InputError("nothing could be built", where=sources[0], got=reason)
-    with write_aside(out / name / "dataset.json") as path:
+    with write_aside(out / name / records.DESCRIPTION) as path:
         path.write_text(
             json.dumps(
                 {
@@ -100,4 +108,4 @@ def finish(
                 default=str,
             )
         )
-    return Summary(out / name, counts, gaps)
+    return Summary(name, counts, gaps)

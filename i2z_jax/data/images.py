@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from i2z_jax.errors import InputError
+from i2z_jax.files import read_bytes
 from i2z_jax.types import Bool, NDArray, UInt8
 
 Codec = Literal["png", "jpeg", "webp"]
@@ -54,11 +55,7 @@ def read_picture(path: str | Path, *, upright: bool = False) -> UInt8[NDArray, "
         InputError: unreadable, truncated, not a picture, too large to be one, or with
             more than 8 bits a channel.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:  # missing, no permission, a loop of links
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
-    return decode_strictly(data, path, upright=upright)
+    return decode_strictly(read_bytes(path), path, upright=upright)
 
 
 def decode_strictly(
@@ -69,20 +66,27 @@ def decode_strictly(
         raise InputError("empty file", where=where, expected="a picture")
     try:
         with warnings.catch_warnings():
-            # A "decompression bomb" is refused; other remarks of Pillow are not ours.
+            # What Pillow remarks and reads all the same is not ours to say.
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as picture:
                 if picture.mode[0] in "IF" or _is_cut_to_8_bits(picture):
                     raise InputError(
                         "not 8 bits a channel",
                         where=where,
                         got=f"{picture.format} of more",
+                        fix="convert it, as `ffmpeg -i IN -pix_fmt rgb24 OUT.png` does",
                     )
                 turned = ImageOps.exif_transpose(picture) if upright else picture
                 return np.array(turned.convert("RGB"))
     except InputError:
         raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            "too large for a picture",
+            where=where,
+            expected=f"{2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} megapixels at most",
+            fix="shrink it",
+        ) from error
     except UnidentifiedImageError as error:  # whose text is of our buffer's address
         raise InputError("damaged or not a picture", where=where) from error
     except Exception as error:  # Pillow's decoders raise nearly anything on bad bytes

@@ -85,6 +85,8 @@ from i2z_jax.files import read_text
 
 # The datasets, by the names of their folders.
 NAMES = MULTIVIEW, IBUG, VIDEO = "multiview_capture", "ibug_300w", "monocular_video"
+# Says what is true of the whole dataset; one without it is not built.
+DESCRIPTION = "dataset.json"
 # Of the fields; what was built with others is built again.
 VERSIONS = {MULTIVIEW: "2.0.0", IBUG: "1.0.0", VIDEO: "1.0.0"}
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
@@ -161,7 +163,7 @@ def features(name: str, *, texture: bool = True) -> Any:
 def folder(directory: str | Path, name: str) -> Path:
     """The folder of dataset `name`: `directory` itself or the one inside it."""
     for candidate in (Path(directory), Path(directory) / name):
-        if candidate.name == name and (candidate / "dataset.json").is_file():
+        if candidate.name == name and (candidate / DESCRIPTION).is_file():
             return candidate
     raise InputError(
         f"no built {name} here",
@@ -177,7 +179,7 @@ def description(directory: str | Path, name: str) -> dict[str, Any]:
         InputError: nothing built there, the file is damaged, or the dataset has the
             fields of another version.
     """
-    path = folder(directory, name) / "dataset.json"
+    path = folder(directory, name) / DESCRIPTION
     text = read_text(path)
     try:
         described = json.loads(text)

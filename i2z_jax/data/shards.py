@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import i2z_jax
 from i2z_jax import console
 from i2z_jax.data.workers import end_with_parent
 from i2z_jax.errors import InputError
@@ -82,10 +83,14 @@ class Task:
     @property
     def done(self) -> bool:
         """Whether the shard is there, of the same sources, and allowed its gaps."""
-        if not _note(self.path).exists():
+        try:
+            note = json.loads(_note(self.path).read_text())
+            size = self.path.stat().st_size
+        except (OSError, ValueError):  # a power cut leaves empty files
             return False
-        note = json.loads(_note(self.path).read_text())
-        return note.get("key") == self.key and not (self.strict and note["gaps"])
+        # A power cut can lose the end of a file that has its name already.
+        whole = (note["key"], note["bytes"]) == (self.key, size)
+        return whole and not (self.strict and note["gaps"])
 
 
 def into_jobs(
@@ -162,7 +167,7 @@ def write_shards(
 
 
 def _key(encode: Encoder, job: Job, found: list[Any]) -> str:
-    made_of = repr((_identity(encode), job, found))
+    made_of = repr((i2z_jax.__version__, _identity(encode), job, found))
     return hashlib.sha256(made_of.encode()).hexdigest()
 
 
@@ -225,9 +230,10 @@ def write(task: Task, count: Callable[[], None]) -> None:
                 else:
                     gaps.append(outcome.message)
                 count()
+    found = {"key": task.key, "bytes": aside.stat().st_size}
     os.replace(aside, task.path)
     note = _note(task.path).with_suffix(".note")
-    note.write_text(json.dumps({"key": task.key, "examples": examples, "gaps": gaps}))
+    note.write_text(json.dumps({**found, "examples": examples, "gaps": gaps}))
     os.replace(note, _note(task.path))
 
 

@@ -116,8 +116,7 @@ def adopt(
 ) -> dict[str, int]:
     """Turn finished shards into the dataset `out/name[/config]/VERSION`.
 
-    What stands there already is replaced: `dataset.json` says whether a dataset is
-    whole, and it is written after this.
+    It must not be there yet.
 
     Returns:
         Examples of each split that has any, in the order of `splits`.
@@ -136,7 +135,6 @@ def adopt(
         shards={split: by_split[split] for split in counts},
         texture=texture,
     )
-    shutil.rmtree(builder.data_dir, ignore_errors=True)
     # TFDS prints to stdout, which is for our results, and makes a folder for
     # downloads, of which there are none.
     with (

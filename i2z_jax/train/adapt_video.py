@@ -61,7 +61,7 @@ def built_video(
             where=video,
             fix="`i2z data build monocular_video` first, and give its --out",
         )
-    stale = (out / records.VIDEO / "dataset.json").exists()
+    stale = (out / records.VIDEO / records.DESCRIPTION).exists()
     options = replace(options, overwrite=stale)
     summary = build_video.build((video,), out, options, crops)
     if summary.gaps:

@@ -17,7 +17,6 @@ from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.data.finish import work_folder
 from i2z_jax.data.shards import Gap, into_jobs, write_shards
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
 from tests.processes import is_running
 
 FEATURES = tfds.features.FeaturesDict(
@@ -169,16 +168,52 @@ def test_gaps_that_were_tolerated_are_not_kept_by_a_strict_build(tmp_path):
         write(tmp_path, encode, strict=True)
 
 
-@pytest.mark.parametrize(("overwrite", "left"), [(False, ["shard"]), (True, [])])
-def test_overwrite_keeps_nothing_of_an_interrupted_build(tmp_path, overwrite, left):
+@pytest.mark.parametrize("lost", ["all", "end", "note"])
+def test_what_a_power_cut_took_from_a_shard_is_written_again(tmp_path, lost):
+    """A renamed file whose pages never reached the disk is empty, or too short."""
+    whole = stored(write(tmp_path, encode))
+    path = tmp_path / ("000002.json" if lost == "note" else "000002.array_record")
+    path.write_bytes(path.read_bytes()[:100] if lost == "end" else b"")
+    assert stored(write(tmp_path, encode)) == whole
+
+
+@pytest.fixture
+def built(tmp_path):
+    """A dataset that was built before; `build(number)` builds another over it."""
+
+    def build(number, *, stop=False):
+        with work_folder(tmp_path, "name", BuildOptions(overwrite=True)) as work:
+            (work / "shard").touch()
+            (work / "name" / "1.0.0").mkdir(parents=True)
+            (work / "name" / "1.0.0" / str(number)).touch()
+            if stop:
+                raise KeyboardInterrupt
+            (work / "name" / "dataset.json").write_text(str(number))
+
+    build(1)
+    (tmp_path / "name" / "notes.txt").touch()
+    return build
+
+
+def test_a_dataset_is_replaced_when_the_new_one_is_whole(tmp_path, built):
+    folder = tmp_path / "name"
+    with contextlib.suppress(KeyboardInterrupt):
+        built(2, stop=True)
+    for number in (1, 2):
+        assert (folder / "dataset.json").read_text() == str(number)
+        assert [path.name for path in (folder / "1.0.0").iterdir()] == [str(number)]
+        assert (folder / "notes.txt").exists()  # somebody's own
+        # The interrupted build's shards are there for the next call.
+        assert (tmp_path / ".name.unfinished" / "shard").exists() == (number == 1)
+        built(2)
+
+
+def test_a_dataset_is_not_replaced_unasked(tmp_path, built):
     with (
-        contextlib.suppress(KeyboardInterrupt),
-        work_folder(tmp_path, "name", BuildOptions()) as work,
+        pytest.raises(InputError, match="already built"),
+        work_folder(tmp_path, "name", BuildOptions()),
     ):
-        (work / "shard").touch()
-        raise KeyboardInterrupt
-    with work_folder(tmp_path, "name", BuildOptions(overwrite=overwrite)) as work:
-        assert [path.name for path in visible(work)] == left
+        pass
 
 
 @pytest.mark.parametrize("workers", [1, 2])

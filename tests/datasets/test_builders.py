@@ -66,6 +66,7 @@ def test_a_second_build_waits_for_the_first(tmp_path, rng, capsys):
     with work_folder(tmp_path, "ibug_300w", BuildOptions()) as work:
         mine = work / "shard"
         mine.touch()
+        (work / "ibug_300w").mkdir()
         with pytest.raises(SystemExit):
             main(command)
         assert "another build is running here" in capsys.readouterr().err

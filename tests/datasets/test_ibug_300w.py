@@ -152,9 +152,11 @@ def test_bad_files_cost_only_themselves(source, tmp_path):
     )
     (lfpw / "image_001.pts").unlink()
     (source / "ibug" / "loop.png").symlink_to("loop.png")
+    (moved := source / "ibug" / "image_001.png").unlink()
+    moved.symlink_to("elsewhere.png")
     summary = build((source,), tmp_path, BuildOptions())
     assert summary.counts[""] == {
-        "train": 4, "common": 2, "challenging": 2, "private": 4
+        "train": 4, "common": 2, "challenging": 1, "private": 4
     }  # fmt: skip
     for words in (
         "afw/image_000.png: damaged or not a picture",
@@ -162,6 +164,7 @@ def test_bad_files_cost_only_themselves(source, tmp_path):
         "lfpw/testset/image_000.pts: not a number",
         "lfpw/testset/image_001.png: no .pts beside it",
         "ibug/loop.png: no .pts beside it",
+        "ibug/image_001.png: cannot read (No such file",
     ):
         (line,) = [gap for gap in summary.gaps if words in gap]
         assert "\n" not in line
@@ -178,6 +181,16 @@ def test_landmarks_corrected_meanwhile_are_in_the_build_that_goes_on(source, tmp
         r for r in rows(tmp_path / "out", "train") if r["id"] == b"afw/image_000.png"
     ]
     np.testing.assert_allclose(record["landmarks"], corrected, atol=1e-4)
+
+
+def test_a_build_of_nothing_leaves_what_was_built(source, tmp_path):
+    build((source,), tmp_path, BuildOptions())
+    before = rows(tmp_path, "train")
+    for path in source.rglob("*.pts"):
+        path.unlink()
+    with pytest.raises(InputError, match=r"nothing could .*no \.pts beside it"):
+        build((source,), tmp_path, BuildOptions(overwrite=True))
+    np.testing.assert_equal(rows(tmp_path, "train"), before)
 
 
 def test_not_300w(tmp_path):
