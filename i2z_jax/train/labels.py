@@ -4,7 +4,6 @@
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import console
@@ -15,7 +14,7 @@ from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.spread import spread
-from i2z_jax.types import Float, NDArray
+from i2z_jax.types import Array, Float, NDArray, UInt8
 
 # Views that the spread of H is measured on, spread over the split.
 POSES = 4096
@@ -37,7 +36,6 @@ def encode_frames(
     frames = open_frames(directory)
     check_topology(dam, frames[0]["vertices"], directory)
     size = dam.statistics.tex_mean.shape[0]
-    encode = jax.jit(lambda v, t: dam.encode(v, unit_range(t)).mean)
     rows = []
     starts = range(0, len(frames), batch_size)
     for start in console.progress(starts, "encode frames"):
@@ -54,8 +52,15 @@ def encode_frames(
                 fix=f"build the capture with --texture-size {size}",
             )
         vertices = np.stack([r["vertices"] for r in records])
-        rows.append(encode(jnp.asarray(vertices), jnp.asarray(textures)))
+        rows.append(_posterior_mean(dam, vertices, textures))
     return np.concatenate([np.asarray(r) for r in rows])[: len(frames)]
+
+
+@jax.jit
+def _posterior_mean(
+    dam: DAM, vertices: Float[Array, "b n 3"], texture: UInt8[Array, "b t t 3"]
+) -> Float[Array, "b z"]:
+    return dam.encode(vertices, unit_range(texture)).mean
 
 
 def training_meshes(

@@ -24,7 +24,7 @@ class OptimizerConfig:
     decay_steps: int = 1000
     # For decay `step`: factor of each drop.
     decay_rate: float = 0.95
-    # Decoupled weight decay, on kernels only (arrays of two and more axes).
+    # Decoupled weight decay, on kernels only.
     weight_decay: float = 0.0
     # Largest global norm of the gradient; longer ones are scaled down to it.
     clip_norm: float = 1.0

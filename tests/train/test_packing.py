@@ -9,19 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 from i2z_jax.errors import InputError
+from i2z_jax.models.dam import DAM
+from i2z_jax.models.i2znet import I2ZNet
+from i2z_jax.models.parameters import parameter_table, split_trained
+from i2z_jax.presets import TINY
 from i2z_jax.sharding import LARGE
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer, learning_rate
-from i2z_jax.train.packing import MANY, are_kernels, pack, unpack
+from i2z_jax.train.packing import MANY, pack, unpack
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import train_step
 
 SMALL = LARGE // MANY
 SHAPES = {
     "a": {"bias": (5,), "kernel": (3, 3, 2, 5)},
-    "b": {"scale": (), "kernel": (7, 4)},
-    "large": {"kernel": (SMALL // 8 + 1, 8), "bias": (SMALL + 1,)},
+    # As of the colours of cameras, which are no kernel.
+    "b": {"scale": (2, 3), "kernel": (7, 4), "count": ()},
+    "large": {"kernel": (SMALL // 8 + 1, 8), "texel_bias": (SMALL // 2 + 1, 2)},
 }
 
 
@@ -36,9 +42,9 @@ def tree(rng):
 
 def test_what_was_packed_is_found_again(tree):
     packed = pack(tree)
-    assert packed["kernels"].shape == (90 + 28,)
-    assert packed["others"].shape == (5 + 1,)
-    assert [x.shape for x in packed["large"]] == [(SMALL + 1,), (SMALL // 8 + 1, 8)]
+    kernels, others = ([x.shape for x in packed[g]] for g in ("kernels", "others"))
+    assert kernels == [(SMALL // 8 + 1, 8), (90 + 28,)]
+    assert others == [(SMALL // 2 + 1, 2), (5 + 6 + 1,)]
     jax.tree.map(np.testing.assert_array_equal, unpack(packed, tree), tree)
 
 
@@ -48,9 +54,17 @@ def test_a_tree_may_have_one_kind_only(tree, names):
     jax.tree.map(np.testing.assert_array_equal, unpack(pack(some), some), some)
 
 
-def test_the_mask_knows_kernels_of_both_sizes(tree):
-    mask = are_kernels(pack(tree))
-    assert mask == {"kernels": True, "others": False, "large": [False, True]}
+@pytest.mark.parametrize(
+    "network",
+    [DAM(TINY.dam, rngs=nnx.Rngs(0)), I2ZNet(TINY.i2z, rngs=nnx.Rngs(0))],
+    ids=["dam", "i2znet"],
+)
+def test_what_is_decayed_of_a_network(network):
+    _, trained, _ = split_trained(network)
+    kernels = [p for p in parameter_table(network) if p.trained and "kernel" in p.name]
+    assert sum(p.count for p in kernels) > 1e5
+    packed = pack(trained)
+    assert sum(x.size for x in packed["kernels"]) == sum(p.count for p in kernels)
 
 
 def quadratic(params, stats, frozen, batch, key):
@@ -79,7 +93,7 @@ def test_steps_are_optax_own_array_by_array(tree):
         optax.adamw(
             learning_rate(config, 6),
             weight_decay=0.3,
-            mask=lambda p: jax.tree.map(lambda x: x.ndim > 1, p),
+            mask={part: {n: n == "kernel" for n in SHAPES[part]} for part in SHAPES},
         ),
     )
     params, moments = tree, theirs.init(tree)
@@ -96,7 +110,7 @@ def test_steps_are_optax_own_array_by_array(tree):
 
 def test_loops_do_not_grow_with_the_number_of_arrays():
     def loops(arrays: int) -> int:
-        params = {f"w{i}": jnp.ones((3, 4)) for i in range(arrays)}
+        params = {f"w{i}": {"kernel": jnp.ones((3, 4))} for i in range(arrays)}
         optimizer = build_optimizer(OptimizerConfig(weight_decay=0.1), 10)
         step = partial(train_step, objective=quadratic, optimizer=optimizer, seed=0)
         state = TrainState.create(params, {}, optimizer)
