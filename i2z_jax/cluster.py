@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, first_line
 
 # Variables of a scheduler that count the processes of one program: a SLURM step (not
 # the allocation: in a shell of `salloc` nobody else is there), Open MPI.
@@ -57,7 +57,7 @@ def join(*, asked: bool = False) -> None:
         jax.distributed.initialize(num_processes=count, process_id=index)
     except (ValueError, RuntimeError) as error:
         raise InputError(
-            f"the processes of this run did not meet ({str(error).splitlines()[0]})",
+            f"the processes of this run did not meet ({first_line(error)})",
             expected="a SLURM, MPI, Kubernetes or TPU job, or JAX_COORDINATOR_ADDRESS, "
             "JAX_NUM_PROCESSES and JAX_PROCESS_ID",
             fix="see docs/scale.md",

@@ -45,6 +45,15 @@ class InputError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
+def first_line(error: BaseException) -> str:
+    """What another library says went wrong: of many lines the first, of none the type.
+
+    >>> first_line(OSError("no space\\nand more")), first_line(OSError())
+    ('no space', 'OSError')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def require_at_least(options: object, least: Mapping[str, int]) -> None:
     """Refuse numbers that mean nothing.
 

@@ -20,7 +20,7 @@ from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
 from i2z_jax import __version__, dataclass_json
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
 from i2z_jax.models.parameters import Keys
@@ -195,7 +195,7 @@ def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
     except InputError:
         raise
     except (ValueError, OSError, KeyError) as error:  # what Orbax raises
-        what = f"weights cannot be read ({str(error).splitlines()[0][:200]})"
+        what = f"weights cannot be read ({first_line(error)[:200]})"
         raise InputError(what, where=weights) from error
 
 

@@ -10,7 +10,7 @@ from orbax.checkpoint import v1 as ocp
 
 from i2z_jax import console
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_json
 from i2z_jax.sharding import from_every_process, is_first_process
 
@@ -183,7 +183,7 @@ class RunCheckpoints:
             return Restored(step, stored["state"], self._facts(step)["extras"]), ""
         except _DAMAGED as error:
             self._refuse_another_tree(step, abstract)
-            return None, str(error)[:120] or type(error).__name__
+            return None, first_line(error)[:120]
 
     def _steps(self) -> set[int]:
         return {entry.step for entry in self._checkpointer.checkpoints}
@@ -236,7 +236,7 @@ class RunCheckpoints:
 
     def _unwritable(self, error: Exception) -> InputError:
         return InputError(
-            f"checkpoint cannot be written ({str(error).splitlines()[0]})",
+            f"checkpoint cannot be written ({first_line(error)})",
             where=self._directory,
             fix="free disk space; the run goes on from its last whole checkpoint",
         )

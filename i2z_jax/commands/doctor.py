@@ -29,12 +29,14 @@ EXTRAS = {"torch": "torch", "test": "pytest", "dev": "ruff"}
 
 @dataclass(frozen=True)
 class Config:
-    """Report python, jax, devices, memory and extras of this machine."""
+    """Report python, jax, devices, mesh, memory and extras of this machine."""
 
 
 def run(config: Config) -> None:
     """Print the report. It never fails on a missing extra: it says what to install."""
     import jax  # starts the backends: seconds, so not at import
+
+    from i2z_jax.sharding import create_mesh
 
     table = Table.grid(padding=(0, 2))
     table.add_row("i2z_jax", __version__)
@@ -49,6 +51,8 @@ def run(config: Config) -> None:
     if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
         missing = f"a GPU is here but jax does not use it: {_install('cuda')}"
         table.add_row("", missing)
+    axes = create_mesh().shape.items()
+    table.add_row("mesh", ", ".join(f"{name} {size}" for name, size in axes))
     table.add_row("processes", f"{jax.process_count()}")
     table.add_row("host", f"{os.cpu_count()} cores, {_host_memory_gib():.1f} GiB")
     table.add_row("compile cache", compile_cache.describe(os.environ))

@@ -254,27 +254,18 @@ def _numbers(record: Mapping[str, Any], names: tuple[str, ...]) -> Example:
     }
 
 
-def pair_starts(
-    video: VideoFrames, first: Int[NDArray, "k"] | None = None
-) -> Int[NDArray, "m"]:
+def pair_starts(video: VideoFrames) -> Int[NDArray, "m"]:
     """Frames t of a video such that t and t + 1 show one moment and the next.
 
     A pair is left out when t + 1 does not continue t (a cut, a gap, another video) or
     repeats it. A repetition may be the first of a pair: it shows what the frame before
     it showed, so a video at half its container's rate loses no moment.
 
-    Args:
-        video: the frames.
-        first: keep the pairs whose first frame is among these, e.g. to hold out a
-            part of the video for the guard; all by default.
-
     Raises:
         InputError: no two frames in a row.
     """
     flags = video.columns("cut", "duplicate")
     starts = np.flatnonzero(~(flags["cut"] | flags["duplicate"])[1:].astype(bool))
-    if first is not None:
-        starts = np.intersect1d(starts, first)
     if not len(starts):
         raise InputError(
             "no two consecutive frames",

@@ -16,7 +16,7 @@ their precision.
 """
 
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.rotation import matrix_from_euler
+from i2z_jax.geometry.rotation import matrix_from_euler, rotate
 from i2z_jax.types import ArrayLike, Float
 
 
@@ -38,9 +38,9 @@ def project_weak(
         away from the camera and is 0 in the plane of the head's origin.
     """
     xp = pose.__array_namespace__()
-    turned = vertices @ xp.matrix_transpose(view_from_head(pose))
-    flat = pose[..., 0, None, None] * turned[..., :2] + pose[..., None, 4:6]
-    return xp.concatenate([flat, turned[..., 2:]], axis=-1)
+    seen = rotate(vertices, view_from_head(pose))
+    flat = pose[..., 0, None, None] * seen[..., :2] + pose[..., None, 4:6]
+    return xp.concatenate([flat, seen[..., 2:]], axis=-1)
 
 
 # A phone at arm's length, mm.
@@ -83,13 +83,13 @@ def bring_near(
     """
     xp = pose.__array_namespace__()
     view = view_from_head(pose)
-    turned = vertices @ xp.matrix_transpose(view)
+    seen = rotate(vertices, view)
     anchor = anchor[..., None, :]
     scale, tilt, shift = anchor[..., :1], anchor[..., 1:3], anchor[..., 3:]
-    depth = turned[..., 2:]
-    flat = turned[..., :2] * (1 - nearness * scale) / (1 + nearness * depth)
+    depth = seen[..., 2:]
+    flat = seen[..., :2] * (1 - nearness * scale) / (1 + nearness * depth)
     flat = flat - nearness * (tilt * depth + shift)
-    return xp.concatenate([flat, depth], axis=-1) @ view
+    return rotate(xp.concatenate([flat, depth], axis=-1), xp.matrix_transpose(view))
 
 
 def near_anchor(
@@ -102,8 +102,8 @@ def near_anchor(
     `weak_motion` of the mesh, to first order in the nearness.
     """
     xp = pose.__array_namespace__()
-    turned = vertices @ xp.matrix_transpose(view_from_head(pose))
-    flat, depth = turned[..., :2], turned[..., 2:]
+    seen = rotate(vertices, view_from_head(pose))
+    flat, depth = seen[..., :2], seen[..., 2:]
     even = xp.ones_like(depth) / depth.shape[-2]
     return xp.concatenate(weak_motion(-depth * flat, flat, depth, even), axis=-1)
 

@@ -175,8 +175,12 @@ convolve.defvjp(_forward, _backward)
 
 
 def _suits_product(size: int, inputs: int, outputs: int) -> bool:
-    """Many channels, or so few outputs that to shift them is nothing beside them."""
-    return size == 2 or inputs * outputs >= MANY or inputs >= 4 * outputs
+    """Many channels, or so few outputs that to shift them is nothing beside them.
+
+    What is shifted how far is written out for kernels of 2 and 3.
+    """
+    many = inputs * outputs >= MANY or inputs >= 4 * outputs
+    return size == 2 or (size == 3 and many)
 
 
 def _kernel_gradient(

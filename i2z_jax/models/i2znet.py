@@ -92,7 +92,11 @@ class Regressor(nnx.Module):
     ):
         sizes = (size, *hidden, target)
         self.layers = nnx.List(
-            [nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes)]
+            [
+                # Accelerators would round the factors to 8 or 11 bits.
+                nnx.Linear(a, b, precision="highest", rngs=rngs)
+                for a, b in itertools.pairwise(sizes)
+            ]
         )
 
     def __call__(self, p: list[Float[Array, "b _"]]) -> Float[Array, "b d"]:

@@ -13,13 +13,13 @@ from i2z_jax.types import Array, Float
 def max_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:
     """Maximum of each 2x2 block; an odd last row or column is left out, as in torch.
 
-    Its gradient is the first maximum's, as torch's. That of `jnp.max` is divided among
-    all that equal the maximum, and was NaN in a compiled step: by their number, which
-    is 0 if none does to the last bit.
+    Its gradient is the first maximum's, row by row, as torch's. That of `jnp.max` is
+    divided among all that equal the maximum, and was NaN in a compiled step: by their
+    number, which is 0 if none does to the last bit.
     """
     blocks = _blocks(x)
-    rows = _larger(blocks[:, :, 0], blocks[:, :, 1])
-    return _larger(rows[:, :, :, 0], rows[:, :, :, 1])
+    rows = _larger(blocks[:, :, :, :, 0], blocks[:, :, :, :, 1])
+    return _larger(rows[:, :, 0], rows[:, :, 1])
 
 
 def mean_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 c"]:

@@ -68,9 +68,10 @@ class ConvUnit(nnx.Module):
 class VGG(nnx.Module):
     """VGG's convolutional part.
 
-    Batch normalisation, where there is one, always uses its running statistics. In
-    `vgg-scratch`, which trains this network, it is then a learned scale and bias: no
-    output of I2ZNet depends on the other images of its batch.
+    Inside I2ZNet, batch normalisation, where there is one, uses its running statistics:
+    no output depends on the other images of the batch. In `vgg-scratch`, which trains
+    this network, it is then a learned scale and bias. `HeatmapPainter`, in which the
+    stream is trained on landmarks, has it use the batch's own.
     """
 
     def __init__(

@@ -25,6 +25,7 @@ from i2z_jax.geometry.camera import (
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.pyramid import pyramid
 from i2z_jax.geometry.raster import interpolate
+from i2z_jax.geometry.rotation import rotate
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import prior_loss, texture_consistency_loss, weighted_mean
 from i2z_jax.models.dam import DAM
@@ -218,7 +219,7 @@ def texel_normals(
 ) -> Float[Array, "b t t 3"]:
     """Surface normal of every texel, camera space; zero off the mesh."""
     normals = vertex_normals(vertices, face_mesh.faces)
-    normals = jnp.einsum("bij,bnj->bni", view_from_head(pose), normals)
+    normals = rotate(normals, view_from_head(pose))
     each = jax.vmap(interpolate, (0, None, None, None))
     return each(normals, face_mesh.faces, *face_mesh.texel_map)
 

@@ -13,11 +13,15 @@ spherical harmonics Y of second order, which describe the light on a matte surfa
 video: their normal equations are averaged over the steps, and solved in closed form.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from i2z_jax.types import Array, Float
+
+# Accelerators would round the factors to 8 or 11 bits.
+_einsum = partial(jnp.einsum, precision="highest")
 
 UNKNOWNS = 12
 # Pulls the map toward the identity where a video says nothing, in units of texels'
@@ -48,8 +52,8 @@ def equations_of(
     total = jnp.maximum(weight.sum(), 1e-6)
     weighted = basis * (weight / total)[..., None, None]
     return ColourEquations(
-        jnp.einsum("bijcu,bijcv->cuv", weighted, basis),
-        jnp.einsum("bijcu,bijc->cu", weighted, observed),
+        _einsum("bijcu,bijcv->cuv", weighted, basis),
+        _einsum("bijcu,bijc->cu", weighted, observed),
     )
 
 
@@ -67,7 +71,7 @@ def solve(equations: ColourEquations) -> Float[Array, "3 u"]:
     identity = jnp.eye(3, UNKNOWNS)
     scale = jnp.maximum(jnp.trace(equations.gram, axis1=1, axis2=2), 1e-6) / UNKNOWNS
     ridge = RIDGE * scale[:, None, None] * jnp.eye(UNKNOWNS)[None]
-    pull = jnp.einsum("cuv,cv->cu", ridge, identity)
+    pull = _einsum("cuv,cv->cu", ridge, identity)
     right = (equations.moment + pull)[..., None]
     return jnp.linalg.solve(equations.gram + ridge, right)[..., 0]
 
@@ -78,7 +82,7 @@ def correct(
     coefficients: Float[Array, "3 u"],
 ) -> Float[Array, "b t t 3"]:
     """Decoded texture in the video's colours and light."""
-    return jnp.einsum("bijcu,cu->bijc", colour_basis(decoded, normals), coefficients)
+    return _einsum("bijcu,cu->bijc", colour_basis(decoded, normals), coefficients)
 
 
 def frame_gain(

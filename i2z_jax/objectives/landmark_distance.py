@@ -7,6 +7,7 @@ best (DESIGN section 5), so what a change of H does to the landmarks is for the 
 learn. A mesh that may learn it too bends instead of the head turning, and stays bent.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from i2z_jax.geometry.camera import project_near, view_from_head
 from i2z_jax.geometry.crop import pixels_from_unit
+from i2z_jax.geometry.rotation import rotate
 from i2z_jax.losses import landmark_loss, weighted_mean
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.objectives.face_mesh import FaceMesh
@@ -49,7 +51,7 @@ def mesh_landmarks(
     return MeshLandmarks(
         projected_landmarks(fixed_vertices, pose, face_mesh, nearness, image_size),
         projected_landmarks(vertices, fixed_pose, face_mesh, nearness, image_size),
-        jnp.einsum("bij,blj->bli", view_from_head(fixed_pose), marks),
+        rotate(marks, view_from_head(fixed_pose)),
     )
 
 
@@ -103,8 +105,10 @@ def camera_part(
     across = jnp.stack([x, -y, depth, zero, one, zero], -1)
     along = jnp.stack([y, x, zero, depth, zero, one], -1)
     basis = jnp.stack([across, along], -2)
-    gram = jnp.einsum("blpi,bl,blpj->bij", basis, weight, basis)
-    moment = jnp.einsum("blpi,bl,blp->bi", basis, weight, moved)
+    # Accelerators would round the factors to 8 or 11 bits.
+    einsum = partial(jnp.einsum, precision="highest")
+    gram = einsum("blpi,bl,blpj->bij", basis, weight, basis)
+    moment = einsum("blpi,bl,blp->bi", basis, weight, moved)
     gram = gram + 1e-4 * jnp.eye(6)[None]  # perhaps no landmark is trusted
     change = jnp.linalg.solve(gram, moment[..., None])[..., 0]
-    return jnp.einsum("blpi,bi->blp", basis, change)
+    return einsum("blpi,bi->blp", basis, change)

@@ -148,7 +148,8 @@ class _Guarded:
 
     def best(self, like: PyTree) -> PyTree:
         """Parameters of the best step."""
-        restored = RunCheckpoints(self._kept).restore({"params": like})
+        with closing(RunCheckpoints(self._kept)) as kept:
+            restored = kept.restore({"params": like})
         assert restored is not None
         assert restored.step == self.guard.best
         return restored.state["params"]

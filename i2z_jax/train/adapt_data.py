@@ -192,11 +192,16 @@ def prepare_video(
             expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
         )
     kept_out = judged_frames(len(source), share_held_out)
+    starts = pair_starts(source)
     # A pair belongs to a side when both of its frames do.
-    sides = [
-        pair_starts(source, np.flatnonzero(side[:-1] & side[1:]))
-        for side in (~kept_out, kept_out)
-    ]
+    sides = [starts[side[starts] & side[starts + 1]] for side in (~kept_out, kept_out)]
+    if not all(map(len, sides)):
+        raise InputError(
+            "no two consecutive frames to learn from, or none to judge by",
+            where=directory,
+            expected="a moving video, not a cut or a repeat at every frame",
+            got=" and ".join(f"{len(side)} pairs" for side in sides),
+        )
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
     learn, judge = (
         starts[spread(len(starts), most)]

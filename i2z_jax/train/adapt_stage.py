@@ -36,9 +36,10 @@ from i2z_jax.train.look import (
     Given,
     Graphs,
     Look,
+    in_parts,
     look_at,
     mean_equations,
-    whole_looks,
+    mean_over,
 )
 from i2z_jax.train.stages import Stage
 from i2z_jax.types import Array, Float, Int, PyTree
@@ -225,29 +226,29 @@ class _Judge:
     def __call__(self, params: PyTree, frozen: Adapting) -> Figures:
         """The colours of all of the frames first, then the terms."""
         video, mesh = self._material.video, self._networks.mesh
-        rows = np.stack([video.judge, video.judge + 1], -1).reshape(-1)
-        rows = whole_looks(rows, mesh)
-        looks = look_at(self._networks, params, frozen.given, rows)
-        equations = mean_equations(looks, mesh)
+        parts = in_parts(np.stack([video.judge, video.judge + 1], -1), mesh)
+        looks = look_at(self._networks, params, frozen.given, parts)
+        equations = mean_equations(parts, looks, mesh)
         found = [
             self._measure(look, equations, frozen.given.face, frozen.lab)
             for look in looks
         ]
-        z, pose = (
-            jnp.concatenate([getattr(look, name) for look in looks])
-            for name in ("z", "pose")
-        )
-        figures: Figures = {
-            name: float(np.mean([float(each[name]) for each in found]))
-            for name in found[0]
-        }
+        if video.truth is not None:
+            found = [
+                {
+                    **figures,
+                    **self._true_errors(
+                        frozen, look.z, look.pose, *(x[part.rows] for x in video.truth)
+                    ),
+                }
+                for figures, look, part in zip(found, looks, parts, strict=True)
+            ]
+        figures: Figures = {k: float(v) for k, v in mean_over(parts, found).items()}
         of_terms = {name: figures[name] for name in TERMS}
         figures["score"] = float(weighted(of_terms, self._weights))
-        figures["z_spread"] = float(z.std(0).mean())
-        if video.truth is not None:
-            truth = (x[rows] for x in video.truth)
-            errors = self._true_errors(frozen, z, pose, *truth)
-            figures |= {name: float(value) for name, value in errors.items()}
+        mean = mean_over(parts, [look.z.mean(0) for look in looks])
+        squares = [jnp.square(look.z - mean[None]).mean(0) for look in looks]
+        figures["z_spread"] = float(jnp.sqrt(mean_over(parts, squares)).mean())
         if self._material.watched is not None:
             errors = self._watch(params, frozen, self._material.watched)
             figures |= {f"lab_{name}": float(value) for name, value in errors.items()}

@@ -113,8 +113,8 @@ class HeldOut:
 
 
 def equal_parts(
-    rows: Int[NDArray, "k"], batch_size: int
-) -> list[Int[NDArray, "_part"]]:
+    rows: Int[NDArray, "k *each"], batch_size: int
+) -> list[Int[NDArray, "_part *each"]]:
     """Rows in parts that fill a batch each, or a whole number of times.
 
     Every batch has one shape, as its devices and the compiled program want it, and its

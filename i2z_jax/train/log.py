@@ -88,7 +88,6 @@ class RunLog:
         self._workdir, self._start = workdir, start
         self._batch_size, self._clock = batch_size, clock
         self._machine: dict[str, Any] = {}
-        self._last = (time.perf_counter(), start)
         if self._writes:
             self._lines = MetricsLog(workdir, start, evaluated=evaluated)
             with self._writing():
@@ -127,7 +126,8 @@ class RunLog:
             self._board.pictures(done, pictures)
 
     def compiled(self, seconds: float, needed: Memory) -> None:
-        """What is known before the first step."""
+        """What is known before the first step, which is about to be taken."""
+        self._last = (time.perf_counter(), self._start)
         console.err.print(f"compiled in {seconds:.1f} s; needs {needed}")
         self._note(
             devices=f"{jax.device_count()} x {jax.devices()[0].device_kind}",

@@ -32,6 +32,7 @@ from i2z_jax.sharding import (
     with_whole_kernels,
 )
 from i2z_jax.train.frame_cache import FrameCache
+from i2z_jax.train.held_out import equal_parts
 from i2z_jax.types import Array, Float, Int, NDArray, PyTree
 
 # Pairs of frames that are looked at together.
@@ -80,6 +81,16 @@ class Given(NamedTuple):
     nearness: Float[Array, ""]
 
 
+class Part(NamedTuple):
+    """Frames that are looked at together."""
+
+    # So many that one shape is compiled: all of them the same number of times, so that
+    # a mean over these rows is the mean over the frames.
+    rows: Int[NDArray, "b"]
+    # Of different frames, which stand first.
+    count: int
+
+
 class Look(NamedTuple):
     """What was seen of some frames, divided over the devices."""
 
@@ -90,36 +101,42 @@ class Look(NamedTuple):
     detected: Landmarks
 
 
-def look_at(
-    networks: Graphs, params: PyTree, given: Given, rows: Int[NDArray, "f"]
-) -> list[Look]:
-    """Look at frames, some at a time.
-
-    Args:
-        rows: of `given.frames`, as many as `whole_looks` makes them.
-    """
-    program, mesh = _program(networks), networks.mesh
+def in_parts(rows: Int[NDArray, "k *pair"], mesh: Mesh) -> list[Part]:
+    """Rows, or pairs of them which stay together, for `look_at`."""
+    each = rows[0].size
+    # Pairs of frames, the same number on every device.
+    size = 2 * -(-PAIRS // mesh.size) * mesh.size // each
     return [
-        program(params, given, to_global(some[local_rows(mesh, len(some))], mesh))
-        for some in rows.reshape(-1, frames_at_a_time(mesh))
+        Part(np.resize(part, (size, each)).reshape(-1), part.size)
+        for part in equal_parts(rows, size)
     ]
 
 
-def mean_equations(looks: list[Look], mesh: Mesh) -> ColourEquations:
+def look_at(
+    networks: Graphs, params: PyTree, given: Given, parts: list[Part]
+) -> list[Look]:
+    """Look at frames, part by part."""
+    program, mesh = _program(networks), networks.mesh
+    return [
+        program(params, given, to_global(rows[local_rows(mesh, len(rows))], mesh))
+        for rows, _ in parts
+    ]
+
+
+def mean_over(parts: list[Part], values: list[PyTree]) -> PyTree:
+    """Mean over all frames, from the means over those of each part."""
+    total = sum(part.count for part in parts)
+    shares = [part.count / total for part in parts]
+
+    def mean(*each):
+        return sum(share * x for share, x in zip(shares, each, strict=True))
+
+    return jax.tree.map(mean, *values)
+
+
+def mean_equations(parts: list[Part], looks: list[Look], mesh: Mesh) -> ColourEquations:
     """The colours of all these frames, for `colour.solve`."""
-    equations = [_equations(mesh)(look.seen.face) for look in looks]
-    return jax.tree.map(lambda *x: sum(x) / len(x), *equations)
-
-
-def frames_at_a_time(mesh: Mesh) -> int:
-    """Pairs of frames, the same number on every device."""
-    return 2 * -(-PAIRS // mesh.size) * mesh.size
-
-
-def whole_looks(rows: Int[NDArray, "f"], mesh: Mesh) -> Int[NDArray, "g"]:
-    """Filled up with the first ones again, so that one shape is compiled."""
-    at_a_time = frames_at_a_time(mesh)
-    return np.resize(rows, -(-len(rows) // at_a_time) * at_a_time)
+    return mean_over(parts, [_equations(mesh)(look.seen.face) for look in looks])
 
 
 @cache

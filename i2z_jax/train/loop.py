@@ -222,10 +222,11 @@ class _Run:
             looking = None if look is None else beside.submit(look, state)
             start = time.perf_counter()
             self._program = CompiledStep(self._step, state, self._frozen, batch)
+            seconds = time.perf_counter() - start
             needed = memory.needed(state, self._frozen, batch, self._program.program)
-            self._log.compiled(time.perf_counter() - start, needed)
             if looking is not None:
                 looking.result()
+            self._log.compiled(seconds, needed)
 
     def step(self, batch: PyTree) -> dict[str, Any]:
         """The state a step further; its metrics."""

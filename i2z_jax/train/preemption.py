@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM or Ctrl-C ends a run after the step in flight, with everything saved."""
+"""SIGTERM ends a run after the step in flight, with everything saved; in a single
+process, Ctrl-C does, too."""
 
 import signal
 import threading

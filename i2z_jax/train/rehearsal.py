@@ -38,9 +38,9 @@ from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
     Given,
     Graphs,
+    in_parts,
     look_at,
     mean_equations,
-    whole_looks,
 )
 from i2z_jax.types import Array, Float, Int, NDArray, UInt8
 
@@ -125,17 +125,20 @@ def _looks(
     networks: Graphs, params: Any, given: Given, rows: Int[NDArray, "r"]
 ) -> Looks:
     """Colours, and exposures given these."""
-    mesh, whole = networks.mesh, whole_looks(rows, networks.mesh)
-    found = look_at(networks, params, given, whole)
-    colours = colour.solve(mean_equations(found, mesh))
+    mesh, parts = networks.mesh, in_parts(rows, networks.mesh)
+    found = look_at(networks, params, given, parts)
+    colours = colour.solve(mean_equations(parts, found, mesh))
 
     def exposures(look, colours):
         return look.pose, look.seen.face.corrected(colours)[1]
 
     compiled = jax.jit(exposures, out_shardings=replicated(mesh))
-    each = [compiled(look, colours) for look in found]
+    each = [
+        jax.tree.map(lambda x, n=part.count: x[:n], compiled(look, colours))
+        for part, look in zip(parts, found, strict=True)
+    ]
     pose, gain = map(jnp.concatenate, zip(*each, strict=True))
-    return Looks(pose[: len(rows)], gain[: len(rows)], colours)
+    return Looks(pose, gain, colours)
 
 
 def _draw(topology: Topology, given: Given, looks, row, at, vertices, texture, pose):

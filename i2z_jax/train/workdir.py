@@ -29,9 +29,10 @@ from i2z_jax.types import PyTree
 
 # The folder of a run's checkpoints.
 CHECKPOINTS = "checkpoints"
-# Options that change nothing of what is learned: a run may go on with others.
+# Options that change nothing of what is learned: a run may go on with others, and on
+# other devices.
 FREE = {
-    *("workdir", "run.result", "run.workers"),
+    *("workdir", "run.result", "run.workers", "run.fsdp"),
     *("run.loop.keep", "run.loop.profile_steps"),
 }
 

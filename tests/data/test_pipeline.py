@@ -149,12 +149,6 @@ def test_pairs_never_cross_a_cut_or_hold_a_repetition(video):
     assert pair_starts(video).tolist() == [0, 1, 3, 5, 6, 8, 9, 10]
 
 
-def test_pairs_can_be_held_out(video):
-    assert pair_starts(video, np.arange(6)).tolist() == [0, 1, 3, 5]
-    with pytest.raises(InputError, match=f"^{video.directory}: no two consecutive"):
-        pair_starts(video, np.array([4]))
-
-
 def test_pairs_are_found_without_holding_the_pictures():
     class Long(VideoFrames):
         """400 frames of a megapixel, each twice: half of the container's rate."""

@@ -9,6 +9,7 @@ import pytest
 from i2z_jax.geometry.camera import (
     camera_direction,
     project_calibrated,
+    project_near,
     project_weak,
     transform_points,
     view_direction,
@@ -23,6 +24,19 @@ def pose(**changes):
     names = ("f", "rx", "ry", "rz", "tx", "ty")
     values = dict(zip(names, FRONTAL, strict=True)) | changes
     return np.array([values[name] for name in names])
+
+
+@pytest.mark.parametrize(
+    "project",
+    [project_weak, lambda h, v: project_near(h, v, v, jnp.float32(1 / 550))],
+    ids=["weak", "near"],
+)
+def test_no_matrix_unit_rounds_a_projection(project):
+    """A TPU multiplies matrices of float32 as bfloat16 where nothing else is asked."""
+    shapes = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 6), (2, 9, 3)))
+    text = jax.jit(project).trace(*shapes).lower(lowering_platforms=("tpu",)).as_text()
+    assert "multiply" in text
+    assert "dot_general" not in text
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ CASES = {
     "3x3, by Winograd, fewer outputs": (3, 1, 80, 64),
     "3x3, by Winograd, more outputs": (3, 1, 50, 90),
     "3x3, outputs a quarter of the inputs": (3, 1, 33, 8),
+    "1x1, many": (1, 1, 64, 64),
+    "5x5, many": (5, 1, 64, 65),
     "2x2, fewer outputs": (2, 1, 5, 3),
     "2x2, more outputs": (2, 1, 3, 5),
 }

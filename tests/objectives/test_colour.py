@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The video's colours are found again from texels that were given them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,6 +29,19 @@ def fitted(decoded, observed, normals, weight):
         colour.equations_of(*float32(decoded, observed, normals, weight)),
     )
     return colour.solve(equations)
+
+
+def test_every_product_is_of_float32_on_a_tpu(texels):
+    def corrected(decoded, normals, weight):
+        equations = colour.equations_of(decoded, decoded, normals, weight)
+        return colour.correct(decoded, normals, colour.solve(equations))
+
+    lowered = jax.jit(corrected).trace(*float32(*texels))
+    text = lowered.lower(lowering_platforms=("tpu",)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) >= 4
+    for line in products:
+        assert "precision = [HIGHEST, HIGHEST]" in line
 
 
 def test_identity_before_anything_was_seen(texels):

@@ -131,8 +131,8 @@ def train(workdir, fsdp, *, slow=False, total=6):
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=2),
     )
     with hold(workdir):
-        # Not `fsdp`: the tests go on with another one, on purpose.
-        remember_config(workdir, config.optimizer)
+        # Of a command, whose field it is.
+        remember_config(workdir, {"run": config})
         mesh = create_mesh(fsdp=fsdp)
         examples = Slow("dam") if slow else Examples("dam")
         module = run_stage(
