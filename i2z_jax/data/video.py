@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video file or a folder of frames -> upright RGB frames in order.
 
-The display matrix and EXIF are applied, pixels are square, as on a display, times are
-the container's own (a variable frame rate stays one) but never go back, and each frame
-says whether it repeats or continues the one before: webcams and screen recorders repeat
-frames, edited clips cut.
+The display matrix and EXIF are applied, pixels are square, as on a display, HDR is
+brought to SDR, times are the container's own (a variable frame rate stays one) but
+never go back, and each frame says whether it repeats or continues the one before:
+webcams and screen recorders repeat frames, edited clips cut.
 """
 
 import itertools
@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from av.container import InputContainer
 
+from i2z_jax.data import hdr
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
 from i2z_jax.files import visible
@@ -52,6 +53,8 @@ class Frame:
     problem: str = ""
     # The container's clock was set back: recordings that were joined.
     restarts: bool = False
+    # What `image` was converted to SDR from: HLG or PQ.
+    hdr: str = ""
 
 
 def is_video(path: Path) -> bool:
@@ -166,11 +169,14 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                     later_s = last_s + 1 / rate - time_s
                 last_s = max(time_s + later_s, last_s)
                 width = round(decoded.width * squeezed)
-                image = decoded.to_ndarray(format="rgb24", width=width)
+                if transfer := hdr.transfer(decoded):
+                    image = hdr.sdr_picture(decoded, width)
+                else:
+                    image = decoded.to_ndarray(format="rgb24", width=width)
                 if matrix := decoded.side_data.get("DISPLAYMATRIX"):
                     numbers = np.frombuffer(cast(Any, matrix), np.int32)
                     image = _displayed(image, numbers)
-                yield Frame(number, last_s, image, restarts=restarts)
+                yield Frame(number, last_s, image, restarts=restarts, hdr=transfer)
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
