@@ -9,15 +9,13 @@ them; a background that moves behind; noise, blur and real video compression. Be
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data import framing
+from i2z_jax.data import framing, video_writer
 from i2z_jax.data.truth import VideoTruth, truth_path
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.fit import fit_calibrated_pose
@@ -83,17 +81,18 @@ def write_video(
     """
     truths: list[tuple] = []
 
-    def frames() -> Iterator[UInt8[NDArray, "h w 3"]]:
+    def frames() -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
         for weights, portrait, lens, image in _frames(subject, light, options):
             z = () if latent is None else latent(weights)
+            time_s = len(truths) / options.fps
             truths.append((*_truth(portrait, lens), z))
-            yield image
+            yield time_s, image
 
     with write_aside(path, overwrite=True) as aside:
         crf = BEST_CRF + options.difficulty * (WORST_CRF - BEST_CRF)
-        encode(
+        video_writer.write_video(
             aside, console.progress(frames(), path.name, total=options.frames),
-            options.fps, crf,
+            fps=options.fps, crf=crf, preset="veryfast", reproducible=True,
         )  # fmt: skip
         columns = [np.array(column) for column in zip(*truths, strict=True)]
         poses, crops, vertices, landmarks, z = columns
@@ -102,35 +101,6 @@ def write_video(
         # The sidecar first: a video without one would look like any other video.
         truth.save(truth_path(path))
     return truth
-
-
-def encode(
-    path: Path, frames: Iterator[UInt8[NDArray, "h w 3"]], fps: int, crf: float
-) -> None:
-    """H.264 in an mp4, as a phone would store it.
-
-    Args:
-        path: the file.
-        frames: RGB, even width and height.
-        fps: frames per second.
-        crf: x264's constant rate factor.
-    """
-    # x264's lookahead reads memory it did not write: with it, equal frames do not
-    # always give equal bytes.
-    steady = "threads=1:rc-lookahead=0:mbtree=0"
-    coding = {"crf": f"{crf:.1f}", "preset": "veryfast", "x264-params": steady}
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = None
-        for number, image in enumerate(frames):
-            if stream is None:
-                stream = container.add_stream("libx264", rate=fps, options=coding)
-                stream.height, stream.width = image.shape[:2]
-                stream.pix_fmt = "yuv420p"
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, fps)
-            container.mux(stream.encode(frame))
-        if stream is not None:
-            container.mux(stream.encode())
 
 
 def _frames(

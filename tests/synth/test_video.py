@@ -72,8 +72,7 @@ def test_landmarks_are_on_the_face_in_the_frame(clip):
 def test_the_same_seed_is_the_same_clip(clip, tmp_path):
     again = tmp_path / "clip.mp4"
     render(again, EASY)
-    for one, other in zip(read_frames(clip), read_frames(again), strict=True):
-        np.testing.assert_array_equal(one.image, other.image)
+    assert again.read_bytes() == clip.read_bytes()
     first, second = read_truth(truth_path(clip)), read_truth(truth_path(again))
     np.testing.assert_array_equal(first.vertices, second.vertices)
     np.testing.assert_array_equal(first.pose, second.pose)
