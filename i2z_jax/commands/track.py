@@ -55,7 +55,7 @@ class Config:
     # Cutoff of a One-Euro filter on pose and z, Hz; off by default. A slow motion
     # then lags 1 / (2 pi cutoff) s: 0.16 s at 1 Hz, 0.04 s at 4 Hz.
     smooth: float | None = None
-    # Bridge lost frames between two that are not; they are marked.
+    # Bridge up to 45 lost frames between two others of a shot; they are marked.
     interpolate: bool = False
     # Also store the vertices of every frame in track.npz (88 kB a frame at 7306).
     vertices: bool = False

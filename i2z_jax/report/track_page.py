@@ -137,12 +137,16 @@ def _likeness(
     ]
 
 
-def jitter(points: Float[NDArray, "f l 2"]) -> Float[NDArray, "f"]:
-    """Mean second difference of points over time, px; NaN at ends and beside gaps."""
+def jitter(points: Float[NDArray, "f l 2"], track: Track) -> Float[NDArray, "f"]:
+    """Mean second difference of points over time, px; NaN at ends, beside gaps and
+    cuts. A repeated frame says nothing new and is passed over, as in
+    `evaluate.temporal`.
+    """
     result = np.full(len(points), np.nan)
-    if len(points) > 2:
-        before, now, after = points[:-2], points[1:-1], points[2:]
-        result[1:-1] = second_difference(before, now, after).mean(axis=-1)
+    kept = np.flatnonzero(track.cut | ~track.duplicate)
+    before, now, after = kept[:-2], kept[1:-1], kept[2:]
+    shake = second_difference(points[before], points[now], points[after]).mean(axis=-1)
+    result[now] = np.where(track.cut[now] | track.cut[after], np.nan, shake)
     return result
 
 
@@ -195,12 +199,15 @@ def _plots(
         blocks.append(plot(confidence, "landmark confidence", text))
     if residual is not None and sight.mesh_landmarks is not None:
         trembling = {
-            "mesh": jitter(sight.mesh_landmarks),
-            "landmarks seen": jitter(track.landmarks.astype(np.float64)),
+            "mesh": jitter(sight.mesh_landmarks, track),
+            "landmarks seen": jitter(track.landmarks.astype(np.float64), track),
         }
         text = "Distance of the mesh's landmarks from the landmarks seen."
         blocks.append(plot({"residual": residual}, "landmark residual, px", text))
-        text = "Mean second difference over three frames: trembling, and true motion."
+        text = (
+            "Mean second difference over three frames of a shot, repeated ones passed "
+            "over: trembling, and true motion."
+        )
         blocks.append(plot(trembling, "jitter, px", text))
     return blocks
 

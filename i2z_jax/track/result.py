@@ -64,6 +64,11 @@ class Track:
     time_s: Float[NDArray, "f"]
     status: NDArray
     """(f,) uint8, a `Status`."""
+    cut: Bool[NDArray, "f"]
+    """Does not continue the frame before: the first one, or after a cut or a gap in
+    time. False beside a frame that could not be read, where nobody knows."""
+    duplicate: Bool[NDArray, "f"]
+    """Repeats the picture of the frame before."""
     box: Float[NDArray, "f 4"]
     """Face box of the detector's track, px: left, top, right, bottom."""
     crop_from_image: Float[NDArray, "f 2 3"]
@@ -185,6 +190,8 @@ def load(path: str | Path) -> Track:
             names = [f.name for f in fields(Track) if f.name in file]
             values: dict[str, Any] = {name: file[name] for name in names}
         values.setdefault("distance_mm", np.inf)
+        for name in ("cut", "duplicate"):  # older files say nothing of them
+            values.setdefault(name, np.zeros(len(values["time_s"]), bool))
         kinds = {"video": str, "crop_size": int, "distance_mm": float, "complete": bool}
         for name, kind in kinds.items():
             values[name] = kind(values[name])

@@ -185,6 +185,8 @@ def collect(
     status = np.where(placed & ~doubtful, status, Status.LOST)
     status = np.where(scanned.readable[:done], status, Status.UNREADABLE)
     lost = status > Status.INTERPOLATED
+    # The frame after an unreadable one counts as cut; whether it is, nobody knows.
+    continuity_known = scanned.readable & np.append(True, scanned.readable[:-1])
     maps = crop_maps(places.square[:done], crop_size)
     landmarks = apply_affine(np.asarray(invert(maps)), rows["landmarks"].astype(float))
     values = {
@@ -203,6 +205,8 @@ def collect(
         complete=done == len(scanned.box),
         time_s=scanned.time_s[:done],
         status=status.astype(np.uint8),
+        cut=(scanned.cut & continuity_known)[:done],
+        duplicate=scanned.duplicate[:done],
         box=scanned.box[:done],
         landmark_confidence=rows["landmark_confidence"],
         confidence=confidence,

@@ -32,6 +32,7 @@ class Scan(NamedTuple):
     box: Float[NDArray, "f 4"]  # px; NaN: no face
     found: Bool[NDArray, "f"]  # a detection of that very frame stands behind the box
     cut: Bool[NDArray, "f"]  # does not continue the frame before
+    duplicate: Bool[NDArray, "f"]  # repeats it
     readable: Bool[NDArray, "f"]
     size: NDArray  # (2,) width, height in px
 
@@ -61,7 +62,7 @@ def scan(
         InputError: unreadable, no face in any frame, or not that many faces.
     """
     continuity = Continuity()
-    times, detections, cuts, readable = [], [], [], []
+    times, detections, cuts, duplicates, readable = [], [], [], [], []
     size = np.zeros(2, np.int64)
     frames = console.progress(
         clock.each("decode", source.frames(path, limit)),
@@ -70,10 +71,11 @@ def scan(
     )
     detector = detect if given is None else None
     for frame, boxes, seconds in seen_faces(frames, detector, threads):
-        _, cut = continuity.step(frame)
+        duplicate, cut = continuity.step(frame)
         times.append(frame.time_s)
         detections.append(boxes)
         cuts.append(cut)
+        duplicates.append(duplicate)
         readable.append(frame.image is not None)
         if frame.image is not None:
             size[:] = frame.image.shape[1], frame.image.shape[0]
@@ -90,7 +92,15 @@ def scan(
             where=path,
             fix="give --boxes FILE with a box or 68 landmarks for each frame",
         )
-    return Scan(np.array(times, float), box, found, cut, np.array(readable), size)
+    return Scan(
+        np.array(times, float),
+        box,
+        found,
+        cut,
+        np.array(duplicates),
+        np.array(readable),
+        size,
+    )
 
 
 def choose(

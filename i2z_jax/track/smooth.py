@@ -2,7 +2,8 @@
 """After the network: less trembling, or bridged gaps; both only on request.
 
 Both work on poses in the picture (`Track.frame_pose`), whose change over time is the
-head's own and not the crop's, and on z. Landmarks that were seen stay as seen.
+head's own and not the crop's, and on z. Landmarks that were seen stay as seen. Neither
+reaches across a cut: the head of one shot says nothing of the next one's.
 """
 
 import math
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from i2z_jax.data.faces import LONGEST_MISS, stretches
 from i2z_jax.track.result import Status, Track
 from i2z_jax.types import Bool, Float, NDArray
 
@@ -34,7 +36,7 @@ def latency_s(cutoff_hz: float) -> float:
 def smoothed(track: Track, cutoff_hz: float) -> Track:
     """One-Euro filter (Casiez et al. 2012) on pose and z; causal, so it lags.
 
-    It starts anew after frames without a face.
+    It starts anew at cuts and after frames without a face.
 
     Args:
         track: the result of a run.
@@ -45,7 +47,7 @@ def smoothed(track: Track, cutoff_hz: float) -> Track:
     units = np.array([LOG_SCALE_UNIT, *[ANGLE_UNIT] * 3, *[SHIFT_UNIT_MM * per_mm] * 2])
     values = np.concatenate([pose / units, z / Z_UNIT], axis=1)
     usable = track.usable
-    starts = usable & ~np.concatenate([[False], usable[:-1]])
+    starts = track.cut | ~np.append(False, usable[:-1])
     values[usable] = one_euro(
         values[usable], track.time_s[usable], starts[usable], cutoff_hz
     )
@@ -74,15 +76,17 @@ def one_euro(
 
 
 def interpolated(track: Track) -> Track:
-    """Lost frames between two usable ones, bridged in a straight line and marked.
-
-    Frames before the first and after the last usable one stay lost.
+    """Lost frames between two usable ones of a shot, at most `LONGEST_MISS` of them,
+    bridged in a straight line and marked; others stay lost.
     """
     good = np.flatnonzero(track.usable)
-    if len(good) < 2:
+    shot = np.cumsum(track.cut)
+    near = (np.diff(good) <= LONGEST_MISS + 1) & (np.diff(shot[good]) == 0)
+    # By how many usable frames lie before: no bridge before the first, after the last.
+    bridges = np.concatenate([[False], near, [False]])
+    gaps = ~track.usable & bridges[np.searchsorted(good, np.arange(len(track)))]
+    if not gaps.any():
         return track
-    rows = np.arange(len(track))
-    gaps = ~track.usable & (rows > good[0]) & (rows < good[-1])
 
     def bridged(values: np.ndarray) -> np.ndarray:
         flat = values.reshape(len(values), -1).copy()
@@ -108,11 +112,14 @@ def interpolated(track: Track) -> Track:
 def _filterable(
     track: Track,
 ) -> tuple[Float[NDArray, "f 6"], Float[NDArray, "f z"]]:
-    """Poses in the picture with log f and angles without jumps of 2 pi; z."""
+    """Poses in the picture with log f and, within a shot, angles without jumps of
+    2 pi; z."""
     pose = track.frame_pose()
     good = track.usable
     pose[good, 0] = np.log(np.maximum(pose[good, 0], 1e-9))
-    pose[good, 1:4] = np.unwrap(pose[good, 1:4], axis=0)
+    for first, last in stretches(track.cut):
+        rows = first + np.flatnonzero(good[first:last])
+        pose[rows, 1:4] = np.unwrap(pose[rows, 1:4], axis=0)
     return pose, track.z.astype(np.float64)
 
 

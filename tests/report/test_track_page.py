@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from i2z_jax.report.track_page import Sight, standing_offset_mm, track_page
+from i2z_jax.evaluate.temporal import FrameFacts, Watch
+from i2z_jax.report.track_page import Sight, jitter, standing_offset_mm, track_page
 from i2z_jax.track.result import Status
 from i2z_jax.track.timing import Stopwatch
 from tests.track.test_smooth import STILL, track
@@ -56,3 +57,32 @@ def test_the_mean_confidence_is_that_of_the_frames_with_the_face():
     one = replace(track(STILL, status), confidence=confidence)
     page = track_page(one, Sight([], None, None, 0.0, []), Stopwatch())
     assert re.search(r"0\.75\D+mean landmark confidence", page)
+
+
+def test_jitter_stops_at_cuts_and_gaps_and_passes_over_repeats():
+    """Frame 3 repeats frame 2, frame 5 begins a shot, and frame 9 is lost."""
+    x = np.array([0, 1, 4, 4, 9, 50, 51, 52, 55, np.nan, 0, 0, 0])
+    points = np.stack([x, np.zeros(13)], -1)[:, None].repeat(68, axis=1)
+    one = replace(track(STILL[:13], cuts=[5]), duplicate=np.arange(13) == 3)
+    expected = np.full(13, np.nan)
+    expected[[1, 2, 6, 7, 11]] = 2, 2, 0, 2, 0  # |0 - 2 + 4|, |1 - 8 + 9|, ...
+    np.testing.assert_allclose(jitter(points, one), expected)
+    assert np.isnan(jitter(points[:2], one[:2])).all()
+
+
+def test_jitter_is_that_of_the_evaluation(rng):
+    """Which writes a figure in the row of the last of the three frames."""
+    frames = 40
+    cut = rng.uniform(size=frames) < 0.2
+    cut[0] = True
+    repeats = (rng.uniform(size=frames) < 0.3) & ~cut
+    points = rng.uniform(0, 256, (frames, 68, 2))
+    points[repeats] = 0  # whatever they say
+    one = replace(track(STILL[:frames], cuts=np.flatnonzero(cut)), duplicate=repeats)
+    whole = np.tile([[1.0, 0, 0], [0, 1, 0]], (frames, 1, 1))
+    facts = FrameFacts(np.arange(frames) / 30, cut, repeats, whole, 256, False, False)
+    mesh, texture = np.zeros((frames, 68, 3)), np.zeros((frames, 1, 1, 3))
+    seen = Watch(facts).see(mesh, points / 128 - 1, texture, texture[..., 0])
+    ours, theirs = jitter(points, one), seen["jitter_px"]
+    assert np.isfinite(ours).sum() > 5
+    np.testing.assert_allclose(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)])

@@ -12,7 +12,7 @@ import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.errors import InputError
-from i2z_jax.track import networks, run, source
+from i2z_jax.track import networks, result, run, source
 from tests.data.clips import turn_clockwise, write_clip
 from tests.track import worlds
 
@@ -104,6 +104,22 @@ def test_a_folder_with_a_damaged_frame_and_a_rotated_phone_video_agree(
     # A frame that is missing interrupts the smoothing of the crops: px, not tenths.
     folder_crops, phone_crops = (r["crop_from_image"][good] for r in results)
     np.testing.assert_allclose(folder_crops, phone_crops, atol=3)
+
+
+def test_cuts_and_repeated_frames_are_in_the_file(tmp_path, checkpoint):
+    """Frame 2 repeats frame 1; frame 4 is the first of a shot in a bright room."""
+    folder, centres = tmp_path / "frames", [(60 + 3 * i, 60) for i in range(6)]
+    folder.mkdir()
+    pictures = [worlds.picture(*centre) for centre in centres]
+    pictures[2] = pictures[1]
+    pictures[4:] = [255 - picture for picture in pictures[4:]]
+    for i, image in enumerate(pictures):
+        cv2.imwrite(str(folder / f"{i}.png"), image[..., ::-1])
+    boxes, out = worlds.write_boxes(tmp_path / "boxes.csv", centres), tmp_path / "out"
+    assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 0
+    assert np.flatnonzero(values(out)["cut"]).tolist() == [0, 4]
+    assert np.flatnonzero(values(out)["duplicate"]).tolist() == [2]
+    assert result.load(out / "track.npz").cut.tolist() == values(out)["cut"].tolist()
 
 
 def test_frames_that_nothing_believes_in_are_marked(tmp_path, checkpoint):

@@ -69,6 +69,7 @@ def scanned(boxes):
         boxes,
         there,
         start,
+        ~everywhere,
         everywhere,
         np.array([160, 120]),
     )

@@ -221,8 +221,13 @@ def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):
         assert (np.abs(difference).max() < 0.01) == agrees, distance
 
 
-def test_a_track_of_the_first_format_is_from_afar(tmp_path, tracked, values):
-    old = {name: v for name, v in values.items() if name != "distance_mm"}
+def test_a_track_of_the_first_format_is_from_afar_without_cuts(
+    tmp_path, tracked, values
+):
+    later = ("distance_mm", "cut", "duplicate")
+    old = {name: v for name, v in values.items() if name not in later}
     np.savez(tmp_path / "old.npz", **old | {"format": 1})
-    assert result.load(tmp_path / "old.npz").distance_mm == np.inf
+    first = result.load(tmp_path / "old.npz")
+    assert first.distance_mm == np.inf
+    assert first.cut.tolist() == first.duplicate.tolist() == [False] * len(first)
     assert result.load(tracked.folder / "track.npz").distance_mm == 550

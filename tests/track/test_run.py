@@ -15,7 +15,10 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
     box[3] = np.nan
     readable = np.array([True, True, False, True])
     found = np.array([True, True, False, False])
-    scan = Scan(np.arange(4.0), box, found, ~found, readable, np.array([160, 120]))
+    cut = np.array([True, False, True, True])  # as the first pass says of these
+    repeats = np.array([False, True, False, False])
+    size = np.array([160, 120])
+    scan = Scan(np.arange(4.0), box, found, cut, repeats, readable, size)
     run._write(tmp_path / "scan.npz", scan._asdict())
     places = Places(box, np.zeros(4, bool))
     run._write(tmp_path / "places.npz", places._asdict())
@@ -36,3 +39,6 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
     np.testing.assert_allclose(track.confidence, expected, rtol=1e-6)
     np.testing.assert_allclose(track.landmark_confidence[:, 5], expected, rtol=1e-6)
     assert np.isfinite(track.z).all(axis=1).tolist() == [True, False, False, False]
+    # An unreadable frame is no cut, nor is the one after it.
+    assert track.cut.tolist() == [True, False, False, False]
+    assert track.duplicate.tolist() == repeats.tolist()

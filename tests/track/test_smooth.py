@@ -6,11 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from i2z_jax.data.faces import LONGEST_MISS
 from i2z_jax.track.result import Status, Track
 from i2z_jax.track.smooth import interpolated, latency_s, one_euro, smoothed
 
 
-def track(pose, status=None, crop=None):
+def track(pose, status=None, crop=None, cuts=()):
     """A track whose crops are half the size of what they show."""
     frames = len(pose)
     crops = np.tile([[0.5, 0, -10.0], [0, 0.5, -20.0]], (frames, 1, 1))
@@ -22,6 +23,7 @@ def track(pose, status=None, crop=None):
         crop_from_image=crops if crop is None else crop, z=np.float32(pose[:, :3]),
         pose=np.float32(pose), landmarks=np.zeros((frames, 68, 2), np.float32),
         landmark_confidence=np.ones((frames, 68), np.float32),
+        cut=np.isin(np.arange(frames), [0, *cuts]), duplicate=np.zeros(frames, bool),
         confidence=np.ones(frames, np.float32),
     )  # fmt: skip
     lost = status > Status.INTERPOLATED
@@ -94,6 +96,58 @@ def test_lost_frames_are_bridged_and_marked_on_request():
     assert (result.status[:5] == Status.LOST).all()
     assert np.isnan(result.pose[:5]).all()
     assert (result.confidence[bridged] == 0).all()
+
+
+def two_shots(cut=45):
+    """The head stands still in each, elsewhere and turned the other way round."""
+    pose = STILL.copy()
+    pose[:cut, 3], pose[cut:, 3] = 3.1, -3.1
+    pose[cut:, :2] = 0.004, -0.2
+    pose[cut:, 4:] = -0.1, 0.3
+    return pose
+
+
+def test_smoothing_does_not_reach_across_a_cut():
+    pose = two_shots()
+    result = smoothed(track(pose, cuts=[45]), 1.0)
+    for values in (result.pose, result.z):
+        assert np.ptp(values[:45], axis=0).max() == 0
+        assert np.ptp(values[45:], axis=0).max() == 0
+    np.testing.assert_allclose(result.pose, pose, rtol=1e-5)
+    np.testing.assert_allclose(result.z, np.float32(pose[:, :3]))
+    # The same frames as one shot: they slide.
+    assert np.ptp(smoothed(track(pose), 1.0).pose[45:, 4]) > 0.03
+
+
+def test_lost_frames_are_not_bridged_across_a_cut():
+    """Wherever in the gap it is: before, within, or at the end of it."""
+    pose, status = two_shots(), np.zeros(90)
+    status[20:23] = status[40:50] = status[60:63] = Status.LOST
+    for cut in (40, 45, 50):
+        result = interpolated(track(pose, status, cuts=[cut]))
+        bridged = np.flatnonzero(result.status == Status.INTERPOLATED)
+        assert bridged.tolist() == [20, 21, 22, 60, 61, 62], cut
+        assert (result.status[40:50] == Status.LOST).all()
+        for values in (result.z, result.pose, result.landmarks, result.crop_from_image):
+            assert np.isnan(values[40:50]).all()
+            assert np.isfinite(values[bridged]).all()
+
+
+def test_a_face_that_was_away_for_long_is_not_made_up():
+    frames = 3 * LONGEST_MISS
+    pose = np.tile(STILL[:1], (frames, 1))
+    for missed, bridged in ((LONGEST_MISS, LONGEST_MISS), (LONGEST_MISS + 1, 0)):
+        status = np.zeros(frames)
+        status[30 : 30 + missed] = Status.LOST
+        result = interpolated(track(pose, status))
+        assert (result.status == Status.INTERPOLATED).sum() == bridged
+        assert (result.status == Status.LOST).sum() == missed - bridged
+
+
+def test_nothing_to_bridge():
+    for status in (np.zeros(90), np.full(90, Status.LOST)):
+        result = interpolated(track(STILL, status))
+        assert result.status.tolist() == status.tolist()
 
 
 def test_smoothing_starts_anew_after_a_gap():
