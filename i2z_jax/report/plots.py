@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from i2z_jax.types import NDArray
+from i2z_jax.types import Float, NDArray
 
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2")
 WIDTH, HEIGHT = 720, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 30
+# What is written of a position, px.
+DRAWN = 0.1
 # A curve has at most this many points; of more, each shows the mean of its share.
 MOST_POINTS = 1440
 
@@ -30,7 +32,8 @@ def curves(
         series: name -> values; NaN leaves a gap.
         x_label: with its unit.
         y_label: with its unit.
-        shaded: spans of x behind the lines (frames without a face).
+        shaded: spans of x behind the lines (frames without a face); those that touch
+            are drawn as one.
 
     Returns:
         an `<svg>` element.
@@ -51,10 +54,9 @@ def curves(
         )
 
     parts = [
-        f'<rect class="lost" x="{across(a):.1f}" y="{TOP}" '
-        f'width="{max(across(b) - across(a), 1):.1f}" '
+        f'<rect class="lost" x="{a:.1f}" y="{TOP}" width="{b - a:.1f}" '
         f'height="{HEIGHT - TOP - BOTTOM}"/>'
-        for a, b in shaded
+        for a, b in _joined(np.asarray(across(np.reshape(shaded, (-1, 2)))))
     ]
     parts += [
         f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down(t):.1f}" '
@@ -127,6 +129,19 @@ def _range(values: NDArray) -> tuple[float, float]:
         spare = max(abs(low) * 0.1, 0.5)
         return low - spare, high + spare
     return low, high
+
+
+def _joined(spans: Float[NDArray, "k 2"]) -> list[tuple[float, float]]:
+    """Spans of the picture, px, at least 1 wide, of which none touches another as
+    drawn: there are never more than its width has room for."""
+    joined: list[tuple[float, float]] = []
+    for left, right in sorted(spans.tolist()):
+        right = max(right, left + 1)
+        if joined and left < joined[-1][1] + DRAWN:
+            left, before = joined.pop()
+            right = max(right, before)
+        joined.append((left, right))
+    return joined
 
 
 def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:

@@ -176,8 +176,9 @@ def _plots(
     track: Track, residual: Float[NDArray, "f"] | None, sight: Sight
 ) -> list[Block]:
     times = track.time_s
-    step = 1 / track.fps if track.fps else 1.0
-    lost = [(t, t + step) for t in times[~track.usable]]
+    # A frame is there until the next one.
+    ends = np.append(times[1:], times[-1] + (1 / track.fps if track.fps else 1.0))
+    lost = list(zip(times[~track.usable], ends[~track.usable], strict=True))
     pose = track.frame_pose()
     degrees = np.degrees(pose[:, 1:4])
     named = {

@@ -31,6 +31,28 @@ def test_a_gap_breaks_the_line_and_a_lone_value_is_a_dot():
     assert svg.count("<circle") == 1
 
 
+def shaded(svg):
+    """Left edge and width of the spans behind the lines, px."""
+    found = re.findall(r'<rect class="lost" x="([\d.]+)"[^>]* width="([\d.]+)"', svg)
+    return [(float(x), float(width)) for x, width in found]
+
+
+def test_spans_that_touch_are_one():
+    """Of 100 seconds; the axis is 652 px long and begins at 52."""
+    spans = [(60.0, 70.0), (10.0, 20.0), (20.0, 25.0), (22.0, 24.0), (90.0, 90.0)]
+    x = np.linspace(0, 100, 101)
+    svg = curves(x, {"a": x}, x_label="s", y_label="mm", shaded=spans)
+    expected = [(117.2, 97.8), (443.2, 65.2), (638.8, 1.0)]
+    np.testing.assert_allclose(shaded(svg), expected, atol=0.051)
+
+
+def test_a_face_that_flickers_costs_no_more_than_the_picture_is_wide():
+    x = np.arange(100_000.0)
+    spans = [(t, t + 1) for t in x[::2].tolist()]
+    svg = curves(x, {"a": x}, x_label="s", y_label="mm", shaded=spans)
+    assert 1 <= len(shaded(svg)) <= 652
+
+
 def test_nothing_and_constants_draw_too():
     for y in (np.full(5, np.nan), np.zeros(5), np.full(5, 1e9)):
         svg = curves(np.arange(5), {"a": y}, x_label="s", y_label="mm")

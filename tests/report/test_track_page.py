@@ -86,3 +86,18 @@ def test_jitter_is_that_of_the_evaluation(rng):
     ours, theirs = jitter(points, one), seen["jitter_px"]
     assert np.isfinite(ours).sum() > 5
     np.testing.assert_allclose(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)])
+
+
+def test_a_thousand_lost_frames_are_one_span(rng):
+    """At an uneven rate; in the plot of the angles and in that of the confidence."""
+    status = np.zeros(1500)
+    status[300:1300] = Status.LOST
+    times = np.cumsum(rng.uniform(0.01, 0.06, 1500))
+    one = replace(track(np.tile(STILL[:1], (1500, 1)), status), time_s=times)
+    page = track_page(one, Sight([], None, None, 0.0, []), Stopwatch())
+    found = re.findall(r'<rect class="lost" x="([\d.]+)"[^>]* width="([\d.]+)"', page)
+    assert len(found) == 2
+    (start, width), other = (tuple(map(float, f)) for f in found)
+    assert (start, width) == other
+    whole = times[-1] - times[0]
+    assert width / 652 == pytest.approx((times[1300] - times[300]) / whole, abs=1 / 652)
