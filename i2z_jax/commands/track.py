@@ -15,7 +15,7 @@ from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 
-# What a run leaves in its folder; --overwrite removes these and nothing else.
+# What a run leaves in its folder: these are removed for another's, and nothing else.
 OUTPUTS = (
     "track.npz",
     "overlay.mp4",
@@ -23,7 +23,6 @@ OUTPUTS = (
     "mesh.glb",
     "report.html",
     "meshes",
-    "work",
 )
 
 
@@ -67,7 +66,7 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Threads of the detector. Default: all cores.
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    # Replace what an earlier run left in OUT.
+    # Start anew. What an earlier run left in OUT stays until there are new results.
     overwrite: bool = False
 
 
@@ -77,7 +76,8 @@ def run(config: Config) -> None:
 
     _check(config)
     with tracking.hold(config.out):
-        _refuse_foreign(config.out, config.overwrite)
+        goes_on = tracking.under_way(config.out / "work")
+        _refuse_foreign(config.out, ours=goes_on or config.overwrite)
         _track(config)
 
 
@@ -95,8 +95,9 @@ def _track(config: Config) -> None:
     if config.boxes is not None:
         boxes, box_source = read_boxes(config.boxes)
     video = _video(config)
+    work = config.out / "work"
     if config.overwrite:
-        _clear(config.out)
+        tracking.clear(work)
     options = tracking.Options(
         face=config.face,
         max_frames=config.max_frames,
@@ -107,7 +108,6 @@ def _track(config: Config) -> None:
     )
     clock = Stopwatch()
     networks = Networks(system, config.batch_size, clock)
-    work = config.out / "work"
     tracking.begin(work, _settings(config, video))
     wishes = Wishes(
         smooth_hz=config.smooth,
@@ -125,15 +125,21 @@ def _track(config: Config) -> None:
             distance_mm=config.distance_mm,
         )
 
+    def written(track, **how):
+        # Only now: a run that fails leaves an earlier one's results.
+        _clear(config.out)
+        return write_outputs(networks, track, video, config.out, wishes, **how)
+
     try:
         tracking.run(networks, video, work, options, opencv_detector)
     except KeyboardInterrupt:
         track = collected()
         if track is not None:
-            write_outputs(networks, track, video, config.out, wishes, only_values=True)
+            written(track, only_values=True)
+            less = " without --overwrite" if config.overwrite else ""
             console.err.print(
                 f"{config.out / 'track.npz'} has the {len(track)} frames that were "
-                "done; the same command goes on from there"
+                f"done; the same command{less} goes on from there"
             )
         raise
     except InputError:
@@ -142,8 +148,8 @@ def _track(config: Config) -> None:
     track = collected()
     if track is None:
         raise AssertionError("a run that ended has rows")
-    track = write_outputs(networks, track, video, config.out, wishes)
-    tracking.end(work)
+    track = written(track)
+    tracking.clear(work)
     _say(config, track, clock)
 
 
@@ -167,9 +173,8 @@ def _check(config: Config) -> None:
         raise InputError("is a file", where=config.out, expected="a folder")
 
 
-def _refuse_foreign(out: Path, overwrite: bool) -> None:
+def _refuse_foreign(out: Path, ours: bool) -> None:
     """See that a held OUT is new, ours to go on with, or to be replaced."""
-    ours = overwrite or (out / "work").is_dir()
     if not ours and any(p.name != LOCK for p in out.iterdir()):
         raise InputError(
             "already exists", where=out, fix="choose another folder or --overwrite"
@@ -195,7 +200,7 @@ def _video(config: Config) -> Path:
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier run left, and nothing else."""
+    """Remove the outputs of an earlier run, and nothing else."""
     for name in OUTPUTS:
         path = out / name
         if path.is_dir():

@@ -24,7 +24,7 @@ from i2z_jax import console
 from i2z_jax.data.faces import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_aside, write_text
 from i2z_jax.geometry.crop import apply_affine, invert
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.lock import LOCK, locked
@@ -77,9 +77,8 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
     """
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     path = work / SETTINGS
-    if not path.exists():
-        work.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    if not under_way(work):
+        write_text(path, text)
     elif path.read_text() != text:
         before = json.loads(path.read_text())
         names = sorted(before.keys() | settings.keys())
@@ -139,15 +138,23 @@ def run(
     _predict(networks, path, work, scanned, places, options)
 
 
-def end(work: Path) -> None:
-    """Everything is written: the run's own files are not needed any more."""
-    shutil.rmtree(work)
+def under_way(work: Path) -> bool:
+    """Whether a run has begun in the folder, and is to be gone on with."""
+    return (work / SETTINGS).exists()
+
+
+def clear(work: Path) -> None:
+    """Remove a run's own files. Its settings go first: what a kill leaves of the others
+    is no run."""
+    (work / SETTINGS).unlink(missing_ok=True)
+    if work.exists():
+        shutil.rmtree(work)
 
 
 def abandon(work: Path) -> None:
     """Leave no trace of a run that could not do a single frame."""
     if not any(work.glob("rows-*.npz")):
-        shutil.rmtree(work)
+        clear(work)
 
 
 def collect(

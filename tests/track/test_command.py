@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from i2z_jax import commands
 from i2z_jax.commands import main
 from i2z_jax.errors import InputError
 from i2z_jax.track import networks, result, run, source
@@ -260,6 +261,96 @@ def test_existing_output_is_refused_or_replaced(tmp_path, tracked, capsys):
     assert len(values(out)["z"]) == 3
     assert (out / "notes.txt").read_text() == "mine"
     assert not (out / "meshes").exists()
+
+
+def contents(folder) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("end", ["no face", "no networks", "Ctrl-C", "killed"])
+def test_what_was_there_outlives_a_run_without_results(
+    tmp_path, tracked, monkeypatch, end
+):
+    out, wall, more = tmp_path / "out", tmp_path / "wall.mp4", ["--overwrite"]
+    shutil.copytree(tracked.folder, out)
+    (out / "work").mkdir()
+    (out / "work" / "rows-0000000.npz").write_bytes(b"of an earlier run")
+    before = contents(tracked.folder)
+    plain(wall)
+    video = wall if end == "no face" else tracked.video
+    if end != "no face":
+        more += ["--boxes", str(tracked.boxes)]
+        stop = {
+            "no networks": InputError("out of memory"),
+            "Ctrl-C": KeyboardInterrupt(),
+            "killed": commands.Terminated(),
+        }[end]
+        monkeypatch.setattr(networks.Networks, "landmarks", raising(stop))
+    code = {"Ctrl-C": 130, "killed": 143}.get(end, 1)
+    assert track(video, tracked.checkpoint, out, *more) == code
+    left = contents(out)
+    assert {name: left[name] for name in before} == before
+    # Of the new run there is what it can go on with; of the earlier one, nothing.
+    rest = {name for name in left if name not in before}
+    going_on = {"work/settings.json", "work/scan.npz"}
+    assert rest == (going_on if code > 128 else set())
+
+
+def raising(error: BaseException):
+    def raises(*_):
+        raise error
+
+    return raises
+
+
+def test_a_part_of_a_new_run_takes_the_place_of_an_old_one(
+    tmp_path, tracked, monkeypatch, capsys
+):
+    """As a whole: no mesh of the old one stays beside its values."""
+    out = tmp_path / "out"
+    shutil.copytree(tracked.folder, out)
+    (out / "notes.txt").write_text("mine")
+    boxes = ["--boxes", str(tracked.boxes)]
+    with monkeypatch.context() as patch:
+        interrupting(patch, after=3)
+        code = track(tracked.video, tracked.checkpoint, out, *boxes, "--overwrite")
+        assert code == 130
+    assert not values(out)["complete"]
+    names = {path.name for path in out.iterdir()}
+    assert names == {"track.npz", "work", "notes.txt"}
+    assert "the same command without --overwrite goes on" in capsys.readouterr().err
+    assert track(tracked.video, tracked.checkpoint, out, *boxes) == 0
+    assert values(out)["complete"]
+    names = {path.name for path in out.iterdir()}
+    outputs = {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+    assert names == outputs | {"notes.txt"}
+
+
+def test_a_run_that_goes_on_replaces_what_an_older_one_left(
+    tmp_path, tracked, monkeypatch
+):
+    """The new one was stopped before it had a frame: the old results are there."""
+    out, boxes = tmp_path / "out", ["--boxes", str(tracked.boxes)]
+    shutil.copytree(tracked.folder, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(networks.Networks, "landmarks", raising(KeyboardInterrupt()))
+        code = track(tracked.video, tracked.checkpoint, out, *boxes, "--overwrite")
+        assert code == 130
+    assert (out / "meshes").exists()
+    assert track(tracked.video, tracked.checkpoint, out, *boxes) == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+
+
+def test_a_half_removed_run_is_not_gone_on_with(tmp_path, tracked, capsys):
+    """Its settings go first; and a folder of the user's own may have its name."""
+    work = tmp_path / "out" / "work"
+    work.mkdir(parents=True)
+    (work / "rows-0000256.npz").write_bytes(b"of some run")
+    assert track(tracked.video, tracked.checkpoint, tmp_path / "out") == 1
+    assert "already exists" in capsys.readouterr().err
+    assert [path.name for path in work.iterdir()] == ["rows-0000256.npz"]
 
 
 def audio(path):

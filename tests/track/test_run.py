@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run makes of what its passes left."""
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from i2z_jax.errors import InputError
 from i2z_jax.track import run
 from i2z_jax.track.follow import Places
 from i2z_jax.track.result import Status
@@ -42,3 +46,26 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
     # An unreadable frame is no cut, nor is the one after it.
     assert track.cut.tolist() == [True, False, False, False]
     assert track.duplicate.tolist() == repeats.tolist()
+
+
+def test_a_kill_while_the_settings_are_written_leaves_none(tmp_path, monkeypatch):
+    """What is half-written lies aside; a run with these settings has not begun."""
+    work, written = tmp_path / "work", []
+
+    def killed(path, data):
+        written.append(path)
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        patch.setattr(Path, "write_text", lambda p, t: killed(p, t.encode()))
+        with pytest.raises(KeyboardInterrupt):
+            run.begin(work, {"video": "clip.mp4"})
+    assert written
+    assert not (work / "settings.json").exists()
+    run.begin(work, {"video": "clip.mp4"})
+    assert (work / "settings.json").exists()
+    with pytest.raises(InputError, match="another face"):
+        run.begin(work, {"video": "clip.mp4", "face": 2})
