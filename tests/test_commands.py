@@ -3,6 +3,7 @@
 
 import importlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -52,6 +53,18 @@ def test_every_option_is_described_and_no_group_by_another_option(command):
     assert all(texts.values()), texts
     for group in parser._action_groups:
         assert " ".join(str(group.description).split()) not in texts.values()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_usage_says_what_a_command_takes_and_not_of_which_type(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*command.split(), "--help"])
+    assert end.value.code == 0
+    usage, _, _ = capsys.readouterr().out.partition("\n\n")
+    assert usage.startswith(f"usage: i2z {command}")
+    # `--out PATH` is no riddle.
+    positional = re.sub(r"--\S+ \S+", "", usage)
+    assert not re.findall(r"\b(?:STR|PATH|INT|FLOAT)\b", positional), usage
 
 
 def test_unknown_command():

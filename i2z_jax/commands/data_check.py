@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -22,7 +23,7 @@ class Config:
     """
 
     # The folder (or video).
-    path: tyro.conf.Positional[Path]
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
     # Where to draw mesh, landmarks or boxes on the pictures they belong to.
     picture: Path = Path("check.png")
     # Write everything that was found as JSON.

@@ -20,7 +20,10 @@ class Config:
     """
 
     # Trackers of one or more variants: WORKDIR/system of `i2z train regress`.
-    checkpoints: tyro.conf.Positional[tuple[Path, ...]]
+    checkpoints: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="CHECKPOINT [CHECKPOINT ...]"),
+    ]
     # A built multiview_capture of the same person.
     data: Path
     # Split to take views from; the first that was held out by default.

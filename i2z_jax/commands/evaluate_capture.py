@@ -21,7 +21,9 @@ class Config:
     """
 
     # A tracker: WORKDIR/system of `i2z train regress` or `i2z adapt`.
-    checkpoint: tyro.conf.Positional[Path]
+    checkpoint: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")
+    ]
     # A built multiview_capture of the same person.
     data: Path
     # Splits to measure; all that were held out by default.

@@ -19,7 +19,9 @@ class Config:
     """
 
     # A hourglass (`i2z train landmarks`, `i2z convert fan`), or a whole tracker.
-    checkpoint: tyro.conf.Positional[Path]
+    checkpoint: Annotated[
+        tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")
+    ]
     # A built ibug_300w.
     data: Path
     # Splits; common, challenging, common+challenging (full) and private by default.

@@ -20,7 +20,10 @@ class Config:
     """
 
     # Trackers: WORKDIR/system of `i2z train regress` or `i2z adapt`.
-    checkpoints: tyro.conf.Positional[tuple[Path, ...]]
+    checkpoints: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="CHECKPOINT [CHECKPOINT ...]"),
+    ]
     # A built monocular_video.
     data: Path
     # How far the camera is from the face, mm, as for `i2z adapt`.

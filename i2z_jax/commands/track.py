@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -36,7 +36,7 @@ class Config:
 
     # Video file, folder of frames, picture, or a camera's index. A camera is
     # recorded to OUT/camera.mp4 until Ctrl-C, then tracked.
-    video: tyro.conf.Positional[str]
+    video: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="VIDEO")]
     # What `i2z train regress` or `i2z adapt` left in WORKDIR/system.
     checkpoint: Path
     # Folder for track.npz, overlay.mp4, mesh.glb and report.html.
