@@ -55,6 +55,12 @@ class I2ZConfig:
     hidden: tuple[int, ...] = (1024, 512)
 
     @property
+    def name(self) -> str:
+        """The variant, and whether it reads landmarks' coordinates, too."""
+        reads_shape = self.has_landmarks and self.shape_size
+        return f"{self.variant} + shape" if reads_shape else self.variant
+
+    @property
     def trains_vgg(self) -> bool:
         """Whether the VGG starts from random weights; else it is pretrained, frozen."""
         return self.variant == "vgg-scratch"

@@ -32,7 +32,7 @@ class Config:
 
     # Folder for everything that the stages leave.
     out: Path = Path("demo_out")
-    # Also train the three smaller variants, and print the paper's table.
+    # Also train the four published variants, and print the paper's table.
     ablation: bool = False
 
 

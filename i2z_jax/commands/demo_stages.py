@@ -161,7 +161,8 @@ STAGES = (
     ),
 )
 
-# What `--ablation` adds: the three other variants, and the table of all four.
+# What `--ablation` adds: the four published variants, trained alike, and their table
+# beside the demo's own network, which reads the landmarks' coordinates, too.
 ABLATION = (
     *(
         Stage(
@@ -176,12 +177,18 @@ ABLATION = (
             # What learns from frozen maps can keep them.
             ("vgg", "--vgg {out}/vgg/vgg --cache 1024"),
             ("vgg+skip", "--vgg {out}/vgg/vgg --cache 1024"),
+            (
+                "vgg+skip+key",
+                "--vgg {out}/vgg/vgg --hourglass {out}/landmarks/hourglass"
+                " --cache 1024 --shape-size 0",
+            ),
         )
     ),
     Stage(
         "evaluate ablation",
         "evaluate ablation {out}/ablation/vgg-scratch/system {out}/ablation/vgg/system"
-        " {out}/ablation/vgg+skip/system {out}/regress/system --data {out}/data"
+        " {out}/ablation/vgg+skip/system {out}/ablation/vgg+skip+key/system"
+        " {out}/regress/system --data {out}/data"
         " --json {out}/ablation.json --pictures {out}/pictures",
         "ablation.json",
     ),

@@ -52,8 +52,8 @@ def run(config: Config) -> None:
         raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")
     systems = [load_system(path) for path in config.checkpoints]
     # In the published order, whatever order they were given in.
-    systems.sort(key=lambda system: VARIANTS.index(system.net_card.config.variant))
-    variants = [system.net_card.config.variant for system in systems]
+    systems.sort(key=lambda s: VARIANTS.index(s.net_card.config.variant))
+    networks = [system.net_card.config for system in systems]
     split = config.split or held_out_splits(config.data)[0]
     scores = ablation.evaluate_ablation(
         systems, config.data, split, runner, views=config.views
@@ -71,7 +71,7 @@ def run(config: Config) -> None:
             "views": config.views,
             "strengths": STRENGTHS._asdict(),
         },
-        ablation.table_rows(variants, scores),
+        ablation.table_rows(networks, scores),
         [COMPARABLE],
     )
     finish(config.options, report, ablation.COLUMNS, draw)

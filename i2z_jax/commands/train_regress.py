@@ -54,6 +54,9 @@ class Config:
     train_streams: bool = False
     # Which network (docs/design.md, 3.7); vgg+skip+key is the full one.
     variant: I2ZVariant = "vgg+skip+key"
+    # Length of the vectors that vgg+skip+key reads off the landmarks' coordinates
+    # [ours]; 0: none, as published. Default: the preset's.
+    shape_size: int | None = None
     run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
     # Weights of the terms.
     weights: RegressWeights = field(default_factory=RegressWeights)
@@ -85,7 +88,7 @@ def run(config: Config) -> None:
     from i2z_jax.train.streams import freeze_streams
     from i2z_jax.train.workdir import hold, remember_config
 
-    _check_cache(config)
+    _check(config)
     dtype, batch_size = config.run.compute_dtype, config.run.batch_size
     with hold(config.workdir):
         remember_config(config.workdir, config)
@@ -140,13 +143,13 @@ def run(config: Config) -> None:
         console.out.print(str(config.workdir / "system"))
 
 
-def _check_cache(config: Config) -> None:
-    """Refuse to keep what a training step changes.
+def _check(config: Config) -> None:
+    """Refuse sizes below 0, and to keep what a training step changes.
 
     Raises:
-        InputError: the maps of a stream that is trained, or fewer than none.
+        InputError: such a size; the maps of a stream that is trained.
     """
-    require_at_least(config, {"cache": 0})
+    require_at_least(config, {"cache": 0, "shape_size": 0})
     if config.cache > 0 and (config.train_streams or config.variant == "vgg-scratch"):
         raise InputError(
             "maps of a stream that is trained cannot be kept",
@@ -180,6 +183,8 @@ def _fresh_network(
     dtype = config.run.compute_dtype
     folders = {"vgg": config.vgg, "hourglass": config.hourglass}
     sizes = replace(preset(config.preset).i2z, variant=config.variant, z_size=z_size)
+    if config.shape_size is not None:
+        sizes = replace(sizes, shape_size=config.shape_size)
     sizes = with_streams(sizes, folders)
 
     def build() -> I2ZNet:

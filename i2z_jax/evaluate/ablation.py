@@ -6,6 +6,7 @@ variant: variants with the same VGG share one pass through the richest one's str
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import checkpoint, console
-from i2z_jax.config import I2ZVariant
+from i2z_jax.config import I2ZConfig
 from i2z_jax.data.batches import Picked
 from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.perturb import PERTURBATIONS, Scenario
@@ -118,7 +119,7 @@ def evaluate_ablation(
                 (before.z[i], before.pose[i]),
                 (after.z[i], after.pose[i]),
                 runner,
-                what=f"{systems[i].net_card.config.variant} {scenario}",
+                what=f"{systems[i].net_card.config.name} {scenario}",
             )
     return scores
 
@@ -223,18 +224,17 @@ def _compare(
 
 
 def table_rows(
-    variants: Sequence[I2ZVariant], scores: Sequence[dict[Scenario, Score]]
+    networks: Sequence[I2ZConfig], scores: Sequence[dict[Scenario, Score]]
 ) -> list[Row]:
-    """The published layout: ours and the published figures, a row each."""
+    """The published layout: networks of a variant, and its published figures below."""
+
+    def row(name: str, whose: str, cells: Mapping[Scenario, Score]) -> Row:
+        figures = {s: cells[s]._asdict() for s in scenarios.SCENARIOS}
+        return {"variant": name, "whose": whose, **figures}
+
     rows = []
-    for variant, ours in zip(variants, scores, strict=True):
-        published = scenarios.PUBLISHED[variant]
-        for whose, cells in (("ours", ours), ("published", published)):
-            rows.append(
-                {
-                    "variant": variant,
-                    "whose": whose,
-                    **{s: cells[s]._asdict() for s in scenarios.SCENARIOS},
-                }
-            )
+    both = zip(networks, scores, strict=True)
+    for variant, ours in groupby(both, key=lambda pair: pair[0].variant):
+        rows += [row(network.name, "ours", cells) for network, cells in ours]
+        rows.append(row(variant, "published", scenarios.PUBLISHED[variant]))
     return rows

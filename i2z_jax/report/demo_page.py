@@ -202,9 +202,10 @@ def _ablation(out: Path) -> list[Block]:
     header = [column.heading for column in ABLATION_COLUMNS]
     return [
         Text(
-            "Four variants of the network, and how much their answer changes when only "
-            "the picture does: mean distance of the mesh in mm / of the head's pose in "
-            "px / of the texture."
+            "The published variants of the network, trained alike, and the demo's "
+            "own, which reads the landmarks' coordinates, too: how much their answer "
+            "changes when only the picture does. Mean distance of the mesh in mm / of "
+            "the head's pose in px / of the texture."
         ),
         Table(header, rows, " ".join(report["notes"])),
     ]

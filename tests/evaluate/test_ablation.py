@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from i2z_jax.config import I2ZConfig
 from i2z_jax.data.perturb import perturb
 from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
@@ -154,7 +155,11 @@ def test_variants_with_one_vgg_share_its_streams():
 
 def test_table_has_the_published_layout(capsys):
     nothing = dict.fromkeys(scenarios.SCENARIOS, scenarios.Score(1.0, None, 0.5))
-    rows = ablation.table_rows(scenarios.VARIANTS, [nothing] * 4)
+    published = [I2ZConfig(variant=variant) for variant in scenarios.VARIANTS]
+    networks = [*published, I2ZConfig(shape_size=64)]
+    rows = ablation.table_rows(networks, [nothing] * 5)
+    names = [row["variant"] for row in rows if row["whose"] == "ours"]
+    assert names == [*scenarios.VARIANTS, "vgg+skip+key + shape"]
     show(
         Report("evaluate ablation", {}, rows, [scenarios.COMPARABLE]), ablation.COLUMNS
     )
