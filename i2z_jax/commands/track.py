@@ -183,6 +183,7 @@ def _refuse_foreign(out: Path, ours: bool) -> None:
 
 def _video(config: Config) -> Path:
     """What is tracked; a camera is recorded for it, unless a run goes on."""
+    from i2z_jax.data.video import passed_over
     from i2z_jax.track import source
 
     video = Path(config.video)
@@ -196,6 +197,8 @@ def _video(config: Config) -> Path:
             where=video,
             expected="a video, a folder of frames, a picture or a camera's index",
         )
+    if stills := passed_over(video):
+        console.err.print(f"{video}: passed over are {stills}")
     return video
 
 

@@ -39,8 +39,8 @@ def build(
 ) -> Summary:
     """Build the dataset under `out` from video files and folders of frames.
 
-    A source is a video, a folder of frames, or a folder of such; pictures that lie
-    beside video files are passed over, and a line says so.
+    A source is a video, a folder of frames, or a folder of such; pictures in it that
+    are no frames are passed over, and a line says so.
 
     Raises:
         InputError: nothing could be built; with `options.strict`, the first gap.

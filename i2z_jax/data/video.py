@@ -89,11 +89,24 @@ def videos(source: Path) -> list[Path]:
 
 
 def passed_over(source: Path) -> str:
-    """What lies in a folder of videos and is none, in words: pictures; "" if none."""
-    if not source.is_dir() or is_video(source):
+    """The pictures in a source that are no frames, in words; "" if there are none.
+
+    They lie beside videos, or have no number in their name where others have one: a
+    cover, the picture of `i2z data check`.
+    """
+    if not source.is_dir():
         return ""
-    names = [p.name for p in visible(source) if p.suffix.lower() in SUFFIXES]
-    return f"pictures beside videos ({len(names)}: {names[0]} ...)" if names else ""
+    folders, beside = [source], []
+    if not is_video(source):
+        folders = [p for p in visible(source) if p.is_dir() and is_video(p)]
+        beside = _pictures(source)
+    stray = [p for folder in folders for p in _strays(_pictures(folder))]
+    kinds = {"pictures beside videos": beside, "pictures without a number": stray}
+    return " and ".join(
+        f"{kind} ({len(found)}: {found[0].relative_to(source)} ...)"
+        for kind, found in kinds.items()
+        if found
+    )
 
 
 def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
@@ -103,8 +116,9 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
     image: their number stays theirs.
 
     Args:
-        path: mp4, mov, webm, gif, ... or a folder of pictures ordered by the last
-            number that differs between their names; by name where none does.
+        path: mp4, mov, webm, gif, ... or a folder of pictures ordered by the numbers
+            in their names, from left to right; by name where none differs. A picture
+            without a number is no frame where others have one.
         limit: stop after this many frames.
 
     Raises:
@@ -143,7 +157,7 @@ def frame_count(path: Path, limit: int | None = None) -> int | None:
         InputError: as `read_frames`.
     """
     if path.is_dir():
-        count = len(_pictures(path))
+        count = len(_in_order(path))
     else:
         with _opened(path) as container:
             stream = container.streams.video[0]
@@ -247,43 +261,62 @@ def _opened(path: Path) -> InputContainer:
 
 
 def _folder_frames(path: Path) -> Iterator[Frame]:
-    pictures = _pictures(path)
-    numbered = sorted(zip(_numbers(pictures), pictures, strict=True))
-    # Names that count in threes (or start at 21897) have no gap between 3 and 6.
-    steps = Counter(b[0] - a[0] for a, b in itertools.pairwise(numbered))
-    step = max(steps.most_common(1)[0][0], 1) if steps else 1
-    for number, (name_number, picture) in enumerate(numbered):
-        time_s = (name_number - numbered[0][0]) / step / FOLDER_FPS
+    pictures = _in_order(path)
+    times = _times_s([_numbers(picture) for picture in pictures])
+    for number, (picture, time_s) in enumerate(zip(pictures, times, strict=True)):
         try:
             yield Frame(number, time_s, read_picture(picture, upright=True))
         except InputError as error:
             yield Frame(number, time_s, None, str(error))
 
 
-def _pictures(path: Path) -> list[Path]:
-    """The frames in a folder, by name."""
-    inside = visible(path)
-    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in inside):
+def _in_order(path: Path) -> list[Path]:
+    """The frames in a folder.
+
+    Raises:
+        InputError: there is none, or it has videos.
+    """
+    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in visible(path)):
         raise InputError(
             "a folder of videos", where=path, expected="one video", fix="give one of it"
         )
-    pictures = [p for p in inside if p.suffix.lower() in SUFFIXES]
+    pictures = _pictures(path)
     if not pictures:
         raise InputError("no pictures in this folder", where=path)
-    return pictures
+    frames = set(pictures) - set(_strays(pictures))
+    return sorted(frames, key=lambda picture: (_numbers(picture), picture))
 
 
-def _numbers(pictures: list[Path]) -> list[int]:
-    """The last number in which names differ, of each; its place where none does.
+def _pictures(path: Path) -> list[Path]:
+    return [p for p in visible(path) if p.suffix.lower() in SUFFIXES]
 
-    What all share is no frame's: the camera of `000021_400002.png`.
+
+def _strays(pictures: list[Path]) -> list[Path]:
+    """Those without a number in their name, where others have one."""
+    without = [picture for picture in pictures if not _numbers(picture)]
+    return without if len(without) < len(pictures) else []
+
+
+def _numbers(picture: Path) -> tuple[int, ...]:
+    """The numbers in the name, from left to right."""
+    return tuple(map(int, re.findall(r"\d+", picture.stem)))
+
+
+def _times_s(names: list[tuple[int, ...]]) -> list[float]:
+    """When the frames of a folder were taken, by the numbers in their ordered names.
+
+    One number that differs counts frames, and has gaps where frames are missing. What
+    all share is no frame's: the camera of `000021_400002.png`. Several are a date or
+    seconds and their fraction, whose steps are not known: there, frames are in turn.
     """
-    digits = [re.findall(r"\d+", picture.stem)[::-1] for picture in pictures]
-    for column in itertools.zip_longest(*digits):
-        numbers = [None if each is None else int(each) for each in column]
-        if len(set(numbers) - {None}) > 1:
-            return [number or 0 for number in numbers]
-    return list(range(len(pictures)))
+    columns = [c for c in itertools.zip_longest(*names) if len(set(c)) > 1]
+    numbers = range(len(names))
+    if len(columns) == 1 and None not in columns[0]:
+        numbers = columns[0]
+    # Names that count in threes (or start at 21897) have no gap between 3 and 6.
+    steps = Counter(b - a for a, b in itertools.pairwise(numbers))
+    step = max(steps.most_common(1)[0][0], 1) if steps else 1
+    return [(number - numbers[0]) / step / FOLDER_FPS for number in numbers]
 
 
 class Continuity:

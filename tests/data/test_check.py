@@ -203,6 +203,17 @@ def test_frames_that_are_there_twice(tmp_path):
     assert facts["frames a second"] == 30
 
 
+def test_a_picture_without_a_number_is_no_frame_and_named(tmp_path):
+    for number in range(3):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(images.encode(gradient(shift=4 * number), "png"))
+    (tmp_path / "check.png").write_bytes(images.encode(gradient(48, 48), "png"))
+    report = check(tmp_path)
+    assert report.facts[tmp_path.name]["frames"] == 3
+    assert "check.png" in report.facts["passed over"]
+    assert "unreadable frame" not in report.gaps
+
+
 def test_a_video_is_checked_a_frame_at_a_time(tmp_path):
     frame = gradient(1280, 720)
     clip = write_clip(tmp_path / "wall.mp4", [frame] * 24)

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import images
-from i2z_jax.data.video import Continuity, frame_count, read_frames, videos
+from i2z_jax.data.video import (
+    Continuity,
+    frame_count,
+    passed_over,
+    read_frames,
+    videos,
+)
 from i2z_jax.errors import InputError
 from tests.data.clips import (
     gradient,
@@ -148,6 +154,61 @@ def test_names_without_a_number_of_their_own_are_frames_in_turn(tmp_path):
     for frame, letter in zip(read, "abc", strict=True):
         np.testing.assert_array_equal(frame.image, gradient(shift=ord(letter)))
     np.testing.assert_allclose([f.time_s for f in read], np.arange(3) / 30)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("1305031102.975304", "1305031103.011215", "1305031103.043227"),
+        ("rec_12-00-58", "rec_12-00-59", "rec_12-01-00"),
+        ("take9_10", "take10_2", "take10_11"),
+        ("shot_1", "shot_1 (2)", "shot_2", "shot_2 (10)"),
+    ],
+    ids=["fraction", "clock", "takes", "copies"],
+)
+def test_names_of_several_numbers_are_read_from_the_left(tmp_path, names):
+    for place, name in enumerate(names):
+        # Not by `with_suffix`: the fraction is no suffix.
+        path = tmp_path / f"{name}.png"
+        path.write_bytes(images.encode(gradient(shift=9 * place), "png"))
+    read = list(read_frames(tmp_path))
+    for place, frame in enumerate(read):
+        np.testing.assert_array_equal(frame.image, gradient(shift=9 * place))
+    np.testing.assert_allclose([f.time_s for f in read], np.arange(len(names)) / 30)
+
+
+def test_a_picture_without_a_number_is_no_frame_among_some_with_one(tmp_path):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number in range(3):
+        path = frames / f"{number}.png"
+        path.write_bytes(images.encode(gradient(shift=9 * number), "png"))
+    assert passed_over(frames) == ""
+    for name in ("check.png", "cover.png"):
+        (frames / name).write_bytes(images.encode(gradient(48, 48), "png"))
+    read = list(read_frames(frames))
+    assert frame_count(frames) == 3
+    for number, frame in enumerate(read):
+        np.testing.assert_array_equal(frame.image, gradient(shift=9 * number))
+    np.testing.assert_allclose([f.time_s for f in read], np.arange(3) / 30)
+    assert passed_over(frames) == "pictures without a number (2: check.png ...)"
+    # Also in a folder of folders, and beside files.
+    assert "(2: frames/check.png ...)" in passed_over(tmp_path)
+    write_clip(tmp_path / "a.mp4", [gradient()] * 2)
+    (tmp_path / "a.jpg").write_bytes(images.encode(gradient(), "jpeg"))
+    assert passed_over(tmp_path) == (
+        "pictures beside videos (1: a.jpg ...) and "
+        "pictures without a number (2: frames/check.png ...)"
+    )
+
+
+def test_names_without_any_number_are_frames_by_name(tmp_path):
+    for name in ("b.png", "a.png", "c.png"):
+        image = gradient(shift=9 * ord(name[0]))
+        (tmp_path / name).write_bytes(images.encode(image, "png"))
+    assert passed_over(tmp_path) == ""
+    for frame, letter in zip(read_frames(tmp_path), "abc", strict=True):
+        np.testing.assert_array_equal(frame.image, gradient(shift=9 * ord(letter)))
 
 
 def test_photos_of_a_phone_are_turned_upright(tmp_path):
