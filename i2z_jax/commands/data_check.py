@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`i2z data check`: say whether a dataset folder is usable, with a picture."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
+from i2z_jax.files import make_place, write_json
 
 # Lines that are printed of one kind of problem; --json has them all.
 SHOWN = 3
@@ -24,10 +26,13 @@ class Config:
 
     # The folder (or video).
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATA")]
-    # Where to draw mesh, landmarks or boxes on the pictures they belong to.
+    # Where to draw mesh, landmarks or boxes on the pictures they belong to: not in
+    # DATA, where it would be read as data.
     picture: Path = Path("check.png")
     # Write everything that was found as JSON.
     json: Path | None = None
+    # Replace the picture and the JSON file of an earlier check.
+    overwrite: bool = False
     # Count a dataset with gaps as not usable.
     strict: bool = False
 
@@ -36,15 +41,13 @@ def run(config: Config) -> None:
     """Check, print, draw.
 
     Raises:
-        InputError: not usable, which makes the exit code 1.
+        InputError: not usable, which makes the exit code 1; or there is no place for
+            the results.
     """
     from i2z_jax.data.check import check
     from i2z_jax.data.check_report import contact_sheet
-    from i2z_jax.files import make_place, write_json
 
-    for place in (config.picture, config.json):
-        if place is not None:
-            make_place(place)
+    _make_places(config)
     report = check(config.path)
     console.out.print(f"{config.path}: {report.layout}")
     for name, value in report.facts.items():
@@ -69,3 +72,21 @@ def run(config: Config) -> None:
         )
         raise InputError(f"not usable, {problems} problems", where=config.path)
     console.out.print("  usable")
+
+
+def _make_places(config: Config) -> None:
+    picture, data = (Path(os.path.realpath(p)) for p in (config.picture, config.path))
+    if picture.is_relative_to(data):
+        raise InputError(
+            "the picture would lie in the data",
+            where=config.picture,
+            fix="give --picture FILE in another folder",
+        )
+    for place in (config.picture, config.json):
+        if place is None:
+            continue
+        make_place(place)
+        if place.exists() and not config.overwrite:
+            raise InputError(
+                "already exists", where=place, fix="choose another path or --overwrite"
+            )

@@ -250,6 +250,49 @@ def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path, capsys, option):
     assert f"{tmp_path}: is a folder" in capsys.readouterr().err
 
 
+def ends(code, *arguments):
+    with pytest.raises(SystemExit) as exit_:
+        main(["data", "check", *map(str, arguments)])
+    assert exit_.value.code == code
+
+
+def test_the_picture_is_not_drawn_into_the_data(sound, tmp_path, monkeypatch, capsys):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "1.png").write_bytes(images.encode(gradient(), "png"))
+    (tmp_path / "link").symlink_to("frames")
+    monkeypatch.chdir(frames)
+    for data in (".", tmp_path, tmp_path / "link"):
+        ends(1, data)
+        said = capsys.readouterr().err
+        assert "check.png: the picture would lie in the data" in said
+        assert "--picture" in said
+    assert [path.name for path in frames.iterdir()] == ["1.png"]
+    # From within a dataset, to another place.
+    home = tmp_path / "home"
+    monkeypatch.chdir(sound)
+    ends(0, ".", "--picture", home / "a.png")
+    assert (home / "a.png").stat().st_size > 1000
+
+
+def test_a_picture_and_a_json_file_that_exist_stay(
+    sound, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    ends(0, sound, "--json", "found.json")
+    for name, other in (("check.png", "found.json"), ("found.json", "check.png")):
+        (tmp_path / name).write_text("mine")
+        (tmp_path / other).unlink(missing_ok=True)
+        ends(1, sound, "--json", "found.json")
+        said = capsys.readouterr().err
+        assert f"{name}: already exists" in said
+        assert "--overwrite" in said
+        assert (tmp_path / name).read_text() == "mine"
+        assert not (tmp_path / other).exists()
+        ends(0, sound, "--json", "found.json", "--overwrite")
+        assert (tmp_path / name).stat().st_size > 4
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", "{}".encode("utf-16")])
 def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
     path = tmp_path / "ibug_300w" / "dataset.json"

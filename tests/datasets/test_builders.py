@@ -50,12 +50,13 @@ def test_build_and_read_without_tensorflow_or_litter(tmp_path, rng):
     assert again.returncode == 1
     assert "already built" in again.stderr
     assert len(again.stderr.strip().splitlines()) == 1
-    checked = run("data", "check", tmp_path, "--picture", tmp_path / "sheet.png",
+    sheet = tmp_path / "sheet.png"
+    checked = run("data", "check", tmp_path / "ibug_300w", "--picture", sheet,
                   "--json", tmp_path / "found.json")  # fmt: skip
     assert checked.returncode == 0, checked.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["facts"]["ibug_300w/train"] == 6
-    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert sheet.stat().st_size > 1000
     assert list(temporary.iterdir()) == []
 
 
