@@ -8,7 +8,7 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.check_report import CELL, MOST_CELLS, Report
-from i2z_jax.data.faces import opencv_detector
+from i2z_jax.data.faces import FINDS, opencv_detector
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.data.video import (
     VIDEO_SUFFIXES,
@@ -93,7 +93,10 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         f"{len(found)} of {len(looked)} looked at"
     )
     if not found:
-        report.gap("no face", f"{path}: none found; a build needs --boxes FILE")
+        report.gap(
+            "no face",
+            f"{path}: none found (expected {FINDS}); a build needs --boxes FILE",
+        )
     elif np.median(found) < SMALL_FACE:
         report.gap("small face", f"{path}: about {np.median(found):.0f} pixels wide")
     for index in spread(len(looked), cells):

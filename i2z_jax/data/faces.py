@@ -10,7 +10,7 @@ so. For anything harder, give boxes or landmarks of your own.
 
 import itertools
 import threading
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -18,8 +18,11 @@ import numpy as np
 from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, Float, Int, NDArray, UInt8
 
-# Detection works on a picture of at most this many pixels on its longer side.
-DETECT_SIZE = 320
+# What `opencv_detector` finds, for errors: from measurements in docs/notes/track.md.
+FINDS = (
+    "an upright face seen from the front, from a tenth of the picture's shorter side "
+    "on; beside another face, from a seventh on"
+)
 # A step of the face between frames that the track believes, in box sides.
 BELIEVED_STEP = 0.5
 # Half-width of the smoothing in frames, for the place and for the size of the box.
@@ -38,17 +41,39 @@ class FaceDetector(Protocol):
         ...
 
 
+class _Look(NamedTuple):
+    # The picture has at most this many pixels on its longer side.
+    size: int
+    # A face is at least this part of its shorter side.
+    smallest: float
+    # Windows of the cascade that must agree.
+    neighbours: int
+
+
+FIRST_LOOK = _Look(320, 1 / 8, 4)
+# At this size, busy backgrounds would pass for faces with fewer neighbours.
+CLOSER_LOOK = _Look(640, 1 / 12, 8)
+
+
 def opencv_detector(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "k 5"]:
-    """Faces by OpenCV's frontal cascade; the score is the cascade's own weight."""
-    scale = min(1.0, DETECT_SIZE / max(image.shape[:2]))
+    """Faces by OpenCV's frontal cascade; the score is the cascade's own weight.
+
+    Where there is none at first, smaller ones are looked for.
+    """
+    boxes = _seen(image, FIRST_LOOK)
+    return boxes if len(boxes) else _seen(image, CLOSER_LOOK)
+
+
+def _seen(image: UInt8[NDArray, "h w 3"], look: _Look) -> Float[NDArray, "k 5"]:
+    scale = min(1.0, look.size / max(image.shape[:2]))
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if scale < 1:
         grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    smallest = max(24, min(grey.shape) // 8)
+    smallest = max(24, int(min(grey.shape) * look.smallest))
     boxes, _, weights = _cascade().detectMultiScale3(
         cv2.equalizeHist(grey),
         scaleFactor=1.1,
-        minNeighbors=4,
+        minNeighbors=look.neighbours,
         minSize=(smallest, smallest),
         outputRejectLevels=True,
     )

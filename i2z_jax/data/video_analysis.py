@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FaceDetector, bridge, stretches, track
+from i2z_jax.data.faces import FINDS, FaceDetector, bridge, stretches, track
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.video import Continuity, Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
@@ -77,6 +77,7 @@ def analyse(
         raise InputError(
             "no face found",
             where=path,
+            expected=FINDS,
             fix="give --boxes FILE with a box or 68 landmarks for each frame",
         )
     return Analysis(box, found, np.array(duplicate), starts)

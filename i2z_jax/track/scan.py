@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import LONGEST_MISS, FaceDetector, stretches, track
+from i2z_jax.data.faces import FINDS, LONGEST_MISS, FaceDetector, stretches, track
 from i2z_jax.data.video import Continuity
 from i2z_jax.data.video_analysis import NO_BOX, seen_faces, steady
 from i2z_jax.errors import InputError
@@ -90,6 +90,7 @@ def scan(
         raise InputError(
             "no face found" if face == 1 else f"no face number {face} found",
             where=path,
+            expected=FINDS,
             fix="give --boxes FILE with a box or 68 landmarks for each frame",
         )
     return Scan(

@@ -10,6 +10,10 @@ import numpy as np
 from i2z_jax.data import faces
 from i2z_jax.data.faces import opencv_detector, track
 from i2z_jax.data.images import read_picture
+from i2z_jax.synth import wild
+
+# Six synthetic people, 360 px each.
+PEOPLE = Path(__file__).parents[2] / "docs" / "pictures" / "wild_frames.jpg"
 
 
 def detection(x, y, side, score=5.0):
@@ -125,10 +129,29 @@ def test_the_detector_finds_no_face_in_noise(rng):
     assert opencv_detector(np.zeros((64, 64, 3), np.uint8)).shape == (0, 5)
 
 
+def test_a_small_face_in_a_large_picture_is_found(rng):
+    """One of 130 px in 1080p: the first look begins at 144."""
+    person = read_picture(PEOPLE)[:, :360]
+    (whole,) = opencv_detector(person)
+    scale = 130 / (whole[2] - whole[0])
+    small = cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    picture = wild.srgb(wild.background(1920, 1080, rng))
+    picture[500 : 500 + small.shape[0], 1200 : 1200 + small.shape[1]] = small
+    (box,) = opencv_detector(picture)
+    np.testing.assert_allclose(box[:4], scale * whole[:4] + [1200, 500] * 2, atol=16)
+
+
+def test_busy_backgrounds_are_no_small_faces():
+    """One of these passes for a face where as few windows must agree as at first."""
+    rng = np.random.default_rng(2)
+    for _ in range(8):
+        picture = wild.srgb(wild.background(640, 360, rng))
+        assert opencv_detector(picture).shape == (0, 5)
+
+
 def test_threads_find_the_faces_that_one_finds():
     """Pictures of many sizes at once: the cascade remembers the one it looks at."""
-    path = Path(__file__).parents[2] / "docs" / "pictures" / "wild_frames.jpg"
-    row = read_picture(path)
+    row = read_picture(PEOPLE)
     people = [row[:, x : x + 360] for x in range(0, 2160, 360)]
     scaled = [cv2.resize(f, None, fx=s, fy=s) for s in (0.6, 0.8, 1) for f in people]
     alone = [opencv_detector(image) for image in scaled]

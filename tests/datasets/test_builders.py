@@ -102,7 +102,7 @@ def test_bad_sources_are_one_line_each(tmp_path, capsys):
         ("monocular_video", "evil.zip", "an archive"),
         ("monocular_video", "empty.mp4", "empty file"),
         ("monocular_video", "a", "no video here"),
-        ("monocular_video", faceless.name, "no face found"),
+        ("monocular_video", faceless.name, "a tenth of the picture"),
         ("ibug_300w", "a", "not a 300-W folder"),
         ("multiview_capture", "a", "not a finished capture"),
     ):

@@ -390,7 +390,7 @@ def of_an_unknown_codec(path):
         ("folder", lambda p: p.mkdir(), "no pictures"),
         ("videos", folder_of_clips, "a folder of videos"),
         ("codec.mp4", of_an_unknown_codec, "no decoder"),
-        ("wall.mp4", plain, "no face found"),
+        ("wall.mp4", plain, "a tenth of the picture"),
         ("damaged.png", lambda p: p.write_bytes(b"\x89PNG"), "damaged"),
         ("77", lambda p: None, "camera"),
     ],
