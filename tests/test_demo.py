@@ -84,12 +84,6 @@ def test_stages_run_once_and_the_summary_has_their_figures(machine, tmp_path, ca
     assert machine.ran == ["one", "two", "two"]
 
 
-def test_the_gap_needs_an_oracle():
-    summary = {"vertex_mm_before": 2.0, "vertex_mm_after": 1.5}
-    assert demo.derived(summary) == {}
-    assert demo.derived(summary | {"vertex_mm_oracle": 1.0}) == {"gap_closed": 0.5}
-
-
 def test_the_screen_says_what_was_reached_and_where_to_look(capsys, tmp_path):
     figures = {
         "vertex_mm_before": 2.0, "vertex_mm_after": 1.5, "pose_px_before": 5.0,

@@ -35,7 +35,7 @@ def run(config: Config) -> None:
     import numpy as np
 
     from i2z_jax.data.build_options import MultiviewOptions
-    from i2z_jax.data.capture_examples import topology_path, without_topology
+    from i2z_jax.data.capture_examples import topology_of, without_topology
     from i2z_jax.data.multiface import Capture
     from i2z_jax.data.posed_frames import posed_frames
     from i2z_jax.geometry import topology as topologies
@@ -48,10 +48,9 @@ def run(config: Config) -> None:
         )
     capture = Capture(config.capture)
     options = MultiviewOptions(topology=config.topology)
-    path = topology_path(capture.paths, options)
-    if path is None:
+    topology = topology_of(capture.paths.root, options)
+    if topology is None:
         raise InputError(without_topology(config.capture))
-    topology = topologies.load(path)
     frames, size = posed_frames(capture, config.landmarks)
     mean = capture.statistics.vertex_mean.astype(float)
     found = derive_landmark_map(frames, mean, topology.faces, picture_size=size)

@@ -66,7 +66,7 @@ def write_results(
 
     out = diary.out
     summary = {f.name: read(f, out) for s in stages for f in s.figures}
-    summary |= derived(summary) | diary.totals(stages)
+    summary |= diary.totals(stages)
     steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
     write_json(out / "summary.json", summary)
     write_text(out / "report.html", demo_page(out, summary, steps))
@@ -81,17 +81,6 @@ def read(figure: Figure, out: Path) -> float:
     for key in figure.path:
         value = value[key]
     return value
-
-
-def derived(summary: dict[str, Any]) -> dict[str, Any]:
-    """What follows from figures of several rows: the share of the gap that was closed
-    (DESIGN 10), where an oracle was measured."""
-    from i2z_jax.evaluate.metrics import gap_closed
-
-    names = [f"vertex_mm_{system}" for system in ("before", "after", "oracle")]
-    if not all(name in summary for name in names):
-        return {}
-    return {"gap_closed": gap_closed(*(summary[name] for name in names))}
 
 
 # Of the summary: what it is called on screen, figures before and after, unit.

@@ -147,6 +147,7 @@ STAGES = (
             Figure("vertex_mm_before", "video.json", ("rows", 0, "vertex_mm")),
             Figure("vertex_mm_after", "video.json", ("rows", 1, "vertex_mm")),
             Figure("vertex_mm_oracle", "video.json", ("rows", 2, "vertex_mm")),
+            Figure("gap_closed", "video.json", ("rows", 1, "gap_closed")),
             Figure("pose_px_before", "video.json", ("rows", 0, "pose_px")),
             Figure("pose_px_after", "video.json", ("rows", 1, "pose_px")),
         ),

@@ -24,7 +24,7 @@ class Config:
     ]
     # A built ibug_300w.
     data: Path
-    # Splits; common, challenging, common+challenging (full) and private by default.
+    # Splits; common, challenging, full (the two together) and private by default.
     split: tuple[str, ...] = ()
     # What errors are divided by: distance of the outer eye corners (inter-ocular) or
     # of the middles of the eyes (inter-pupil), or sqrt(width height) of the landmarks.

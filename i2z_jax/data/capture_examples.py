@@ -16,7 +16,7 @@ import numpy as np
 
 from i2z_jax.data import framing, images
 from i2z_jax.data.build_options import MultiviewOptions
-from i2z_jax.data.multiface import Capture, Frame, Layout
+from i2z_jax.data.multiface import Capture, Frame, Layout, read_texture
 from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
@@ -196,10 +196,8 @@ def _texture(path: Path, size: int, options: MultiviewOptions) -> dict[str, byte
     """A texture file at the size and in the codec of the dataset, rows as in files, and
     what was seen of it; the very bytes when it is a PNG of that size already and PNG is
     asked for."""
-    texture = images.read_picture(path)
-    side = texture.shape[0]
-    if texture.shape[1] != side:
-        raise InputError("a texture is square", where=path, got=f"{texture.shape[:2]}")
+    texture = read_texture(path)[::-1]
+    side = len(texture)
     if side < size:
         raise InputError(
             "a texture smaller than tex_mean.png",

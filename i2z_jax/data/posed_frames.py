@@ -3,22 +3,23 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.ibug import read_pts
+from i2z_jax.data.images import read_picture
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.landmark_map import PosedFrame
 from i2z_jax.types import NDArray
 
-# Side of Multiface's pictures, for one that is not there, px.
+# Side of Multiface's pictures, px, where there are none.
 PICTURE_SIZE = 2048
 
 
 def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], int]:
-    """Frames whose landmarks two or more cameras see.
+    """Frames whose landmarks two or more cameras see; those without a mesh or a head
+    pose are left out, and a line says so.
 
     Args:
         capture: mesh, head pose and cameras.
@@ -30,21 +31,33 @@ def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], i
     Raises:
         InputError: there is no such frame.
     """
-    frames, size = [], 0
+    frames, size, gaps = [], 0, []
     for frame in console.progress(capture.frames, "frames"):
         marks = _marks(capture, frame, landmarks)
-        if marks and not size:
-            picture = cv2.imread(str(capture.paths.image(frame, next(iter(marks)))))
-            size = max(picture.shape[:2]) if picture is not None else PICTURE_SIZE
-        if len(marks) > 1:
+        if len(marks) < 2:
+            continue
+        try:
             frames.append(_posed(capture, frame, marks))
+            size = size or _side(capture.paths.image(frame, next(iter(marks))))
+        except InputError as error:
+            gaps.append(str(error))
+    if gaps:
+        console.err.print(f"{len(gaps)} frames left out, the first: {gaps[0]}")
     if not frames:
         raise InputError(
             "no frame with landmarks in two views",
             where=landmarks,
             expected="SEGMENT/CAMERA/FRAME.pts, named as the capture's images",
         )
-    return frames, size
+    return frames, size or PICTURE_SIZE
+
+
+def _side(picture: Path) -> int:
+    """The longer one, px; 0 if the picture cannot be read, which is no harm here."""
+    try:
+        return max(read_picture(picture).shape)
+    except InputError:
+        return 0
 
 
 def _marks(capture: Capture, frame: Frame, landmarks: Path) -> dict[str, NDArray]:

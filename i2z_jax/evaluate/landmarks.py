@@ -134,6 +134,7 @@ def evaluate_landmarks(
     """Landmark errors on a split.
 
     Args:
+        split: of the dataset, or "full", as the published tables say.
         threshold: of the error, a share of 1: where AUC ends and failure begins.
 
     Raises:
@@ -141,6 +142,7 @@ def evaluate_landmarks(
     """
     if not threshold > 0:
         raise InputError("not above 0", where="--threshold", got=threshold)
+    split = FULL if split == "full" else split
     source = LandmarkPictures(directory, split)
     counted = Counter(
         record["box_source"].decode()

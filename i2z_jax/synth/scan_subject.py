@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.data.images import read_picture
-from i2z_jax.data.multiface import read_vertices
+from i2z_jax.data.multiface import read_texture, read_vertices
 from i2z_jax.errors import InputError
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.mesh import read_obj, vertex_normals
@@ -69,13 +68,8 @@ def scan_subject(files: ScanFiles, texture_size: int) -> Subject:
     else:
         vertices = read_vertices(mesh, count=topology.vertex_count)
     head = scan_head(vertices, topology)
-    picture = read_picture(files.texture)
-    if picture.shape[0] != picture.shape[1]:
-        raise InputError(
-            "a texture is square", where=files.texture,
-            got=f"{picture.shape[1]} x {picture.shape[0]} pixels",
-        )  # fmt: skip
-    texture = skin_texture(picture[::-1].astype(np.float32) / 255, head)
+    picture = read_texture(files.texture)
+    texture = skin_texture(picture.astype(np.float32) / 255, head)
     size = (texture_size, texture_size)
     texture = cv2.resize(texture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return Subject(head, _relit(head.topology, texture), texture_size)

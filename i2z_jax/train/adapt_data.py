@@ -63,7 +63,7 @@ class LabMaterial(NamedTuple):
     """What the lab gives."""
 
     replay: LabelledViews | None
-    # Not trained on.
+    # Not trained on; None if the capture holds nothing out.
     watched: LabelledViews | None
     # What may be drawn into the video.
     moments: Views | None
@@ -259,8 +259,9 @@ def prepare_capture(
     examples = draw_views(train, count, size=system.image_size, seed=seed)
     check_topology(system.dam, examples[0]["vertices"], directory)
     replay, cache = label(examples)
-    held_out = views("test" if has_views(directory, "test") else "train")
-    watched, _ = label(_upright(held_out, WATCHED, system.image_size))
+    watched = None
+    if has_views(directory, "test"):
+        watched, _ = label(_upright(views("test"), WATCHED, system.image_size))
     return LabMaterial(
         replay if replayed else None,
         watched,

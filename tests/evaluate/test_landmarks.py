@@ -107,6 +107,13 @@ def test_a_detectors_box_is_as_tight_as_the_landmarks(pictures):
     np.testing.assert_allclose(middle, expected, atol=1e-3)
 
 
+def test_full_is_common_and_challenging(pictures, runner):
+    """As the published tables say; these pictures are of the first alone."""
+    nothing = Oracle(np.zeros((1, 4, 4, 3)), np.zeros((1, 68, 2)), 0)
+    with pytest.raises(InputError, match=r"no such split .*got challenging"):
+        landmarks.evaluate_landmarks(nothing, pictures, "full", PROTOCOL, runner)
+
+
 def test_splits_that_were_built(pictures):
     assert landmarks.splits_of(pictures) == ["common"]
 

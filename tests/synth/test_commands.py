@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -162,6 +163,7 @@ def test_landmark_pictures_come_in_pairs(i2z, tmp_path):
 
 def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
     """Points are projected here by the KRT's own rules, K [R | t] [Rf | tf]."""
+    capture = shutil.copytree(capture, tmp_path / "capture")
     known, found = topology.load(capture / "topology.npz"), Capture(capture)
     for frame in found.frames[::4]:
         marks = landmark_points(known, found.vertices(*frame).astype(float))
@@ -172,12 +174,13 @@ def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
             path = tmp_path / "pts" / frame.segment / name / f"{frame.number}.pts"
             path.parent.mkdir(parents=True, exist_ok=True)
             ibug.write_pts(path, np.stack([x / z, y / z], axis=1))
+    found.paths.transform(found.frames[0]).unlink()
     out = tmp_path / "topology.npz"
     said = finish(
         i2z("data", "landmark-map", "--capture", capture,
             "--landmarks", tmp_path / "pts", "--out", out)
     )  # fmt: skip
-    assert "68 landmarks from 6 frames" in said
+    assert "68 landmarks from 5 frames" in said
     neutral = found.statistics.vertex_mean.astype(float)
     before, after = (landmark_points(t, neutral) for t in (known, topology.load(out)))
     assert np.linalg.norm(before - after, axis=1).max() < 0.5
@@ -194,6 +197,17 @@ def test_a_landmark_map_that_is_there_is_named_first(capture, tmp_path, capsys):
             main([*command, *words])
         assert says in capsys.readouterr().err
     assert out.read_bytes() == b"mine"
+
+
+def test_a_landmark_map_is_of_the_captures_mesh(capture, tmp_path, capsys):
+    known = topology.load(capture / "topology.npz")
+    other = replace(known, vertex_count=known.vertex_count + 9, regions={})
+    topology.save(tmp_path / "other.npz", other)
+    command = ["data", "landmark-map", "--capture", str(capture), "--landmarks", "no"]
+    command += ["--topology", str(tmp_path / "other.npz")]
+    with pytest.raises(SystemExit):
+        main([*command, "--out", str(tmp_path / "out.npz")])
+    assert "the topology of another mesh" in capsys.readouterr().err
 
 
 def test_a_landmark_map_needs_a_topology(capture, tmp_path, capsys):
