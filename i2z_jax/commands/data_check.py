@@ -31,8 +31,6 @@ class Config:
     picture: Path = Path("check.png")
     # Write everything that was found as JSON.
     json: Path | None = None
-    # Replace the picture and the JSON file of an earlier check.
-    overwrite: bool = False
     # Count a dataset with gaps as not usable.
     strict: bool = False
 
@@ -83,10 +81,5 @@ def _make_places(config: Config) -> None:
             fix="give --picture FILE in another folder",
         )
     for place in (config.picture, config.json):
-        if place is None:
-            continue
-        make_place(place)
-        if place.exists() and not config.overwrite:
-            raise InputError(
-                "already exists", where=place, fix="choose another path or --overwrite"
-            )
+        if place is not None:
+            make_place(place)

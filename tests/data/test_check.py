@@ -275,24 +275,6 @@ def test_the_picture_is_not_drawn_into_the_data(sound, tmp_path, monkeypatch, ca
     assert (home / "a.png").stat().st_size > 1000
 
 
-def test_a_picture_and_a_json_file_that_exist_stay(
-    sound, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    ends(0, sound, "--json", "found.json")
-    for name, other in (("check.png", "found.json"), ("found.json", "check.png")):
-        (tmp_path / name).write_text("mine")
-        (tmp_path / other).unlink(missing_ok=True)
-        ends(1, sound, "--json", "found.json")
-        said = capsys.readouterr().err
-        assert f"{name}: already exists" in said
-        assert "--overwrite" in said
-        assert (tmp_path / name).read_text() == "mine"
-        assert not (tmp_path / other).exists()
-        ends(0, sound, "--json", "found.json", "--overwrite")
-        assert (tmp_path / name).stat().st_size > 4
-
-
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", "{}".encode("utf-16")])
 def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
     path = tmp_path / "ibug_300w" / "dataset.json"
