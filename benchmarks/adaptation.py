@@ -197,8 +197,10 @@ def measure(
             "oracle": best["vertex_mm"],
             "gap_closed": (before - after) / (before - best["vertex_mm"]),
             "pose_px": [outcome.before["pose_px"], outcome.after["pose_px"]],
+            # Not a number where the capture holds nothing out.
             "lab_vertex_mm": [
-                outcome.before["lab_vertex_mm"], outcome.after["lab_vertex_mm"]
+                figures.get("lab_vertex_mm", np.nan)
+                for figures in (outcome.before, outcome.after)
             ],
             "step": outcome.best_step,
             "collapse": outcome.collapse,

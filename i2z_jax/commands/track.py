@@ -66,7 +66,8 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Threads of the detector. Default: all cores.
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    # Start anew. What an earlier run left in OUT stays until there are new results.
+    # Start anew. What an earlier run left in OUT stays until there are new results, but
+    # for a camera's recording.
     overwrite: bool = False
 
 
@@ -217,6 +218,8 @@ def _settings(config: Config, video: Path) -> dict:
     from i2z_jax.track.source import state_of
 
     return {
+        # Of the files of an interrupted run.
+        "format": 2,
         "video": str(video.resolve()),
         "video_file": state_of(video),
         "checkpoint": str(config.checkpoint.resolve()),

@@ -144,12 +144,19 @@ def run(config: Config) -> None:
 
 
 def _check(config: Config) -> None:
-    """Refuse sizes below 0, and to keep what a training step changes.
+    """Refuse sizes that mean nothing, and to keep what a training step changes.
 
     Raises:
         InputError: such a size; the maps of a stream that is trained.
     """
     require_at_least(config, {"cache": 0, "shape_size": 0})
+    if config.shape_size and not I2ZConfig(variant=config.variant).has_landmarks:
+        raise InputError(
+            "a network without landmarks reads no coordinates of them",
+            where="--shape-size",
+            expected=f"0 with --variant {config.variant}",
+            got=config.shape_size,
+        )
     if config.cache > 0 and (config.train_streams or config.variant == "vgg-scratch"):
         raise InputError(
             "maps of a stream that is trained cannot be kept",

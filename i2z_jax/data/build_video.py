@@ -152,7 +152,7 @@ def _analysed(
     detect: FaceDetector,
 ) -> tuple[Path, int]:
     """The first pass, or what the work folder has of it: its file, and its length."""
-    kept = work / f"track-{_digest([path], options, video)}.npz"
+    kept = work / f"faces-{_digest([path], options, video)}.npz"
     if not kept.exists():
         analysis = analyse(path, detect, given, options.max_frames, options.workers)
         with write_aside(kept) as aside, open(aside, "wb") as file:
@@ -218,8 +218,8 @@ def _truth(path: Path, frames: int, limit: int | None) -> VideoTruth | None:
     if not where.exists():
         return None
     truth = read_truth(where)
-    known = len(truth.pose)
-    if known != frames if frames != limit else known < frames:
+    known, cut_short = len(truth.pose), frames == limit
+    if known < frames or (known > frames and not cut_short):
         raise InputError(
             "ground truth of another video",
             where=where,

@@ -50,16 +50,22 @@ def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
         )
     work = out / f".{name}.unfinished"
     with locked(work, busy="another build is running here", option="--out"):
-        made = work / name
+        made, replaced = work / name, work / "replaced"
         # Of a build that ended between shards and dataset.
-        shutil.rmtree(made, ignore_errors=True)
+        for left in (made, replaced):
+            shutil.rmtree(left, ignore_errors=True)
         yield work
+        # Moved, not removed: that takes no time, and who reads the old one goes on.
+        replaced.mkdir()
         whole.parent.mkdir(exist_ok=True)
-        whole.unlink(missing_ok=True)
-        for part in sorted(made.iterdir(), key=lambda p: p.name == records.DESCRIPTION):
-            shutil.rmtree(whole.parent / part.name, ignore_errors=True)
-            os.replace(part, whole.parent / part.name)
-    shutil.rmtree(work)
+        if whole.exists():
+            os.rename(whole, replaced / whole.name)
+        for part in sorted(made.iterdir(), key=lambda p: p.name == whole.name):
+            old = whole.parent / part.name
+            if old.exists():
+                os.rename(old, replaced / part.name)
+            os.rename(part, old)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def finish(

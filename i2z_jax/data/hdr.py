@@ -17,6 +17,8 @@ from av.video.reformatter import ColorPrimaries, ColorTrc
 from i2z_jax.types import Float, NDArray, UInt8
 
 TRANSFERS: dict[int, str] = {ColorTrc.ARIB_STD_B67: "HLG", ColorTrc.SMPTE2084: "PQ"}
+# BT.2100 has no other primaries: they are meant where a file names none.
+WIDE = {ColorPrimaries.BT2020, ColorPrimaries.UNSPECIFIED}
 # Scene light above this much of diffuse white is rolled off; most skin is below.
 KNEE = 0.6
 # libswscale's white in 16 bits a channel is that of 8 bits, shifted.
@@ -49,7 +51,7 @@ def sdr_picture(frame: av.VideoFrame, width: int) -> UInt8[NDArray, "h w 3"]:
     if frame.color_trc == ColorTrc.SMPTE2084:
         luminance = cv2.transform(light, np.tile(_BT2020_LUMINANCE, (3, 1)))
         light = cv2.multiply(light, _SCENE_PER_DISPLAY[luminance], dtype=cv2.CV_16U)
-    if frame.color_primaries == ColorPrimaries.BT2020:
+    if frame.color_primaries in WIDE:
         light = cv2.transform(light, _BT709_FROM_BT2020)
     return _SDR[light]
 

@@ -89,7 +89,7 @@ class Task:
         except (OSError, ValueError):  # a power cut leaves empty files
             return False
         # A power cut can lose the end of a file that has its name already.
-        whole = (note["key"], note["bytes"]) == (self.key, size)
+        whole = (note.get("key"), note.get("bytes")) == (self.key, size)
         return whole and not (self.strict and note["gaps"])
 
 

@@ -91,7 +91,7 @@ def videos(source: Path) -> list[Path]:
 def passed_over(source: Path) -> str:
     """The pictures in a source that are no frames, in words; "" if there are none.
 
-    They lie beside videos, or have no number in their name where others have one: a
+    They lie beside videos, or have no number in their name where most have one: a
     cover, the picture of `i2z data check`.
     """
     if not source.is_dir():
@@ -118,7 +118,7 @@ def read_frames(path: str | Path, limit: int | None = None) -> Iterator[Frame]:
     Args:
         path: mp4, mov, webm, gif, ... or a folder of pictures ordered by the numbers
             in their names, from left to right; by name where none differs. A picture
-            without a number is no frame where others have one.
+            without a number is no frame where most have one.
         limit: stop after this many frames.
 
     Raises:
@@ -262,7 +262,7 @@ def _opened(path: Path) -> InputContainer:
 
 def _folder_frames(path: Path) -> Iterator[Frame]:
     pictures = _in_order(path)
-    times = _times_s([_numbers(picture) for picture in pictures])
+    times = _times_s([picture.stem for picture in pictures])
     for number, (picture, time_s) in enumerate(zip(pictures, times, strict=True)):
         try:
             yield Frame(number, time_s, read_picture(picture, upright=True))
@@ -283,8 +283,9 @@ def _in_order(path: Path) -> list[Path]:
     pictures = _pictures(path)
     if not pictures:
         raise InputError("no pictures in this folder", where=path)
-    frames = set(pictures) - set(_strays(pictures))
-    return sorted(frames, key=lambda picture: (_numbers(picture), picture))
+    frames = sorted(set(pictures) - set(_strays(pictures)))
+    places = _places([frame.stem for frame in frames])
+    return [frame for _, frame in sorted(zip(places, frames, strict=True))]
 
 
 def _pictures(path: Path) -> list[Path]:
@@ -292,27 +293,45 @@ def _pictures(path: Path) -> list[Path]:
 
 
 def _strays(pictures: list[Path]) -> list[Path]:
-    """Those without a number in their name, where others have one."""
-    without = [picture for picture in pictures if not _numbers(picture)]
-    return without if len(without) < len(pictures) else []
+    """Those without a number in their name, where most have one."""
+    without = [picture for picture in pictures if not _numbers(picture.stem)]
+    return without if 2 * len(without) < len(pictures) else []
 
 
-def _numbers(picture: Path) -> tuple[int, ...]:
-    """The numbers in the name, from left to right."""
-    return tuple(map(int, re.findall(r"\d+", picture.stem)))
+def _numbers(name: str) -> tuple[int, ...]:
+    """From left to right."""
+    return tuple(map(int, re.findall(r"\d+", name)))
 
 
-def _times_s(names: list[tuple[int, ...]]) -> list[float]:
-    """When the frames of a folder were taken, by the numbers in their ordered names.
+def _are_alike(names: list[str]) -> bool:
+    """Whether names differ in their numbers alone."""
+    return len({re.sub(r"\d+", "0", name) for name in names}) == 1
+
+
+def _places(names: list[str]) -> list[tuple[int, ...]]:
+    """What frames are ordered by: all numbers in their names, from the left.
+
+    In names that differ in more, as by a hash in front, the last that differs.
+    """
+    numbers = [_numbers(name) for name in names]
+    if _are_alike(names):
+        return numbers
+    for column in itertools.zip_longest(*(each[::-1] for each in numbers)):
+        if len(set(column) - {None}) > 1:
+            return [(number or 0,) for number in column]
+    return [() for _ in names]
+
+
+def _times_s(names: list[str]) -> list[float]:
+    """When the frames of a folder were taken, by their ordered names.
 
     One number that differs counts frames, and has gaps where frames are missing. What
     all share is no frame's: the camera of `000021_400002.png`. Several are a date or
     seconds and their fraction, whose steps are not known: there, frames are in turn.
     """
-    columns = [c for c in itertools.zip_longest(*names) if len(set(c)) > 1]
-    numbers = range(len(names))
-    if len(columns) == 1 and None not in columns[0]:
-        numbers = columns[0]
+    columns = [c for c in zip(*map(_numbers, names), strict=False) if len(set(c)) > 1]
+    counts = len(columns) == 1 and _are_alike(names)
+    numbers = columns[0] if counts else range(len(names))
     # Names that count in threes (or start at 21897) have no gap between 3 and 6.
     steps = Counter(b - a for a, b in itertools.pairwise(numbers))
     step = max(steps.most_common(1)[0][0], 1) if steps else 1

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from i2z_jax.data.faces import LONGEST_MISS, stretches
+from i2z_jax.data.video import GAP_STEPS
 from i2z_jax.track.result import Status, Track
 from i2z_jax.types import Bool, Float, NDArray
 
@@ -81,7 +82,11 @@ def interpolated(track: Track) -> Track:
     """
     good = np.flatnonzero(track.usable)
     shot = np.cumsum(track.cut)
-    near = (np.diff(good) <= LONGEST_MISS + 1) & (np.diff(shot[good]) == 0)
+    missed = np.diff(good) - 1
+    near = (missed <= LONGEST_MISS) & (np.diff(shot[good]) == 0)
+    # An unreadable frame hides a cut, but not a gap in time.
+    step = np.median(np.diff(track.time_s)) if len(track) > 1 else 0.0
+    near &= np.diff(track.time_s[good]) <= (missed + GAP_STEPS) * step
     # By how many usable frames lie before: no bridge before the first, after the last.
     bridges = np.concatenate([[False], near, [False]])
     gaps = ~track.usable & bridges[np.searchsorted(good, np.arange(len(track)))]

@@ -19,6 +19,7 @@ SIDE = 32
 # ITU-T H.273: transfer characteristics, and what else says how colours are coded.
 HLG, PQ, BT709, BT2020_SDR = 18, 16, 1, 14
 LIMITED, FULL = 1, 2
+BT2020, UNSPECIFIED = 9, 2  # primaries
 
 # Of diffuse white, BT.709 primaries: below what is rolled off.
 SCENE = np.array(
@@ -61,7 +62,12 @@ def bt709_from_light(light: np.ndarray) -> np.ndarray:
 
 
 def write_patches(
-    path: Path, signals: np.ndarray, transfer: int, *, span: int = LIMITED
+    path: Path,
+    signals: np.ndarray,
+    transfer: int,
+    *,
+    span: int = LIMITED,
+    primaries: int = BT2020,
 ) -> Path:
     """HEVC without loss, 10 bits: patches side by side of BT.2020 R'G'B' (n, 3)."""
     luma = signals @ [0.2627, 0.6780, 0.0593]
@@ -80,7 +86,7 @@ def write_patches(
         stream.width, stream.height = frame.width, frame.height
         stream.pix_fmt = "yuv420p10le"
         for coded in (stream.codec_context, frame):
-            coded.colorspace, coded.color_primaries = 9, 9
+            coded.colorspace, coded.color_primaries = 9, primaries
             coded.color_trc, coded.color_range = transfer, span
         for number in range(2):
             frame.pts, frame.time_base = number, Fraction(1, 25)
@@ -106,6 +112,15 @@ def test_colours_come_back_as_those_of_the_scene(tmp_path, transfer, from_light,
     path = write_patches(tmp_path / "phone.mov", signals, transfer, span=span)
     expected = 255 * bt709_from_light(SCENE)
     np.testing.assert_allclose(read_patches(path), expected, atol=2)
+
+
+def test_a_file_that_names_no_primaries_has_those_of_hdr(tmp_path):
+    signals = hlg_from_light(SCENE @ BT2020_FROM_BT709.T)
+    named, silent = (
+        read_patches(write_patches(tmp_path / f"{n}.mov", signals, HLG, primaries=n))
+        for n in (BT2020, UNSPECIFIED)
+    )
+    np.testing.assert_array_equal(silent, named)
 
 
 @pytest.mark.parametrize(

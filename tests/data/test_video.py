@@ -163,8 +163,10 @@ def test_names_without_a_number_of_their_own_are_frames_in_turn(tmp_path):
         ("rec_12-00-58", "rec_12-00-59", "rec_12-01-00"),
         ("take9_10", "take10_2", "take10_11"),
         ("shot_1", "shot_1 (2)", "shot_2", "shot_2 (10)"),
+        ("a3f9_0001", "7bc_0002", "c01d22_0010"),
+        ("neutral", "smile", "smile2"),
     ],
-    ids=["fraction", "clock", "takes", "copies"],
+    ids=["fraction", "clock", "takes", "copies", "hash", "words"],
 )
 def test_names_of_several_numbers_are_read_from_the_left(tmp_path, names):
     for place, name in enumerate(names):

@@ -144,6 +144,15 @@ def test_a_face_that_was_away_for_long_is_not_made_up():
         assert (result.status == Status.LOST).sum() == missed - bridged
 
 
+def test_an_unreadable_frame_hides_no_gap_in_time():
+    status = np.zeros(90)
+    status[[20, 60]] = Status.UNREADABLE
+    value = track(STILL, status)
+    value.time_s[61:] += 10
+    bridged = interpolated(value).status == Status.INTERPOLATED
+    assert np.flatnonzero(bridged).tolist() == [20]
+
+
 def test_nothing_to_bridge():
     for status in (np.zeros(90), np.full(90, Status.LOST)):
         result = interpolated(track(STILL, status))

@@ -294,6 +294,11 @@ def test_landmarks_refuse_what_cannot_be_meant(toy_models, tmp_path, given, mess
 def test_less_than_nothing_is_refused(toy_models, tmp_path):
     with pytest.raises(InputError, match=r"--cache: too small .*got -4"):
         toy.regress(toy_models["data"], tmp_path, dam=toy_models["dam"], cache=-4)
+    with pytest.raises(InputError, match=r"--shape-size: .*0 with --variant vgg\+skip"):
+        toy.regress(
+            toy_models["data"], tmp_path, dam=toy_models["dam"], variant="vgg+skip",
+            shape_size=64,
+        )  # fmt: skip
     with pytest.raises(InputError, match=r"--emphasis: too small .*got -3"):
         toy.dam(toy_models["data"], tmp_path, emphasis=-3.0)
 
