@@ -9,6 +9,7 @@ place when it is whole. `dataset.json` is moved last: a dataset without it is no
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -50,13 +51,12 @@ def work_folder(out: Path, name: str, options: BuildOptions) -> Iterator[Path]:
         )
     work = out / f".{name}.unfinished"
     with locked(work, busy="another build is running here", option="--out"):
-        made, replaced = work / name, work / "replaced"
+        made = work / name
         # Of a build that ended between shards and dataset.
-        for left in (made, replaced):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
         yield work
         # Moved, not removed: that takes no time, and who reads the old one goes on.
-        replaced.mkdir()
+        replaced = Path(tempfile.mkdtemp(prefix="replaced.", dir=work))
         whole.parent.mkdir(exist_ok=True)
         if whole.exists():
             os.rename(whole, replaced / whole.name)
