@@ -288,11 +288,14 @@ def test_processes_share_the_threads(tmp_path, monkeypatch, workers, threads):
 def test_a_real_webcam_video(tmp_path):
     options = MonocularOptions(crop_size=128)
     summary = build(
-        (SHARED / "video" / "webcam.mp4",), tmp_path, BuildOptions(workers=2), options
+        (SHARED / "video" / "webcam.mp4",),
+        tmp_path,
+        BuildOptions(workers=2, max_frames=300),
+        options,
     )
     found = rows(tmp_path)
     assert summary.gaps == []
-    assert [r["frame"] for r in found] == list(range(765))
+    assert [r["frame"] for r in found] == list(range(300))
     share = np.mean([r["duplicate"] for r in found])
     assert 0.1 < share < 0.3  # about a fifth of them, its description says
     assert [r["frame"] for r in found if r["cut"]] == [0]
