@@ -10,7 +10,6 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
-from i2z_jax.files import make_place, write_json
 
 # Lines that are printed of one kind of problem; --json has them all.
 SHOWN = 3
@@ -44,6 +43,7 @@ def run(config: Config) -> None:
     """
     from i2z_jax.data.check import check
     from i2z_jax.data.check_report import contact_sheet
+    from i2z_jax.files import write_json
 
     _make_places(config)
     report = check(config.path)
@@ -73,6 +73,8 @@ def run(config: Config) -> None:
 
 
 def _make_places(config: Config) -> None:
+    from i2z_jax.files import make_place
+
     picture, data = (Path(os.path.realpath(p)) for p in (config.picture, config.path))
     if picture.is_relative_to(data):
         raise InputError(
