@@ -22,7 +22,7 @@ LAYERS = [
         "presets",
         "dataclass_json",
     },
-    {"drawing", "spread"},
+    {"chunks", "drawing", "spread"},
     {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
@@ -49,6 +49,7 @@ HOMES = {
     "tensorflow": set(),
 }
 NO_JAX = {
+    "chunks",
     "data",
     "drawing",
     "spread",

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import checkpoint, console
+from i2z_jax.chunks import chunks
 from i2z_jax.config import I2ZConfig
 from i2z_jax.data.batches import Picked
 from i2z_jax.data.capture_source import only_source
@@ -212,13 +213,11 @@ def _compare(
     model: FaceModel, before: tuple, after: tuple, runner: Runner, *, what: str
 ) -> Score:
     """Mean over views of what changed."""
-    count, parts = len(before[0]), []
-    for start in console.progress(range(0, count, runner.size), what):
-        # The last rows twice rather than another shape to compile.
-        rows = np.minimum(np.arange(start, start + runner.size), count - 1)
+    parts: list[Arrays] = []
+    for rows, new in console.progress(chunks(len(before[0]), runner.size), what):
         states = jax.tree.map(lambda x: x[rows], (before, after))  # noqa: B023
         result = _change(model, *to_global(states, runner.mesh))
-        parts.append({k: np.asarray(x)[: count - start] for k, x in result.items()})
+        parts.append({k: np.asarray(x)[new] for k, x in result.items()})
     means = {k: float(x.astype(np.float64).mean()) for k, x in stacked(parts).items()}
     return Score(**means)
 

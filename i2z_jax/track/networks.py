@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The system's networks, compiled once for one batch size; compile time is its own.
 
-Batches are filled up to that size, so that one program serves any number of frames.
+One program serves any number of frames, in chunks of that size.
 Parameters are arguments of the programs, not constants in them. They are taken out of
 their modules once, because nnx takes 15 ms for that (docs/notes/performance.md).
 """
@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from i2z_jax.chunks import chunks
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.system import System
@@ -143,19 +144,14 @@ class Program:
 
     def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
         """The function of any number of rows, at least one."""
-        parts, size = [], self._batch_size
-        for start in range(0, len(arrays[0]), size):
-            rows = [array[start : start + size] for array in arrays]
-            some = len(rows[0])
-            full = [
-                np.concatenate([r, np.repeat(r[-1:], size - some, axis=0)])
-                for r in rows
-            ]
+        parts = []
+        for rows, new in chunks(len(arrays[0]), self._batch_size):
+            full = [array[rows] for array in arrays]
             if self._compiled is None:
                 with self._clock.stage(COMPILE):
                     self._compiled = self._compile(full)
-            with self._clock.stage(self._name, some):
-                parts.append([np.asarray(x)[:some] for x in self._compiled(*full)])
+            with self._clock.stage(self._name, len(rows[new])):
+                parts.append([np.asarray(x)[new] for x in self._compiled(*full)])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def _compile(self, arrays: list[np.ndarray]) -> Callable:

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from i2z_jax import console
+from i2z_jax.chunks import chunks
 from i2z_jax.data.batches import Source
 from i2z_jax.data.warp import resized
 from i2z_jax.geometry.sampling import unit_range
@@ -83,12 +84,10 @@ def build_cache(
         lambda: jax.tree.map(lambda x: jnp.zeros((rows, *x.shape[1:]), x.dtype), one),
         out_shardings=replicated(mesh),
     )()
-    for start in console.progress(range(0, rows, batch_size), "frozen streams"):
-        # The last batch begins earlier, to end where the images do.
-        start = min(start, rows - batch_size)
-        index = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+    parts = chunks(len(images), batch_size)
+    for index, _ in console.progress(parts, "frozen streams"):
         ours = to_global(images[index[local_rows(mesh, batch_size)]], mesh)
-        kept = _keep(kept, look(state, ours), np.int32(start))
+        kept = _keep(kept, look(state, ours), np.int32(index[0]))
     if rows > len(images):
         kept = jax.tree.map(lambda x: x[: len(images)], kept)
     return FrameCache(replicate(images, mesh), *kept)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from i2z_jax import console
+from i2z_jax.chunks import chunks
 from i2z_jax.data.images import decode_texture
 from i2z_jax.data.records import MULTIVIEW, open_frames, open_split
 from i2z_jax.errors import InputError
@@ -36,12 +37,9 @@ def encode_frames(
     frames = open_frames(directory)
     check_topology(dam, frames[0]["vertices"], directory)
     size = dam.statistics.tex_mean.shape[0]
-    rows = []
-    starts = range(0, len(frames), batch_size)
-    for start in console.progress(starts, "encode frames"):
-        # The last batch is filled up, so that one shape is compiled.
-        indices = [min(start + k, len(frames) - 1) for k in range(batch_size)]
-        records = [frames[i] for i in indices]
+    parts = []
+    for rows, new in console.progress(chunks(len(frames), batch_size), "encode frames"):
+        records = [frames[int(row)] for row in rows]
         textures = np.stack([decode_texture(r) for r in records])
         if textures.shape[1] != size:
             raise InputError(
@@ -52,8 +50,8 @@ def encode_frames(
                 fix=f"build the capture with --texture-size {size}",
             )
         vertices = np.stack([r["vertices"] for r in records])
-        rows.append(_posterior_mean(dam, vertices, textures))
-    return np.concatenate([np.asarray(r) for r in rows])[: len(frames)]
+        parts.append(_posterior_mean(dam, vertices, textures)[new])
+    return np.concatenate([np.asarray(part) for part in parts])
 
 
 @jax.jit

@@ -22,6 +22,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from i2z_jax import console
+from i2z_jax.chunks import chunks
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
 from i2z_jax.geometry.render import render
@@ -105,9 +106,7 @@ def rehearse(
     pose = (np.asarray(looks.pose)[where] + jitter).astype(np.float32)
 
     draw, drawn = jax.jit(partial(_draw, system.topology)), []
-    for start in console.progress(range(0, count, CHUNK), "rehearsal"):
-        # The last ones begin earlier, to end where the views do: one shape.
-        some = slice(max(0, min(start, count - CHUNK)), start + CHUNK)
+    for some, new in console.progress(chunks(count, CHUNK), "rehearsal"):
         chosen = [moments[int(k)] for k in which[some]]
         vertices = np.stack([m["vertices"] for m in chosen])
         texture = np.stack([_small(m["average_texture"], face) for m in chosen])
@@ -115,7 +114,7 @@ def rehearse(
         image = np.asarray(
             draw(given, looks, rows[at], at, vertices, texture, pose[some])
         )
-        for k in range(start - some.start, len(at)):
+        for k in range(CHUNK)[new]:
             labels = {name: chosen[k][name] for name in ("vertices", "z")}
             drawn.append({"image": image[k], "pose": pose[some][k], **labels})
     return drawn
