@@ -19,7 +19,7 @@ from benchmarks.measure import Row, row
 from benchmarks.networks import random_system
 from benchmarks.suite import Options
 from i2z_jax.commands.track import Config
-from i2z_jax.data.faces import opencv_detector
+from i2z_jax.data.face_detector import opencv_detector
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.report.track_outputs import Wishes, write_outputs
 from i2z_jax.system import System

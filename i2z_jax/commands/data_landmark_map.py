@@ -35,7 +35,7 @@ def run(config: Config) -> None:
     import numpy as np
 
     from i2z_jax.data.build_options import MultiviewOptions
-    from i2z_jax.data.capture_examples import topology_of, without_topology
+    from i2z_jax.data.capture_topology import topology_of, without_topology
     from i2z_jax.data.multiface import Capture
     from i2z_jax.data.posed_frames import posed_frames
     from i2z_jax.geometry import topology as topologies

@@ -83,8 +83,8 @@ def run(config: Config) -> None:
 
 
 def _track(config: Config) -> None:
-    from i2z_jax.data.faces import opencv_detector
-    from i2z_jax.data.video_analysis import read_boxes
+    from i2z_jax.data.box_file import read_boxes
+    from i2z_jax.data.face_detector import opencv_detector
     from i2z_jax.report.track_outputs import Wishes, write_outputs
     from i2z_jax.system import load_system
     from i2z_jax.track import run as tracking

@@ -20,11 +20,9 @@ from i2z_jax.data.capture_examples import (
     encode_frame,
     encode_views,
     matches,
-    topology_of,
-    topology_path,
-    without_topology,
 )
 from i2z_jax.data.capture_source import SourceCamera, write_source
+from i2z_jax.data.capture_topology import topology_of, topology_path, without_topology
 from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame, Layout
 from i2z_jax.data.shards import Job, into_jobs, write_shards

@@ -16,14 +16,15 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing, images, records
+from i2z_jax.data.box_file import read_boxes
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
-from i2z_jax.data.faces import FaceDetector, opencv_detector
+from i2z_jax.data.face_detector import FaceDetector, opencv_detector
 from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
 from i2z_jax.data.video import Frame, passed_over, read_frames, videos
-from i2z_jax.data.video_analysis import Analysis, analyse, read_boxes, threaded
+from i2z_jax.data.video_analysis import Analysis, analyse, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions, visible, write_aside

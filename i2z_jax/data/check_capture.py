@@ -14,7 +14,7 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data import framing, images
 from i2z_jax.data.build_options import MultiviewOptions
-from i2z_jax.data.capture_examples import topology_of, without_topology
+from i2z_jax.data.capture_topology import topology_of, without_topology
 from i2z_jax.data.check_report import (
     CELL,
     DOT,

@@ -8,11 +8,11 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data.check_report import CELL, MOST_CELLS, Report
-from i2z_jax.data.faces import FINDS, opencv_detector
+from i2z_jax.data.continuity import Continuity
+from i2z_jax.data.face_detector import FINDS, opencv_detector
+from i2z_jax.data.frame_folder import VIDEO_SUFFIXES
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.data.video import (
-    VIDEO_SUFFIXES,
-    Continuity,
     frame_count,
     is_video,
     passed_over,

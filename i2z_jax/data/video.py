@@ -2,41 +2,33 @@
 """A video file or a folder of frames -> upright RGB frames in order.
 
 The display matrix and EXIF are applied, pixels are square, as on a display, HDR is
-brought to SDR, times are the container's own (a variable frame rate stays one) but
-never go back, and each frame says whether it repeats or continues the one before:
-webcams and screen recorders repeat frames, edited clips cut.
+brought to SDR, and times are the container's own (a variable frame rate stays one) but
+never go back.
 """
 
-import itertools
-import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
 
 from i2z_jax.data import hdr
+from i2z_jax.data.frame_folder import (
+    FOLDER_FPS,
+    VIDEO_SUFFIXES,
+    frame_pictures,
+    pictures_in,
+    strays,
+    times_s,
+)
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
 from i2z_jax.files import visible
-from i2z_jax.types import Float, Int, NDArray, UInt8
+from i2z_jax.types import Int, NDArray, UInt8
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
-# Frame rate assumed for a folder of frames, which has no times.
-FOLDER_FPS = 30.0
-# Frames are compared at this many pixels on the longer side, grey levels 0..255.
-COMPARE_SIZE = 400
-# A repeated frame: no 8x8 block changes by more than this. Coding alone stays below.
-REPEAT_LEVELS = 2.2
-# A cut: the picture changes by this much on average, and many times the usual.
-CUT_LEVELS, CUT_FACTOR = 20.0, 5.0
-# A gap: a step in time of more than this many usual ones.
-GAP_STEPS = 2.5
 # Another recording begins where the clock goes back by this much, s. Less is a time
 # stamp that is a little off.
 SET_BACK_S = 0.5
@@ -99,8 +91,8 @@ def passed_over(source: Path) -> str:
     folders, beside = [source], []
     if not is_video(source):
         folders = [p for p in visible(source) if p.is_dir() and is_video(p)]
-        beside = _pictures(source)
-    stray = [p for folder in folders for p in _strays(_pictures(folder))]
+        beside = pictures_in(source)
+    stray = [p for folder in folders for p in strays(pictures_in(folder))]
     kinds = {"pictures beside videos": beside, "pictures without a number": stray}
     return " and ".join(
         f"{kind} ({len(found)}: {found[0].relative_to(source)} ...)"
@@ -157,7 +149,7 @@ def frame_count(path: Path, limit: int | None = None) -> int | None:
         InputError: as `read_frames`.
     """
     if path.is_dir():
-        count = len(_in_order(path))
+        count = len(frame_pictures(path))
     else:
         with _opened(path) as container:
             stream = container.streams.video[0]
@@ -261,119 +253,10 @@ def _opened(path: Path) -> InputContainer:
 
 
 def _folder_frames(path: Path) -> Iterator[Frame]:
-    pictures = _in_order(path)
-    times = _times_s([picture.stem for picture in pictures])
+    pictures = frame_pictures(path)
+    times = times_s([picture.stem for picture in pictures])
     for number, (picture, time_s) in enumerate(zip(pictures, times, strict=True)):
         try:
             yield Frame(number, time_s, read_picture(picture, upright=True))
         except InputError as error:
             yield Frame(number, time_s, None, str(error))
-
-
-def _in_order(path: Path) -> list[Path]:
-    """The frames in a folder.
-
-    Raises:
-        InputError: there is none, or it has videos.
-    """
-    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in visible(path)):
-        raise InputError(
-            "a folder of videos", where=path, expected="one video", fix="give one of it"
-        )
-    pictures = _pictures(path)
-    if not pictures:
-        raise InputError("no pictures in this folder", where=path)
-    frames = sorted(set(pictures) - set(_strays(pictures)))
-    places = _places([frame.stem for frame in frames])
-    return [frame for _, frame in sorted(zip(places, frames, strict=True))]
-
-
-def _pictures(path: Path) -> list[Path]:
-    return [p for p in visible(path) if p.suffix.lower() in SUFFIXES]
-
-
-def _strays(pictures: list[Path]) -> list[Path]:
-    """Those without a number in their name, where most have one."""
-    without = [picture for picture in pictures if not _numbers(picture.stem)]
-    return without if 2 * len(without) < len(pictures) else []
-
-
-def _numbers(name: str) -> tuple[int, ...]:
-    """From left to right."""
-    return tuple(map(int, re.findall(r"\d+", name)))
-
-
-def _are_alike(names: list[str]) -> bool:
-    """Whether names differ in their numbers alone."""
-    return len({re.sub(r"\d+", "0", name) for name in names}) == 1
-
-
-def _places(names: list[str]) -> list[tuple[int, ...]]:
-    """What frames are ordered by: all numbers in their names, from the left.
-
-    In names that differ in more, as by a hash in front, the last that differs.
-    """
-    numbers = [_numbers(name) for name in names]
-    if _are_alike(names):
-        return numbers
-    for column in itertools.zip_longest(*(each[::-1] for each in numbers)):
-        if len(set(column) - {None}) > 1:
-            return [(number or 0,) for number in column]
-    return [() for _ in names]
-
-
-def _times_s(names: list[str]) -> list[float]:
-    """When the frames of a folder were taken, by their ordered names.
-
-    One number that differs counts frames, and has gaps where frames are missing. What
-    all share is no frame's: the camera of `000021_400002.png`. Several are a date or
-    seconds and their fraction, whose steps are not known: there, frames are in turn.
-    """
-    columns = [c for c in zip(*map(_numbers, names), strict=False) if len(set(c)) > 1]
-    counts = len(columns) == 1 and _are_alike(names)
-    numbers = columns[0] if counts else range(len(names))
-    # Names that count in threes (or start at 21897) have no gap between 3 and 6.
-    steps = Counter(b - a for a, b in itertools.pairwise(numbers))
-    step = max(steps.most_common(1)[0][0], 1) if steps else 1
-    return [(number - numbers[0]) / step / FOLDER_FPS for number in numbers]
-
-
-class Continuity:
-    """Tells repeats, cuts and gaps, one frame after the other."""
-
-    def __init__(self) -> None:
-        self._grey: np.ndarray | None = None
-        self._time = 0.0
-        self._changes: list[float] = []
-        self._steps: list[float] = []
-
-    def step(self, frame: Frame) -> tuple[bool, bool]:
-        """`(duplicate, cut)` of the next frame. The first one counts as a cut, and so
-        does the one after a frame that could not be read."""
-        if frame.image is None:
-            self._grey = None
-            return False, True
-        grey = _comparable(frame.image)
-        last, self._grey = self._grey, grey
-        elapsed, self._time = frame.time_s - self._time, frame.time_s
-        if last is None:
-            return False, True
-        usual_step = float(np.median(self._steps)) if self._steps else elapsed
-        gap = frame.restarts or elapsed > GAP_STEPS * usual_step
-        self._steps = [*self._steps[-30:], elapsed]
-        difference = cv2.blur(grey - last, (8, 8))
-        change = float(np.abs(difference).mean())
-        usual = float(np.median(self._changes)) if self._changes else 0.0
-        cut = change > max(CUT_LEVELS, CUT_FACTOR * usual)
-        if not cut:
-            self._changes = [*self._changes[-30:], change]
-        duplicate = float(np.abs(difference).max()) < REPEAT_LEVELS
-        return duplicate and not gap, cut or gap
-
-
-def _comparable(image: UInt8[NDArray, "h w 3"]) -> Float[NDArray, "h2 w2"]:
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    scale = min(1.0, COMPARE_SIZE / max(grey.shape))
-    if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    return grey.astype(np.float32)

@@ -14,18 +14,15 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FINDS, FaceDetector, bridge, stretches, track
-from i2z_jax.data.framing import BoxSource
-from i2z_jax.data.video import Continuity, Frame, frame_count, read_frames
+from i2z_jax.data.box_track import bridge, stretches, track
+from i2z_jax.data.continuity import Continuity
+from i2z_jax.data.face_detector import FINDS, FaceDetector
+from i2z_jax.data.video import Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
-from i2z_jax.files import open_npz, read_text
-from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Bool, Float, NDArray
 
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
-# Of a table of boxes.
-COLUMNS = ["frame", "left", "top", "right", "bottom"]
 
 # The boxes of a frame without a face.
 NO_BOX = np.zeros((0, 5))
@@ -115,8 +112,8 @@ def seen_faces(
 def steady(
     given: Float[NDArray, "g 4"], starts: Bool[NDArray, "f"]
 ) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
-    """Boxes that somebody gave, smoothed and bridged as `faces.track` does with seen
-    ones; and where one was given. Frames beyond the last row have none."""
+    """Boxes that somebody gave, smoothed and bridged as `track` does with seen ones;
+    and where one was given. Frames beyond the last row have none."""
     boxes = np.full((len(starts), 4), np.nan)
     boxes[: len(given)] = given[: len(starts)]
     found = np.asarray(np.isfinite(boxes).all(axis=1))
@@ -128,92 +125,6 @@ def steady(
         else:
             boxes[first:last] = np.nan
     return boxes, found
-
-
-def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
-    """Boxes for the frames of a video, pixels, NaN where there is none; and what they
-    are boxes of.
-
-    An `.npz` has `boxes` (f 4) or `landmarks` (f 68 2); a `.csv` has the columns
-    frame, left, top, right, bottom. Boxes have the proportions of the detector's
-    (docs/data.md).
-
-    Raises:
-        InputError: something else, or not one box, or one that is turned inside out.
-    """
-    expected = "npz with boxes or landmarks, or csv frame,left,top,right,bottom"
-    source: BoxSource = "detector"
-    try:
-        if path.suffix == ".npz":
-            with open_npz(path) as file:
-                if "boxes" in file:
-                    boxes = file["boxes"].reshape(len(file["boxes"]), 4).astype(float)
-                else:
-                    points = file["landmarks"].reshape(-1, 68, 2).astype(float)
-                    boxes, source = np.asarray(box_of_points(points)), "landmarks"
-        else:
-            boxes = _table(path)
-    except InputError:
-        raise
-    except Exception as error:  # a table, a zip or an index that is not what it says
-        raise InputError(
-            f"not a box file ({error})", where=path, expected=expected
-        ) from error
-    there = np.isfinite(boxes).all(axis=1)
-    if not there.any():
-        raise InputError("not one box", where=path, expected="one for some frame")
-    inside_out = np.flatnonzero(there & ~(boxes[:, :2] < boxes[:, 2:]).all(axis=1))
-    if len(inside_out):
-        frame = int(inside_out[0])
-        raise InputError(
-            f"box of frame {frame} without extent",
-            where=path,
-            expected="left < right and top < bottom",
-            got=",".join(f"{edge:g}" for edge in boxes[frame]),
-        )
-    return boxes, source
-
-
-def _table(path: Path) -> Float[NDArray, "f 4"]:
-    """Boxes of a csv with the columns frame, left, top, right, bottom."""
-    lines = read_text(path).splitlines()
-    header = [word.strip().lower() for word in lines[0].split(",")[:5]] if lines else []
-    if len(header) == 5 and all(map(str.isidentifier, header)) and header != COLUMNS:
-        raise InputError(
-            "columns of other names",
-            where=path,
-            expected=",".join(COLUMNS),
-            got=lines[0][:80],
-        )
-    rows = np.array([row for line in lines if (row := _five_numbers(line))])
-    if not len(rows):
-        raise InputError(
-            "not a line of five numbers with commas between",
-            where=path,
-            expected=",".join(COLUMNS),
-            got=repr(lines[0][:80] if lines else ""),
-        )
-    numbers = rows[:, 0]
-    wrong = numbers[(numbers < 0) | (numbers % 1 != 0)]
-    if len(wrong):
-        raise InputError(
-            "not a frame's number",
-            where=path,
-            expected="0, 1, ...",
-            got=f"{wrong[0]:g}",
-        )
-    boxes = np.full((int(numbers.max()) + 1, 4), np.nan)
-    boxes[numbers.astype(int)] = rows[:, 1:]
-    return boxes
-
-
-def _five_numbers(line: str) -> list[float]:
-    """The first five of a line; none of one that has names, or a number missing."""
-    try:
-        row = [float(word) for word in line.split("#")[0].split(",")[:5]]
-    except ValueError:
-        return []
-    return row if len(row) == 5 and np.isfinite(row).all() else []
 
 
 def threaded(

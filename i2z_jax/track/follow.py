@@ -21,7 +21,7 @@ import numpy as np
 
 from i2z_jax import console
 from i2z_jax.data import framing
-from i2z_jax.data.faces import box_step, smooth
+from i2z_jax.data.box_track import box_step, smooth
 from i2z_jax.data.video import Frame
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.geometry.camera import project_weak

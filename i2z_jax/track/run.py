@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FaceDetector
+from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside, write_text

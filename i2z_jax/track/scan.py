@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.faces import FINDS, LONGEST_MISS, FaceDetector, stretches, track
-from i2z_jax.data.video import Continuity
+from i2z_jax.data.box_track import LONGEST_MISS, stretches, track
+from i2z_jax.data.continuity import Continuity
+from i2z_jax.data.face_detector import FINDS, FaceDetector
 from i2z_jax.data.video_analysis import NO_BOX, seen_faces, steady
 from i2z_jax.errors import InputError
 from i2z_jax.track import source
@@ -125,7 +126,7 @@ def choose(
 def _with_returns(
     detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"]
 ) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
-    """`faces.track`, again and again in the frames that it leaves open."""
+    """`track`, again and again in the frames that it leaves open."""
     boxes, found = track(detections, starts)
     sure = _between_found(found, starts)
     while True:

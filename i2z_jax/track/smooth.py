@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from i2z_jax.data.faces import LONGEST_MISS, stretches
-from i2z_jax.data.video import GAP_STEPS
+from i2z_jax.data.box_track import LONGEST_MISS, stretches
+from i2z_jax.data.continuity import GAP_STEPS
 from i2z_jax.track.result import Status, Track
 from i2z_jax.types import Bool, Float, NDArray
 

@@ -11,7 +11,7 @@ import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.data import ibug, images
-from i2z_jax.data.capture_examples import topology_of
+from i2z_jax.data.capture_topology import topology_of
 from i2z_jax.data.check import check
 from i2z_jax.data.check_report import contact_sheet
 from i2z_jax.data.krt import write_krt

@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from i2z_jax.data import faces
-from i2z_jax.data.faces import opencv_detector, track
+from i2z_jax.data import box_track
+from i2z_jax.data.box_track import track
+from i2z_jax.data.face_detector import opencv_detector
 from i2z_jax.data.images import read_picture
 from i2z_jax.synth import wild
 
@@ -102,7 +103,7 @@ def test_chains_that_are_over_need_not_be_searched(rng):
             for _ in range(rng.integers(0, 3))
         ]
         seen.append(np.concatenate([NONE, *there, *lamps]))
-    found = faces._best_chain(seen)
+    found = box_track._best_chain(seen)
     expected = longest_of_all_chains(seen)
     assert [frame for frame, _ in found] == [frame for frame, _ in expected]
     np.testing.assert_array_equal(
@@ -112,7 +113,7 @@ def test_chains_that_are_over_need_not_be_searched(rng):
 
 def test_the_search_does_not_grow_with_the_video(monkeypatch):
     compared = []
-    step = faces.box_step
+    step = box_track.box_step
     monkeypatch.setattr(
         faces,
         "box_step",
@@ -120,7 +121,7 @@ def test_the_search_does_not_grow_with_the_video(monkeypatch):
     )
     # Each is too far from those before to go on from one.
     track([detection(1000.0 * i, 0, 50) for i in range(500)], np.zeros(500, bool))
-    assert max(compared) == faces.LONGEST_MISS
+    assert max(compared) == box_track.LONGEST_MISS
 
 
 def test_the_detector_finds_no_face_in_noise(rng):

@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import images
-from i2z_jax.data.video import (
-    Continuity,
-    frame_count,
-    passed_over,
-    read_frames,
-    videos,
-)
+from i2z_jax.data.continuity import Continuity
+from i2z_jax.data.video import frame_count, passed_over, read_frames, videos
 from i2z_jax.errors import InputError
 from tests.data.clips import (
     gradient,

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from i2z_jax.data import build_video, faces, images, records, shards
+from i2z_jax.data import box_track, build_video, images, records, shards
+from i2z_jax.data.box_file import read_boxes
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.data.build_video import build
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
-from i2z_jax.data.video_analysis import read_boxes, steady
+from i2z_jax.data.video_analysis import steady
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from tests.data.clips import gradient, write_clip
@@ -226,7 +227,7 @@ def test_given_boxes_are_bridged_as_far_as_seen_ones():
 
 def test_frames_without_a_given_box_are_left_out(frames, tmp_path, monkeypatch):
     """A row of NaN and no row say the same, at the end too."""
-    monkeypatch.setattr(faces, "LONGEST_MISS", 2)
+    monkeypatch.setattr(box_track, "LONGEST_MISS", 2)
     box = "20,10,60,50"
     for end in ("", "7,nan,nan,nan,nan\n"):
         table = tmp_path / "boxes.csv"

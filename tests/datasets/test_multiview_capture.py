@@ -11,8 +11,9 @@ import pytest
 from i2z_jax.data import build_multiview, capture_examples, images, records
 from i2z_jax.data.build_multiview import _cameras, _require_segments, build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
-from i2z_jax.data.capture_examples import _texture, matches, topology_of
+from i2z_jax.data.capture_examples import _texture, matches
 from i2z_jax.data.capture_source import only_source
+from i2z_jax.data.capture_topology import topology_of
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from i2z_jax.data.faces import LONGEST_MISS
+from i2z_jax.data.box_track import LONGEST_MISS
 from i2z_jax.track.result import Status, Track
 from i2z_jax.track.smooth import interpolated, latency_s, one_euro, smoothed
 
