@@ -8,9 +8,9 @@ no views, and a view knows the row of its frame.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from i2z_jax.data import records
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
@@ -25,14 +25,25 @@ from i2z_jax.data.capture_source import SourceCamera, write_source
 from i2z_jax.data.capture_topology import topology_of, topology_path, without_topology
 from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.multiface import Capture, Frame, Layout
-from i2z_jax.data.shards import Job, into_jobs, write_shards
+from i2z_jax.data.shards import Job, Shard, into_jobs, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.topology import Topology
 
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
 # Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
 PER_SHARD = 512
+
+
+class Source(NamedTuple):
+    """A capture, and what of it is built."""
+
+    opened: Capture
+    cameras: tuple[str, ...]
+    topology: Topology | None
+    # What decides the records of all its frames.
+    files: list[Path | None]
 
 
 def build(
@@ -47,102 +58,125 @@ def build(
         InputError: a source is no capture, a filter matches nothing; with
             `options.strict`, the first gap.
     """
-    captures = [Capture(root) for root in sources]
-    chosen = [_cameras(opened, capture) for opened in captures]
-    if capture.test_segments != MultiviewOptions.test_segments:  # someone names them
-        _require_segments(captures, capture.test_segments)
-    topologies = [topology_of(root, capture) for root in sources]
-    moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
-    gaps = []
-    for index, opened in enumerate(captures):
-        _ = opened.statistics  # without them nothing is built: not known after hours
-        gaps += _absent(opened, chosen[index])
-        if topologies[index] is None:
-            gaps.append(without_topology(opened.paths.root))
-        for frame in _frames(opened, capture, options.max_frames):
-            split = "test" if matches(frame.segment, capture.test_segments) else "train"
-            moments[split].append(Moment(opened.paths.root, index, frame))
+    chosen = _chosen(sources, capture)
+    moments, gaps = _moments(chosen, capture, options.max_frames)
     if options.strict and gaps:
         raise InputError(gaps[0])
-    shared = [_shared_files(opened, capture) for opened in captures]
     with work_folder(out, records.MULTIVIEW, options) as work:
+        write = functools.partial(_write, chosen, work, options, capture)
         jobs = [j for s in FRAME_SPLITS for j in into_jobs(s, moments[s], PER_SHARD)]
-        frame_shards = write_shards(
-            jobs,
-            functools.partial(encode_frame, options=capture),
-            records.features(f"{records.MULTIVIEW}/frames"),
-            work / "frames",
-            workers=options.workers,
-            strict=options.strict,
-            what="frames",
-            sources=lambda moment: [*shared[moment.source], *_frame_files(moment)],
-        )
-        built = [
-            (job.split, moment)
-            for job, shard in zip(jobs, frame_shards, strict=True)
-            for moment, count in zip(job.items, shard.examples, strict=True)
-            if count
-        ]
-        view_shards = write_shards(
-            _view_jobs(built, captures, chosen, capture),
-            functools.partial(encode_views, options=capture),
-            records.features(
-                f"{records.MULTIVIEW}/views", texture=capture.view_textures
-            ),
-            work / "views",
-            workers=options.workers,
-            strict=options.strict,
-            what="views",
-            sources=lambda v: [*shared[v.moment.source], *_view_files(v)],
-        )
+        frames = write("frames", jobs, encode_frame, _frame_files)
+        jobs = _view_jobs(_built(jobs, frames), chosen, capture)
+        views = write("views", jobs, encode_views, _view_files)
+        finished = ("frames", frames, FRAME_SPLITS), ("views", views, VIEW_SPLITS)
         counts = {
-            "frames": adopt(
+            config: adopt(
                 records.MULTIVIEW,
-                frame_shards,
+                shards,
                 work,
-                splits=FRAME_SPLITS,
-                config="frames",
-            ),
-            "views": adopt(
-                records.MULTIVIEW,
-                view_shards,
-                work,
-                splits=VIEW_SPLITS,
-                config="views",
+                splits=splits,
+                config=config,
                 texture=capture.view_textures,
-            ),
-        }
-        for index, opened in enumerate(captures):
-            write_source(
-                work / records.MULTIVIEW / "sources" / str(index),
-                _source_cameras(opened, capture),
-                opened.statistics,
-                topologies[index],
             )
-        gaps += [gap for shard in (*frame_shards, *view_shards) for gap in shard.gaps]
+            for config, shards, splits in finished
+        }
+        _write_sources(chosen, work, capture)
+        gaps += [gap for shard in (*frames, *views) for gap in shard.gaps]
         return finish(
             work, records.MULTIVIEW, sources, [options, capture], counts, gaps
         )
 
 
-def _shared_files(opened: Capture, options: MultiviewOptions) -> list[Path | None]:
-    """What decides the records of all frames of a capture."""
-    paths = opened.paths
-    topology = topology_path(paths, options)
+def _chosen(roots: Sequence[Path], options: MultiviewOptions) -> list[Source]:
+    """The captures, opened.
+
+    Raises:
+        InputError: no capture, a damaged topology, a filter that matches nothing.
+    """
+    captures = [Capture(root) for root in roots]
+    cameras = [_cameras(opened, options) for opened in captures]
+    if options.test_segments != MultiviewOptions.test_segments:  # someone names them
+        _require_segments(captures, options.test_segments)
+    return [
+        Source(
+            opened,
+            names,
+            topology_of(opened.paths.root, options),
+            _shared_files(opened.paths, options),
+        )
+        for opened, names in zip(captures, cameras, strict=True)
+    ]
+
+
+def _shared_files(paths: Layout, options: MultiviewOptions) -> list[Path | None]:
     means = [paths.root / name for name in ("tex_mean.png", "vert_mean.bin")]
-    return [paths.krt, *means, topology]
+    return [paths.krt, *means, topology_path(paths, options)]
 
 
-def _frame_files(moment: Moment) -> list[Path]:
+def _moments(
+    chosen: Sequence[Source], options: MultiviewOptions, most: int | None
+) -> tuple[dict[str, list[Moment]], list[str]]:
+    """The frames to build by split, and what is missing from their captures."""
+    moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
+    gaps = []
+    for index, (opened, cameras, topology, _) in enumerate(chosen):
+        _ = opened.statistics  # without them nothing is built: not known after hours
+        gaps += _absent(opened, cameras)
+        if topology is None:
+            gaps.append(without_topology(opened.paths.root))
+        for frame in _frames(opened, options, most):
+            split = "test" if matches(frame.segment, options.test_segments) else "train"
+            moments[split].append(Moment(opened.paths.root, index, frame))
+    return moments, gaps
+
+
+def _write(
+    chosen: Sequence[Source],
+    work: Path,
+    options: BuildOptions,
+    capture: MultiviewOptions,
+    config: str,
+    jobs: Sequence[Job],
+    encode: Callable[..., Iterator[Any]],
+    files: Callable[[Sequence[Source], Any], list[Path | None]],
+) -> list[Shard]:
+    """The shards of one config."""
+    name = f"{records.MULTIVIEW}/{config}"
+    return write_shards(
+        jobs,
+        functools.partial(encode, options=capture),
+        records.features(name, texture=capture.view_textures),
+        work / config,
+        workers=options.workers,
+        strict=options.strict,
+        what=config,
+        sources=functools.partial(files, chosen),
+    )
+
+
+def _built(jobs: Sequence[Job], shards: Sequence[Shard]) -> list[tuple[str, Moment]]:
+    """Split and moment of each frame that has a record, in the order of the records."""
+    return [
+        (job.split, moment)
+        for job, shard in zip(jobs, shards, strict=True)
+        for moment, count in zip(job.items, shard.examples, strict=True)
+        if count
+    ]
+
+
+def _frame_files(chosen: Sequence[Source], moment: Moment) -> list[Path | None]:
+    """What decides a frame's record."""
     paths, frame = Layout(moment.root), moment.frame
-    return [paths.mesh(frame), paths.transform(frame), paths.texture(frame)]
+    own = [paths.mesh(frame), paths.transform(frame), paths.texture(frame)]
+    return [*chosen[moment.source].files, *own]
 
 
-def _view_files(views: Views) -> list[Path]:
+def _view_files(chosen: Sequence[Source], views: Views) -> list[Path | None]:
+    """What decides the records of a frame's views."""
     paths, frame = Layout(views.moment.root), views.moment.frame
     images = [paths.image(frame, name) for name in views.cameras]
     textures = [paths.texture(frame, name) for name in views.cameras]
-    return [*_frame_files(views.moment), *images, *textures]
+    return [*_frame_files(chosen, views.moment), *images, *textures]
 
 
 def _cameras(opened: Capture, options: MultiviewOptions) -> tuple[str, ...]:
@@ -202,14 +236,14 @@ def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
 
 def _view_jobs(
     built: Sequence[tuple[str, Moment]],
-    captures: Sequence[Capture],
-    chosen: Sequence[Sequence[str]],
+    chosen: Sequence[Source],
     options: MultiviewOptions,
 ) -> list[Job]:
     items: dict[str, list[Views]] = {split: [] for split in VIEW_SPLITS}
     for row, (split, moment) in enumerate(built):
-        there = captures[moment.source].filmed_by(moment.frame.segment)
-        names = [name for name in chosen[moment.source] if name in there]
+        source = chosen[moment.source]
+        there = source.opened.filmed_by(moment.frame.segment)
+        names = [name for name in source.cameras if name in there]
         held = [n for n in names if matches(n, options.test_cameras)]
         kept = [n for n in names if n not in held]
         for part, cameras in ((split, kept), (_camera_split(split), held)):
@@ -226,13 +260,19 @@ def _camera_split(split: str) -> str:
     return "camera" if split == "train" else "test_camera"
 
 
-def _source_cameras(opened: Capture, options: MultiviewOptions) -> list[SourceCamera]:
-    return [
-        SourceCamera(
-            name,
-            matches(name, options.test_cameras),
-            camera.intrinsics,
-            camera.camera_from_world,
-        )
-        for name, camera in opened.cameras.items()
-    ]
+def _write_sources(
+    chosen: Sequence[Source], work: Path, options: MultiviewOptions
+) -> None:
+    """What views point to by their `source`."""
+    for index, (opened, _, topology, _) in enumerate(chosen):
+        cameras = [
+            SourceCamera(
+                name,
+                matches(name, options.test_cameras),
+                camera.intrinsics,
+                camera.camera_from_world,
+            )
+            for name, camera in opened.cameras.items()
+        ]
+        folder = work / records.MULTIVIEW / "sources" / str(index)
+        write_source(folder, cameras, opened.statistics, topology)
