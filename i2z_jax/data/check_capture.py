@@ -39,6 +39,9 @@ DECODED = 48
 # Colour of the projected mesh.
 _GREEN = (60, 255, 90)
 
+# A frame, and the camera that sees it.
+View = tuple[Frame, str]
+
 
 def recognises(path: Path) -> bool:
     """Whether any of the layout's landmarks is there."""
@@ -48,13 +51,33 @@ def recognises(path: Path) -> bool:
 def look(path: Path) -> Report:
     """Validate a capture."""
     report = Report("multiface capture")
+    capture = _opened(path, report)
+    if capture is None:
+        return report
+    _topology(path, report)
+    whole, views = _files(capture, report)
+    if not views:
+        report.error("nothing whole", f"{path}: no frame has mesh, pose, average, view")
+        return report
+    sample = [views[place] for place in spread(len(views), DECODED)]
+    unreadable, outside = _pictures(capture, sample, report)
+    if len(unreadable) == len(sample):
+        report.error("nothing readable", f"{path}: none of {len(sample)} pictures is")
+        return report
+    _textures(capture, whole, report)
+    _outside(path, outside, len(sample), report)
+    _draw(capture, [view for view in views if view not in unreadable], report)
+    return report
+
+
+def _opened(path: Path, report: Report) -> Capture | None:
     try:
         capture = Capture(path)
         _ = capture.statistics
         vertices = capture.vertex_count
     except InputError as error:
         report.error("capture", str(error))
-        return report
+        return None
     report.facts = {
         "cameras": len(capture.cameras),
         "segments": len(capture.segments),
@@ -62,11 +85,19 @@ def look(path: Path) -> Report:
         "vertices": vertices,
         "texture": "x".join(map(str, capture.statistics.texture_mean.shape[:2])),
     }
+    return capture
+
+
+def _topology(path: Path, report: Report) -> None:
     try:
         if topology_of(path, MultiviewOptions()) is None:
             report.gap("no topology", without_topology(path))
     except InputError as error:
         report.error("topology", str(error))
+
+
+def _files(capture: Capture, report: Report) -> tuple[list[Frame], list[View]]:
+    """The frames that are whole, and their views whose pictures are there."""
     cameras = _cameras(capture, report)
     whole, views = [], []
     for frame in console.progress(capture.frames, "frames"):
@@ -81,43 +112,46 @@ def look(path: Path) -> Report:
         for name in cameras[frame.segment]:
             _file(report, "texture", capture.paths.texture(frame, name))
     report.facts |= {"frames that are whole": len(whole), "views": len(views)}
-    if not views:
-        report.error("nothing whole", f"{path}: no frame has mesh, pose, average, view")
-        return report
+    return whole, views
+
+
+def _pictures(
+    capture: Capture, sample: list[View], report: Report
+) -> tuple[set[View], list[View]]:
+    """Of some views those that are unreadable, and those beside whose picture the mesh
+    lies."""
     sizes: Counter[str] = Counter()
-    outside, unreadable = [], set()
-    sample = spread(len(views), DECODED)
-    for place in console.progress(sample, "pictures"):
-        frame, name = views[place]
+    unreadable, outside = set(), []
+    for view in console.progress(sample, "pictures"):
+        path = capture.paths.image(*view)
         image = report.attempt(
-            "unreadable picture",
-            lambda f=frame, n=name: images.read_picture(capture.paths.image(f, n)),
+            "unreadable picture", lambda p=path: images.read_picture(p)
         )
         if image is None:
-            unreadable.add((frame, name))
+            unreadable.add(view)
             continue
         sizes[f"{image.shape[1]}x{image.shape[0]}"] += 1
-        if not _in_picture(capture, frame, name, image):
-            outside.append(f"{frame.segment} {frame.number} camera {name}")
+        if not _in_picture(capture, *view, image):
+            outside.append(view)
     report.facts["pictures"] = ", ".join(sizes)
-    if not sizes:
-        report.error("nothing readable", f"{path}: none of {len(sample)} pictures is")
-        return report
     if len(sizes) > 1:
-        report.gap("wrong size", f"{path}: pictures of {dict(sizes)}")
-    _textures(capture, whole, report)
-    if len(outside) > len(sample) / 2:
+        report.gap("wrong size", f"{capture.paths.root}: pictures of {dict(sizes)}")
+    return unreadable, outside
+
+
+def _outside(path: Path, views: list[View], looked_at: int, report: Report) -> None:
+    """A face may leave a picture; where most do, the numbers do not fit."""
+    lines = [f"{frame.segment} {frame.number} camera {name}" for frame, name in views]
+    if len(lines) > looked_at / 2:
         report.error(
             "mesh and camera disagree",
-            f"{path}: the mesh lies outside the picture in {len(outside)} of "
-            f"{len(sample)} views (first: {outside[0]}); is KRT world -> camera in mm, "
+            f"{path}: the mesh lies outside the picture in {len(lines)} of "
+            f"{looked_at} views (first: {lines[0]}); is KRT world -> camera in mm, "
             "and _transform.txt head -> world?",
         )
-    elif outside:
-        for line in outside:
-            report.gap("face outside the picture", line)
-    _draw(capture, [view for view in views if view not in unreadable], report)
-    return report
+        return
+    for line in lines:
+        report.gap("face outside the picture", line)
 
 
 def _cameras(capture: Capture, report: Report) -> dict[str, list[str]]:
@@ -197,7 +231,7 @@ def _in_picture(capture: Capture, frame: Frame, name: str, image: np.ndarray) ->
     return bool(((centre > 0) & (centre < image.shape[1::-1])).all())
 
 
-def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> None:
+def _draw(capture: Capture, views: list[View], report: Report) -> None:
     for frame, name in _varied(views):
         path = capture.paths.image(frame, name)
         image = report.attempt(
@@ -218,7 +252,7 @@ def _draw(capture: Capture, views: list[tuple[Frame, str]], report: Report) -> N
         report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
 
 
-def _varied(views: list[tuple[Frame, str]]) -> Iterator[tuple[Frame, str]]:
+def _varied(views: list[View]) -> Iterator[View]:
     """Views with segments and cameras mixed: each camera's turn at another moment."""
     names = list(dict.fromkeys(name for _, name in views))
     picked = [names[i] for i in spread(len(names), MOST_CELLS)]
