@@ -74,7 +74,7 @@ def run(config: Config) -> None:
 
     from i2z_jax import checkpoint
     from i2z_jax.checkpoint import ModelCard
-    from i2z_jax.data.augment import augment_regression
+    from i2z_jax.data.augment import augment_regression, resized_view
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
@@ -102,12 +102,11 @@ def run(config: Config) -> None:
         train = views("train")
         net, sizes = _fresh_network(config, dam_card.config.z_size, train, mesh)
 
-        def stream(source, **strength):
-            augment = partial(augment_regression, size=sizes.image_size, **strength)
-            return Stream(source, batch_size, augment)
+        def stream(source, change):
+            return Stream(source, batch_size, partial(change, size=sizes.image_size))
 
         shared = {"size": sizes.image_size, "seed": config.run.seed, "mesh": mesh}
-        learn, kept = stream(train), None
+        learn, kept = stream(train, augment_regression), None
         if config.cache > 0:
             kept_dtype = jnp.dtype(config.cache_dtype)
             kept = keep_views(net, train, config.cache, dtype=kept_dtype, **shared)
@@ -124,7 +123,7 @@ def run(config: Config) -> None:
                 views=kept,
             ),
             learn,
-            stream(views("test"), strength=None) if has_test else None,
+            stream(views("test"), resized_view) if has_test else None,
             workdir=config.workdir,
             config=config.run,
             mesh=mesh,

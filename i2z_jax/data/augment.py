@@ -133,7 +133,7 @@ def augment_regression(
     rng: np.random.Generator,
     *,
     size: int,
-    strength: RegressionAugment | None = RegressionAugment(),
+    strength: RegressionAugment = RegressionAugment(),
 ) -> Example:
     """A view of a capture with its crop moved and H moved with it.
 
@@ -143,17 +143,29 @@ def augment_regression(
             move (a roll of the picture leaves the direction to the camera alone).
         rng: where all draws come from.
         size: side of the training crop in pixels; the stored one may differ.
-        strength: None resizes and changes nothing else, as evaluation does.
+        strength: of the changes.
     """
+    moved = _moved(example, size, draw_motion(rng, strength.motion, size))
+    return {**moved, "image": change_colours(moved["image"], rng, strength.photometric)}
+
+
+def resized_view(
+    example: Example, rng: np.random.Generator | None = None, *, size: int
+) -> Example:
+    """As `augment_regression`, but resized only, as evaluation does: nothing is drawn
+    from `rng`."""
+    return _moved(example, size)
+
+
+def _moved(example: Example, size: int, motion: NDArray | None = None) -> Example:
+    """A view at another size; then its crop and H move by an affine map of pixels."""
     stored = example["image"].shape[0]
     affine = np.array([[size / stored, 0.0, 0.0], [0.0, size / stored, 0.0]])
-    if strength is not None:
-        affine = compose(draw_motion(rng, strength.motion, size), affine)
+    if motion is not None:
+        affine = compose(motion, affine)
     unit = unit_affine(affine, stored, size)
     pose = transform_pose(np.asarray(example["pose"], np.float64), unit)
     image = sample_crop(example["image"], affine, size, cv2.BORDER_REPLICATE)
-    if strength is not None:
-        image = change_colours(image, rng, strength.photometric)
     return {**example, "image": image, "pose": pose.astype(np.float32)}
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.augment import resized_view
 from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.pipeline import ViewField, Views
 from i2z_jax.data.records import MULTIVIEW, description
@@ -129,7 +129,7 @@ def evaluate_capture(
         fields = (*fields, "texture")
         source = Views(directory, split, fields=fields, tables={"z": z})
     models = runner.place(face_model(system))
-    crop = partial(augment_regression, size=system.image_size, strength=None)
+    crop = partial(resized_view, size=system.image_size)
 
     parts: list[Arrays] = []
     vertex_error = np.zeros(system.topology.vertex_count)

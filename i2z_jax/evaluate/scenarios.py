@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from i2z_jax.config import I2ZVariant
-from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.augment import resized_view
 from i2z_jax.data.batches import Example
 from i2z_jax.data.perturb import Scenario, central_camera, face_mask, perturb
 from i2z_jax.data.pipeline import Views
@@ -108,11 +108,6 @@ def chosen_frames(views: Views, most: int) -> list[FrameViews]:
     return result
 
 
-def plain(example: Example, rng: np.random.Generator, *, size: int) -> Example:
-    """The crop at the network's size, unchanged."""
-    return augment_regression(example, rng, size=size, strength=None)
-
-
 def changed(
     example: Example, rng: np.random.Generator, *, size: int, scenario: Scenario
 ) -> Example:
@@ -120,7 +115,7 @@ def changed(
 
     The change is fixed by the example's number in its split; `rng` is not used.
     """
-    example = plain(example, rng, size=size)
+    example = resized_view(example, size=size)
     face = None
     if scenario == "background":
         flat = project_weak(example["pose"], example["vertices"])[..., :2]
@@ -133,5 +128,5 @@ def changed(
 def change_for(scenario: Scenario | None, size: int):
     """What `Runner.rows` applies to each example; None: nothing."""
     if scenario is None:
-        return partial(plain, size=size)
+        return partial(resized_view, size=size)
     return partial(changed, size=size, scenario=scenario)

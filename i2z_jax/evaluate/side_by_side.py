@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import drawing
-from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.augment import resized_view
 from i2z_jax.data.warp import resized
 from i2z_jax.evaluate import pictures
 from i2z_jax.evaluate.capture import CaptureScores
@@ -39,10 +39,8 @@ def seen_picture(
     rows = face_rows(system, source, indices, scores.z, scores.pose, truth=True)
     columns = FACE_COLUMNS
     if system.net.hourglass is not None:
-        size = system.image_size
-        crop = partial(augment_regression, size=size, strength=None)
-        rng = np.random.default_rng(0)
-        crops = np.stack([crop(source[i], rng)["image"] for i in indices])
+        crop = partial(resized_view, size=system.image_size)
+        crops = np.stack([crop(source[i])["image"] for i in indices])
         for row, warm in zip(rows, heatmaps(system, crops), strict=True):
             row.insert(1, warm)
         columns = (columns[0], "68 landmarks in it", *columns[1:])

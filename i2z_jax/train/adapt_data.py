@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from i2z_jax import console
-from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.augment import resized_view
 from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.landmarks68 import COUNT, ON_CONTOUR
 from i2z_jax.data.pipeline import VideoFrames, Views, pair_starts
@@ -273,9 +273,7 @@ def prepare_capture(
 
 def _upright(views: Views, most: int, size: int) -> list[Example]:
     """Some views, spread over all, as they are."""
-    as_it_is = partial(augment_regression, size=size, strength=None)
-    rows = spread(len(views), most)
-    return [as_it_is(views[row], np.random.default_rng(0)) for row in rows]
+    return [resized_view(views[row], size=size) for row in spread(len(views), most)]
 
 
 def _detector_bias(
