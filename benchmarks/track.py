@@ -22,10 +22,10 @@ from i2z_jax.commands.track import Config
 from i2z_jax.data.face_detector import opencv_detector
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.report.track_outputs import Wishes, write_outputs
+from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.system import System
 from i2z_jax.track import run as tracking
 from i2z_jax.track.networks import Networks
-from i2z_jax.track.timing import COMPILE, Stopwatch
 
 PICTURE = Path(__file__).parent.parent / "docs/pictures/synthetic_head.jpg"
 # Of the large face in it: left, top, right, bottom.

@@ -22,7 +22,7 @@ LAYERS = [
         "presets",
         "dataclass_json",
     },
-    {"chunks", "drawing", "spread"},
+    {"chunks", "drawing", "spread", "stopwatch"},
     {"compile_cache", "malloc", "xla_flags"},
     {"cluster", "sharding", "collectives"},
     {"geometry"},
@@ -60,6 +60,7 @@ NO_JAX = {
     "config",
     "presets",
     "dataclass_json",
+    "stopwatch",
 }
 
 

@@ -86,10 +86,10 @@ def _track(config: Config) -> None:
     from i2z_jax.data.box_file import read_boxes
     from i2z_jax.data.face_detector import opencv_detector
     from i2z_jax.report.track_outputs import Wishes, write_outputs
+    from i2z_jax.stopwatch import Stopwatch
     from i2z_jax.system import load_system
     from i2z_jax.track import run as tracking
     from i2z_jax.track.networks import Networks
-    from i2z_jax.track.timing import Stopwatch
 
     system = load_system(config.checkpoint, dtype=config.dtype)
     boxes, box_source = None, "detector"

@@ -20,8 +20,8 @@ from i2z_jax.report.page import (
     page,
 )
 from i2z_jax.report.plots import curves
+from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.track.result import Status, Track
-from i2z_jax.track.timing import COMPILE, Stopwatch
 from i2z_jax.types import Float, NDArray
 
 STAGES = {

@@ -35,10 +35,10 @@ from i2z_jax.geometry.crop import (
     unit_from_pixels,
 )
 from i2z_jax.geometry.fit import fit_weak_pose
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track import source
 from i2z_jax.track.networks import Seen
 from i2z_jax.track.scan import Scan
-from i2z_jax.track.timing import Stopwatch
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 # Landmarks move and resize a crop by this share of its side at most, at once.

@@ -17,8 +17,8 @@ import numpy as np
 from i2z_jax.chunks import chunks
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.heatmaps import soft_argmax
+from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.system import System
-from i2z_jax.track.timing import COMPILE, Stopwatch
 from i2z_jax.types import Float, NDArray, UInt8
 
 

@@ -18,8 +18,8 @@ from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, FaceDetector
 from i2z_jax.data.video_analysis import NO_BOX, seen_faces, steady
 from i2z_jax.errors import InputError
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track import source
-from i2z_jax.track.timing import Stopwatch
 from i2z_jax.types import Bool, Float, NDArray
 
 # A face that comes back is believed when it is seen this often.

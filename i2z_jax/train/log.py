@@ -20,46 +20,12 @@ from i2z_jax import console
 from i2z_jax.errors import InputError
 from i2z_jax.files import FULL, write_json
 from i2z_jax.sharding import is_first_process
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.train import memory
 from i2z_jax.train.board import Board
 from i2z_jax.train.memory import Memory
 from i2z_jax.train.metrics_log import MetricsLog
 from i2z_jax.types import NDArray, UInt8
-
-
-class Clock:
-    """Seconds of the loop by what they went into.
-
-    `step` is the devices' work as far as the host waited for it: what it did
-    meanwhile (`data`, mostly) took no longer for it.
-    """
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._total: dict[str, float] = {}
-        self._before: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, what: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - start
-            self._total[what] = self._total.get(what, 0.0) + spent
-
-    def split(self) -> dict[str, float]:
-        """Seconds since the last call."""
-        since = {k: v - self._before.get(k, 0.0) for k, v in self._total.items()}
-        self._before = dict(self._total)
-        return {what: round(seconds, 4) for what, seconds in since.items()}
-
-    def total(self) -> dict[str, float]:
-        """Seconds since the start; what went into nothing named is `other`."""
-        elapsed = time.perf_counter() - self._start
-        other = elapsed - sum(self._total.values())
-        seconds = {**self._total, "other": other, "elapsed": elapsed}
-        return {what: round(value, 4) for what, value in seconds.items()}
 
 
 class RunLog:
@@ -71,7 +37,8 @@ class RunLog:
         workdir: held by this process.
         start: the step that the run goes on from.
         batch_size: images in a batch, for images/s.
-        clock: of the loop.
+        clock: of the loop, started now. `step` is the devices' work as far as the host
+            waited for it: what it did meanwhile (`data`, mostly) took no longer for it.
         evaluated: whether the evaluation of `start` is done (`MetricsLog`).
     """
 
@@ -80,10 +47,12 @@ class RunLog:
         workdir: Path,
         start: int,
         batch_size: int,
-        clock: Clock,
+        clock: Stopwatch,
         *,
         evaluated: bool = True,
     ):
+        self._begun = time.perf_counter()
+        self._spent: dict[str, float] = {}  # as it was logged last
         self._writes = is_first_process()
         self._workdir, self._start = workdir, start
         self._batch_size, self._clock = batch_size, clock
@@ -106,7 +75,7 @@ class RunLog:
         self._last = (now, done)
         rate = (done - before) * self._batch_size / max(now - then, 1e-9)
         # Under one key, because it is the one part that no two runs share.
-        speed = {"images_per_s": round(rate, 2), "seconds": self._clock.split()}
+        speed = {"images_per_s": round(rate, 2), "seconds": self._since_last()}
         with self._writing():
             self._lines.write(done, {**values, "speed": speed})
             self._board.curves(done, {**values, "images_per_s": rate})
@@ -140,8 +109,8 @@ class RunLog:
         """Where the time of this process went, if it took a step."""
         if not self._writes or done == self._start:
             return
-        seconds = self._clock.total()
-        elapsed = seconds["elapsed"]
+        seconds, elapsed = dict(self._clock.seconds), time.perf_counter() - self._begun
+        seconds |= {"other": elapsed - sum(seconds.values()), "elapsed": elapsed}
         shares = ", ".join(
             f"{what} {100 * spent / elapsed:.1f} %"
             for what, spent in sorted(seconds.items(), key=lambda item: -item[1])
@@ -149,13 +118,18 @@ class RunLog:
         )
         steps = done - self._start
         console.err.print(f"{steps} steps in {elapsed:.1f} s: {shares}")
-        self._note(steps=steps, seconds=seconds)
+        self._note(steps=steps, seconds=_rounded(seconds))
 
     def close(self) -> None:
         """Write out what is left."""
         if self._writes:
             with self._writing():
                 self._board.close()
+
+    def _since_last(self) -> dict[str, float]:
+        """Seconds of each stage since the last call."""
+        before, self._spent = self._spent, dict(self._clock.seconds)
+        return _rounded({k: v - before.get(k, 0.0) for k, v in self._spent.items()})
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -175,3 +149,7 @@ class RunLog:
             return
         self._machine |= facts
         write_json(self._workdir / "machine.json", self._machine)
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {what: round(value, 4) for what, value in seconds.items()}

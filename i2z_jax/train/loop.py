@@ -26,9 +26,10 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.train import memory
 from i2z_jax.train.compiled_step import CompiledStep
-from i2z_jax.train.log import Clock, RunLog
+from i2z_jax.train.log import RunLog
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.trace import Trace
@@ -140,7 +141,7 @@ def run_loop(
             start, state = restored.step, restored.state
             batches.set_state(restored.extras["data"])
             console.err.print(f"going on from step {start} of {workdir}")
-        clock = Clock()
+        clock = Stopwatch()
         evaluated = start in checkpoints.judged
         log = RunLog(workdir, start, batch_size, clock, evaluated=evaluated)
         stack.enter_context(closing(log))
@@ -165,16 +166,16 @@ def run_loop(
                 run.evaluate_if_due(number)
             if stop:
                 break
-            with clock("data"):
+            with clock.stage("data"):
                 batch = put(next(batches))
             run.compile(batch)
-            with clock("step"), trace.step(number):
+            with clock.stage("step"), trace.step(number):
                 metrics = run.step(batch)
             trace.wait(metrics)
             if (remark := run.log_if_due(number + 1, metrics)) is not None:
                 bar.update(task, remark=remark)
             bar.update(task, completed=number + 1)
-        with clock("save"):
+        with clock.stage("save"):
             checkpoints.wait()
         log.finished(run.saved)
         if number < config.steps:
@@ -197,7 +198,7 @@ class _Run:
         config: LoopConfig,
         checkpoints: RunCheckpoints,
         log: RunLog,
-        clock: Clock,
+        clock: Stopwatch,
     ):
         self._first, self._frozen, self._step = state, frozen, step
         self._program: CompiledStep | None = None  # takes the state over
@@ -209,7 +210,7 @@ class _Run:
     @property
     def state(self) -> TrainState:
         """The state after the last step, once it is computed."""
-        with self._clock("step"):
+        with self._clock.stage("step"):
             now = self._first if self._program is None else self._program.state
             return jax.block_until_ready(now)
 
@@ -218,7 +219,7 @@ class _Run:
         if self._program is not None:
             return
         state, look = self._first, self._hooks.before
-        with self._clock("compile"), ThreadPoolExecutor(1) as beside:
+        with self._clock.stage("compile"), ThreadPoolExecutor(1) as beside:
             looking = None if look is None else beside.submit(look, state)
             start = time.perf_counter()
             self._program = CompiledStep(self._step, state, self._frozen, batch)
@@ -238,7 +239,7 @@ class _Run:
         due = stop or number % every == 0 or self._evaluation_is_due(number)
         if due and number > self.saved:
             now = self.state
-            with self._clock("save"):
+            with self._clock.stage("save"):
                 extras = {"data": self._batches.get_state()}
                 self._checkpoints.save(number, now, extras)
             self.saved = number
@@ -249,25 +250,25 @@ class _Run:
         _, evaluate, picture = self._hooks
         assert evaluate is not None
         now = self.state
-        with self._clock("evaluate"):
+        with self._clock.stage("evaluate"):
             found = evaluate(now, number)
             pictures = picture(now) if picture is not None else {}
         figures = {f"eval/{name}": value for name, value in found.items()}
         score = score_of(figures, self._config)
-        with self._clock("log"):
+        with self._clock.stage("log"):
             self._log.evaluation(number, figures, pictures)
-        with self._clock("save"):
+        with self._clock.stage("save"):
             self._checkpoints.judge(number, score)
 
     def log_if_due(self, done: int, metrics: dict[str, Any]) -> str | None:
         """What to say beside the progress, if anything is new."""
         if done % self._config.log_every and done != self._config.steps:
             return None
-        with self._clock("step"):  # waits for the devices
+        with self._clock.stage("step"):  # waits for the devices
             values = {name: value.item() for name, value in metrics.items()}
         bad = values.pop("skipped_in_a_row")
         _refuse_nonfinite(bad, done, self._config)
-        with self._clock("log"):
+        with self._clock.stage("log"):
             self._log.step(done, values)
         return f"loss {values['loss']:.4g}"
 

@@ -9,8 +9,8 @@ import pytest
 
 from i2z_jax.evaluate.temporal import FrameFacts, Watch
 from i2z_jax.report.track_page import Sight, jitter, standing_offset_mm, track_page
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.result import Status
-from i2z_jax.track.timing import Stopwatch
 from tests.track.test_smooth import STILL, track
 
 

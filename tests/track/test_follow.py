@@ -7,10 +7,10 @@ import pytest
 from i2z_jax.data import framing
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.follow import crop_maps, follow, refined, squares
 from i2z_jax.track.networks import Seen
 from i2z_jax.track.scan import Scan, scan
-from i2z_jax.track.timing import Stopwatch
 from tests.data.clips import write_clip
 from tests.track import worlds
 from tests.track.test_scan import look as disc_detector

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.overlay import BACKGROUND, Overlay
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.system import load_system
 from i2z_jax.track import result
 from i2z_jax.track.networks import Networks
-from i2z_jax.track.timing import Stopwatch
 from tests.report.glb_reader import Glb
 
 

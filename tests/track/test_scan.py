@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.scan import choose, scan
-from i2z_jax.track.timing import Stopwatch
 from tests.data.clips import write_clip
 from tests.track import worlds
 

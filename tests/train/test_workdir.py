@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.train.log import Clock, RunLog
+from i2z_jax.stopwatch import Stopwatch
+from i2z_jax.train.log import RunLog
 from i2z_jax.train.metrics_log import MetricsLog
 from i2z_jax.train.workdir import hold, remember_config
 
@@ -105,7 +106,7 @@ def test_a_run_is_its_files_however_they_are_called(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_a_full_disk_is_one_line(tmp_path):
-    with closing(RunLog(tmp_path, 0, 1, Clock())) as log:
+    with closing(RunLog(tmp_path, 0, 1, Stopwatch())) as log:
         lines = tmp_path / "metrics.jsonl"
         lines.unlink()
         lines.symlink_to("/dev/full")
