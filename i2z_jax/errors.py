@@ -93,6 +93,16 @@ def require_multiple(name: str, value: int, *, of: int) -> None:
         raise _out_of_range("does not halve", name, f"a multiple of {of}", value)
 
 
+def require(holds: bool, name: str, expected: str, got: object) -> None:
+    """Refuse a number for which what is `expected` of it does not hold.
+
+    Raises:
+        InputError: it does not.
+    """
+    if not holds:
+        raise _out_of_range("out of range", name, expected, got)
+
+
 def _out_of_range(what: str, name: str, expected: str, got: object) -> InputError:
     option = "--" + name.replace("_", "-")
     return InputError(what, where=option, expected=expected, got=got)

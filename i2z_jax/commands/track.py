@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from i2z_jax import console
-from i2z_jax.errors import InputError, require_at_least
+from i2z_jax.errors import InputError, require, require_at_least
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 
@@ -75,7 +75,7 @@ def run(config: Config) -> None:
     """Passes over the video, then everything that is made from the result."""
     from i2z_jax.track import run as tracking
 
-    _check(config)
+    _check_options(config)
     with tracking.hold(config.out):
         goes_on = tracking.under_way(config.out / "work")
         _refuse_foreign(config.out, ours=goes_on or config.overwrite)
@@ -154,21 +154,14 @@ def _track(config: Config) -> None:
     _say(config, track, clock)
 
 
-def _check(config: Config) -> None:
+def _check_options(config: Config) -> None:
     require_at_least(
         config, {"face": 1, "batch_size": 1, "workers": 1, "max_frames": 1}
     )
-    if config.smooth is not None and not 0 < config.smooth < math.inf:
-        raise InputError(
-            "out of range", where="--smooth", expected="above 0, Hz", got=config.smooth
-        )
-    if not 0 <= config.min_confidence <= 1:
-        raise InputError(
-            "out of range",
-            where="--min-confidence",
-            expected="0 to 1",
-            got=config.min_confidence,
-        )
+    smooth, confidence = config.smooth, config.min_confidence
+    if smooth is not None:
+        require(0 < smooth < math.inf, "smooth", "above 0, Hz", smooth)
+    require(0 <= confidence <= 1, "min_confidence", "0 to 1", confidence)
     nearness_of(config.distance_mm)  # says so if a camera cannot be so near
     if config.out.exists() and not config.out.is_dir():
         raise InputError("is a file", where=config.out, expected="a folder")

@@ -10,7 +10,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.commands import train_options
-from i2z_jax.errors import InputError
+from i2z_jax.errors import require
 from i2z_jax.train.run import RunConfig
 
 
@@ -66,13 +66,8 @@ def run(config: Config) -> None:
     from i2z_jax.train.stages import landmarks_stage
     from i2z_jax.train.workdir import hold, remember_config
 
-    if not 0 < config.sigma < float("inf"):
-        raise InputError(
-            "out of range",
-            where="--sigma",
-            expected="above 0 and finite, in cells of the heatmap",
-            got=config.sigma,
-        )
+    expected = "above 0 and finite, in cells of the heatmap"
+    require(0 < config.sigma < float("inf"), "sigma", expected, config.sigma)
     dtype = config.run.compute_dtype
     i2z = preset(config.preset).i2z
     with hold(config.workdir):

@@ -88,7 +88,7 @@ def run(config: Config) -> None:
     from i2z_jax.train.streams import freeze_streams
     from i2z_jax.train.workdir import hold, remember_config
 
-    _check(config)
+    _check_options(config)
     dtype, batch_size = config.run.compute_dtype, config.run.batch_size
     with hold(config.workdir):
         remember_config(config.workdir, config)
@@ -142,7 +142,7 @@ def run(config: Config) -> None:
         console.out.print(str(config.workdir / "system"))
 
 
-def _check(config: Config) -> None:
+def _check_options(config: Config) -> None:
     """Refuse sizes that mean nothing, and to keep what a training step changes.
 
     Raises:

@@ -17,7 +17,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.config import I2ZConfig
-from i2z_jax.errors import InputError
+from i2z_jax.errors import InputError, require_multiple
 from i2z_jax.models.convolution import Conv
 from i2z_jax.models.features import (
     StreamMaps,
@@ -126,7 +126,8 @@ class I2ZNet(nnx.Module):
     def __init__(
         self, config: I2ZConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
     ):
-        _check(config)
+        coarsest = max(32, 4 * 2**config.hourglass.depth)
+        require_multiple("image_size", config.image_size, of=coarsest)
         self.image_size = config.image_size
         self.trains_streams = config.trains_vgg
         self.levels = 4 if config.has_skips else 1
@@ -225,14 +226,3 @@ class I2ZNet(nnx.Module):
         for regressor in (self.z_regressor, self.pose_regressor):
             last = regressor.layers[-1]
             last.kernel[...] = 0 * last.kernel[...]
-
-
-def _check(config: I2ZConfig) -> None:
-    coarsest = max(32, 4 * 2**config.hourglass.depth)
-    if config.image_size % coarsest:
-        raise InputError(
-            "image size does not halve evenly down to the coarsest level",
-            where="image_size",
-            expected=f"a multiple of {coarsest}",
-            got=config.image_size,
-        )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2z_jax.errors import InputError
+from i2z_jax.errors import require
 from i2z_jax.files import write_json
 from i2z_jax.types import Bool, Figures
 
@@ -73,10 +73,7 @@ def check_share(share: float) -> None:
     Raises:
         InputError: it is not above 0, or it is more than a half.
     """
-    if not 0 < share <= 0.5:
-        raise InputError(
-            "out of range", where="--held-out", expected="above 0, up to 0.5", got=share
-        )
+    require(0 < share <= 0.5, "held_out", "above 0, up to 0.5", share)
 
 
 def judged_frames(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
