@@ -10,7 +10,6 @@ Memory does not grow with the video but for a few numbers a frame. An interrupte
 keeps the frames that are done; the same command goes on from there.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +23,11 @@ from i2z_jax import console
 from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside, write_text
+from i2z_jax.files import write_aside
 from i2z_jax.geometry.crop import apply_affine, invert
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.lock import LOCK, locked
+from i2z_jax.settings import remember
 from i2z_jax.track import source
 from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
 from i2z_jax.track.networks import Networks
@@ -75,16 +75,10 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
-    path = work / SETTINGS
-    if not under_way(work):
-        write_text(path, text)
-    elif path.read_text() != text:
-        before = json.loads(path.read_text())
-        names = sorted(before.keys() | settings.keys())
+    if differ := remember(work / SETTINGS, settings):
         raise InputError(
             "an interrupted run is here that was started with another "
-            + ", ".join(n for n in names if before.get(n) != settings.get(n)),
+            + ", ".join(differ),
             where=work.parent,
             fix="give what it had to go on, or --overwrite to start anew",
         )

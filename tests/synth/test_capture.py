@@ -210,7 +210,7 @@ def test_an_interrupted_run_goes_on_to_the_same_files(capture, tmp_path):
 
 def test_another_seed_is_another_capture(capture, tmp_path):
     other = CaptureOptions(frames=6, cameras=3, width=224, height=256, seed=8)
-    with pytest.raises(InputError, match="begun with other options"):
+    with pytest.raises(InputError, match="begun with other options: seed"):
         render(capture, other)
     render(tmp_path / "other", other)
     assert (tmp_path / "other/KRT").read_text() != (capture / "KRT").read_text()
