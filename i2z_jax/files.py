@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,32 @@ from i2z_jax.errors import InputError
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+@contextmanager
+def reading(path: str | Path) -> Iterator[None]:
+    """Say of which file it is that something cannot be read.
+
+    Raises:
+        InputError: for an OSError: missing, no permission, a loop of links.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read ({error.strerror})", where=path) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which place it is that nothing can be written to.
+
+    Raises:
+        InputError: for an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write here ({error.strerror})", where=path) from error
+
+
 def read_text(path: str | Path) -> str:
     """A text file that was given, UTF-8.
 
@@ -27,9 +53,8 @@ def read_text(path: str | Path) -> str:
         InputError: it cannot be read, or is in another encoding or no text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
+        with reading(path):
+            return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
             "not a text file", where=path, expected="UTF-8", got=error.reason
@@ -42,10 +67,8 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         InputError: it cannot be read: missing, no permission, a loop of links.
     """
-    try:
+    with reading(path):
         return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
 
 
 def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
@@ -68,13 +91,9 @@ def make_writable(folder: Path) -> None:
     Raises:
         InputError: it cannot.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise InputError(
-            f"cannot write here ({error.strerror})", where=folder
-        ) from error
 
 
 def make_place(path: Path) -> None:
@@ -134,11 +153,9 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise InputError(
             "already exists", where=path, fix="choose another path or --overwrite"
         )
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         holder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise InputError(f"cannot write here ({error.strerror})", where=path) from error
     new, old = holder / path.name, holder / f"{path.name}.old"
     try:
         yield new
@@ -173,6 +190,19 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, content: Any) -> None:
     """`write_bytes` of JSON that people can read, too."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def write_npz(
+    path: str | Path,
+    arrays: Mapping[str, Any],
+    *,
+    compressed: bool = False,
+    overwrite: bool = True,
+) -> None:
+    """Arrays by name, for `open_npz`; written as by `write_aside`."""
+    save = np.savez_compressed if compressed else np.savez
+    with write_aside(path, overwrite=overwrite) as aside, aside.open("wb") as file:
+        save(file, allow_pickle=False, **arrays)
 
 
 def _refuse_devices(path: Path) -> None:

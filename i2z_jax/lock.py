@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from i2z_jax.errors import InputError
+from i2z_jax.files import writing
 
 LOCK = ".lock"
 
@@ -28,13 +29,9 @@ def locked(folder: Path, *, busy: str, option: str) -> Iterator[None]:
     Raises:
         InputError: another run is here, or the folder cannot be written.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
-    except OSError as error:
-        raise InputError(
-            f"cannot write here ({error.strerror})", where=folder
-        ) from error
     with lock:
         if not _is_ours(lock, folder / LOCK):
             raise InputError(

@@ -27,7 +27,7 @@ from i2z_jax.data.video import Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
-from i2z_jax.files import versions, visible, write_aside
+from i2z_jax.files import versions, visible, write_npz
 from i2z_jax.types import Float, NDArray
 
 
@@ -156,8 +156,7 @@ def _analysed(
     kept = work / f"faces-{_digest([path], options, video)}.npz"
     if not kept.exists():
         analysis = analyse(path, detect, given, options.max_frames, options.workers)
-        with write_aside(kept) as aside, open(aside, "wb") as file:
-            np.savez(file, allow_pickle=False, **analysis._asdict())
+        write_npz(kept, analysis._asdict())
     with np.load(kept, allow_pickle=False) as file:
         return kept, len(file["box"])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from i2z_jax.data import check_built, check_capture, check_landmarks, check_video
 from i2z_jax.data.check_report import Report
 from i2z_jax.errors import InputError
+from i2z_jax.files import reading
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
@@ -23,10 +24,8 @@ def check(path: Path) -> Report:
         InputError: it does not exist, or has none of the layouts.
     """
     require_no_archive(path)
-    try:
+    with reading(path):
         path.stat()
-    except OSError as error:  # not there, or a loop of links
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
     for validator in (check_built, check_capture, check_landmarks, check_video):
         if validator.recognises(path):
             return validator.look(path)

@@ -14,7 +14,7 @@ import numpy as np
 
 from i2z_jax.data.images import SUFFIXES
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
+from i2z_jax.files import reading, visible
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Float, NDArray
 
@@ -90,10 +90,8 @@ def read_pts(path: str | Path) -> Float[NDArray, "68 2"]:
         InputError: not a `.pts`, not 68 points, something that is no number, or
             points without width or height, which no crop can be cut around.
     """
-    try:
+    with reading(path):
         text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
     _, opened, rest = text.partition("{")
     body, closed, _ = rest.partition("}")
     if not opened or not closed:

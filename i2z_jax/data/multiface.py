@@ -35,7 +35,7 @@ import numpy as np
 from i2z_jax.data import images
 from i2z_jax.data.krt import CalibratedCamera, read_krt
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text, visible, write_bytes, write_text
+from i2z_jax.files import read_text, reading, visible, write_bytes, write_text
 from i2z_jax.types import Float, NDArray, UInt8
 
 # A line of a frame list; no segment is a path that leads elsewhere.
@@ -185,10 +185,8 @@ def read_vertices(
     Raises:
         InputError: missing, of another size, or with values that are not finite.
     """
-    try:
+    with reading(path):
         values = np.fromfile(path, "<f4")
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
     size = values.size
     if size == 0 or size % 3 or (count is not None and size != 3 * count):
         expected = "float32 triples" if count is None else f"{3 * count} float32"

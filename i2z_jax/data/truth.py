@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import open_npz, write_aside
+from i2z_jax.files import open_npz, write_npz
 from i2z_jax.geometry.crop import (
     apply_affine,
     compose,
@@ -70,8 +70,7 @@ class VideoTruth:
         for name in OPTIONAL:
             if (value := getattr(self, name)) is not None:
                 arrays[name] = value.astype(np.float32)
-        with write_aside(path, overwrite=True) as aside, open(aside, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_npz(path, arrays, compressed=True)
 
 
 def truth_path(video: str | Path) -> Path:

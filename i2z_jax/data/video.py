@@ -26,7 +26,7 @@ from i2z_jax.data.frame_folder import (
 )
 from i2z_jax.data.images import SUFFIXES, read_picture
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
+from i2z_jax.files import reading, visible
 from i2z_jax.types import Int, NDArray, UInt8
 
 # Another recording begins where the clock goes back by this much, s. Less is a time
@@ -66,15 +66,13 @@ def videos(source: Path) -> list[Path]:
     Raises:
         InputError: neither a video nor a folder with one.
     """
-    try:
+    with reading(source):
         if source.is_dir() and not is_video(source):
             inside = [p for p in visible(source) if is_video(p)]
             if inside:
                 return inside
         elif source.exists():
             return [source]
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=source) from error
     raise InputError(
         "no video here", where=source, expected="mp4, mov, webm, gif or frames"
     )

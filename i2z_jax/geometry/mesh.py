@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import reading, write_aside
 from i2z_jax.types import ArrayLike, Float, Int, NDArray
 
 
@@ -44,10 +44,8 @@ def read_obj(path: str | Path) -> ObjMesh:
     """
     path = Path(path)
     vertices, uvs, corners = [], [], []
-    try:
+    with reading(path):
         text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read ({error.strerror})", where=path) from error
     for number, line in enumerate(text.splitlines(), start=1):
         kind, *words = line.split("#", 1)[0].split() or [""]
         try:

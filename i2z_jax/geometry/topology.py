@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import open_npz, write_aside
+from i2z_jax.files import open_npz, write_npz
 from i2z_jax.geometry.mesh import read_obj
 from i2z_jax.geometry.raster import rasterize
 from i2z_jax.types import ArrayLike, Float, Int
@@ -153,11 +153,7 @@ def save(path: str | Path, topology: Topology, *, overwrite: bool = False) -> No
     if topology.landmark_faces is not None:
         arrays["landmark_faces"] = topology.landmark_faces
         arrays["landmark_barycentric"] = topology.landmark_barycentric
-    with (
-        write_aside(path, overwrite=overwrite) as aside,
-        aside.open("wb") as file,
-    ):
-        np.savez_compressed(file, **arrays)
+    write_npz(path, arrays, compressed=True, overwrite=overwrite)
 
 
 @lru_cache(maxsize=8)

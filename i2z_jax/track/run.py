@@ -23,7 +23,7 @@ from i2z_jax import console
 from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_npz
 from i2z_jax.geometry.crop import apply_affine, invert
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.lock import LOCK, locked
@@ -288,7 +288,7 @@ class _Chunks:
                 name: np.concatenate([part[name] for part in self._rows])
                 for name in self._rows[0]
             }
-            _write(self._work / f"rows-{self._start:07d}.npz", columns)
+            write_npz(self._work / f"rows-{self._start:07d}.npz", columns)
             self._start += len(columns["z"])
             self._rows.clear()
             self._count = 0
@@ -311,13 +311,8 @@ class _Chunks:
 def _kept(path: Path, kind: Any, make: Any) -> Any:
     """A pass's result, from the disk or made now."""
     if not path.exists():
-        _write(path, make()._asdict())
+        write_npz(path, make()._asdict())
     return kind(**_read(path))
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    with write_aside(path, overwrite=True) as aside, aside.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
