@@ -115,7 +115,7 @@ def test_the_search_does_not_grow_with_the_video(monkeypatch):
     compared = []
     step = box_track.box_step
     monkeypatch.setattr(
-        faces,
+        box_track,
         "box_step",
         lambda old, new: (compared.append(len(old)), step(old, new))[1],
     )
