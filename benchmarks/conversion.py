@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.device import Rates
-from benchmarks.measure import Cost, Row, row
+from benchmarks.measure import Cost, Row, once, row
 from benchmarks.suite import Options
 from i2z_jax.config import VGGConfig
 from i2z_jax.convert.torch_reference.vgg import TorchVGG
@@ -54,6 +54,5 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
     yield row(
         "conversion",
         f"{size / 2**20:.0f} MiB, beside {baseline / 2**20:.0f} MiB of libraries",
-        "i2z_jax", 1, rates=rates, cost=cost,
-        first_s=None, median_s=seconds, low_s=seconds, high_s=seconds, cpu_s=cpu,
+        "i2z_jax", 1, rates=rates, cost=cost, **once(seconds, cpu),
     )  # fmt: skip

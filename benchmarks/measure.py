@@ -8,7 +8,7 @@ these operations can beat, the floor.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -165,13 +165,11 @@ def race(
             seconds[name].append(_seconds(contenders[name].call))
     rows = []
     for name, (_, compile_s, cost, _) in contenders.items():
-        clock, cpu = np.transpose(seconds[name])
-        low, median, high = (float(q) for q in np.quantile(clock, (0.25, 0.5, 0.75)))
         rows.append(
             row(
                 subject, case, name, items, rates=rates, cost=cost,
                 first_s=first[name] if compile_s is None else compile_s,
-                median_s=median, low_s=low, high_s=high, cpu_s=float(np.median(cpu)),
+                **of_many(seconds[name]),
             )
         )  # fmt: skip
     peers = [r.busy_s for r in rows if contenders[r.name].cost is None]
@@ -204,6 +202,20 @@ def row(
             "utilisation": cost.flops / rates.flops / plain.busy_s,
         }
     )
+
+
+def once(seconds: float, cpu_s: float | None = None) -> dict[str, float | None]:
+    """The times of a row that was measured a single time."""
+    clock = dict.fromkeys(("median_s", "low_s", "high_s"), seconds)
+    return {"first_s": None, **clock, "cpu_s": cpu_s}
+
+
+def of_many(seconds: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """The times of a row from several measurements, each of clock and processor."""
+    clock, cpu = np.transpose(seconds)
+    low, median, high = (float(q) for q in np.quantile(clock, (0.25, 0.5, 0.75)))
+    cpu_s = float(np.median(cpu))
+    return {"median_s": median, "low_s": low, "high_s": high, "cpu_s": cpu_s}
 
 
 def _seconds(call: Callable[[], Any]) -> tuple[float, float]:

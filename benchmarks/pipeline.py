@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from benchmarks.device import Rates
-from benchmarks.measure import Row, row
+from benchmarks.measure import Row, once, row
 from benchmarks.suite import Options
 from i2z_jax.data import images, records
 from i2z_jax.data.augment import augment_regression
@@ -53,9 +53,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         each = row(
             "pipeline", f"{options.workers} workers",
             f"{name}; {TARGET / rate.per_core:.1f} cores for {TARGET}/s",
-            BATCH, rates=rates, first_s=None, median_s=BATCH / rate.elapsed,
-            low_s=BATCH / rate.elapsed, high_s=BATCH / rate.elapsed,
-            cpu_s=BATCH / rate.per_core,
+            BATCH, rates=rates, **once(BATCH / rate.elapsed, BATCH / rate.per_core),
         )  # fmt: skip
         yield replace(each, ratio=bare.per_core / rate.per_core)
 

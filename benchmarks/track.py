@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from benchmarks.device import Rates
-from benchmarks.measure import Row, row
+from benchmarks.measure import Row, of_many, once, row
 from benchmarks.networks import random_system
 from benchmarks.suite import Options
 from i2z_jax.commands.track import Config
@@ -46,10 +46,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
     for name, spent in total.items():
         # Each stage's own count of frames, which it may see more than once.
         frames = clock.frames.get(name, 0) or options.frames
-        yield row(
-            "track", case, name, frames, rates=rates,
-            first_s=None, median_s=spent, low_s=spent, high_s=spent, cpu_s=None,
-        )  # fmt: skip
+        yield row("track", case, name, frames, rates=rates, **once(spent))
     yield from _alone(system, options, rates)
 
 
@@ -84,12 +81,9 @@ def _alone(system: System, options: Options, rates: Rates) -> Iterator[Row]:
         start, cpu = time.perf_counter(), time.process_time()
         networks.vertices(networks.predict(crop).z)
         seconds.append((time.perf_counter() - start, time.process_time() - cpu))
-    clock, cpu = np.transpose(seconds[2:])
-    low, median, high = (float(q) for q in np.quantile(clock, (0.25, 0.5, 0.75)))
     yield row(
         "track", options.case(1), "network and decoder", 1, rates=rates,
-        first_s=seconds[0][0], median_s=median, low_s=low, high_s=high,
-        cpu_s=float(np.median(cpu)),
+        first_s=seconds[0][0], **of_many(seconds[2:]),
     )  # fmt: skip
 
 
