@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
+from i2z_jax.files import write_npz
 from i2z_jax.track import run
 from i2z_jax.track.follow import Places
 from i2z_jax.track.result import Status
@@ -23,9 +24,9 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
     repeats = np.array([False, True, False, False])
     size = np.array([160, 120])
     scan = Scan(np.arange(4.0), box, found, cut, repeats, readable, size)
-    run._write(tmp_path / "scan.npz", scan._asdict())
+    write_npz(tmp_path / "scan.npz", scan._asdict())
     places = Places(box, np.zeros(4, bool))
-    run._write(tmp_path / "places.npz", places._asdict())
+    write_npz(tmp_path / "places.npz", places._asdict())
     said = np.float32([0.8, 0.1, 0.7, 0.7])
     values = {
         "z": np.ones((4, 8), np.float32),
@@ -33,7 +34,7 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
         "landmarks": np.ones((4, 68, 2), np.float32),
         "landmark_confidence": np.repeat(said[:, None], 68, axis=1),
     }
-    run._write(tmp_path / "rows-0000000.npz", values)
+    write_npz(tmp_path / "rows-0000000.npz", values)
     track = run.collect(
         tmp_path, tmp_path / "clip.mp4", 64, min_confidence=0.2, distance_mm=550.0
     )
