@@ -169,7 +169,7 @@ def measure(
         if variant == NO_BIAS:
             face = material.face._replace(
                 landmark_offset=jnp.asarray(plain.offset, jnp.float32),
-                landmark_weight=jnp.asarray(plain.trust, jnp.float32),
+                landmark_trust=jnp.asarray(plain.trust, jnp.float32),
             )
             ours = material._replace(face=replicate(face, mesh))
         elif variant == NO_REHEARSAL:

@@ -200,7 +200,7 @@ def _change(model: FaceModel, before: tuple, after: tuple) -> dict[str, Array]:
         jnp.clip(model.dam.decode_texture(state, view_direction(h)), 0, 1)
         for state, h in (before, after)
     )
-    charts = jnp.float32(model.mesh.texel_map.triangle >= 0)
+    charts = jnp.float32(model.mesh.arrays.texel_map.triangle >= 0)
     charts = jnp.repeat(charts[None], len(z), 0)
     return {
         "geometry_mm": distance(vertices, model.dam.decode_vertices(z_after)).mean(-1),

@@ -32,7 +32,6 @@ from i2z_jax.evaluate.metrics import (
 from i2z_jax.evaluate.predict import (
     Arrays,
     FaceModel,
-    MeshTables,
     Runner,
     face_model,
     require_same_mesh,
@@ -40,6 +39,7 @@ from i2z_jax.evaluate.predict import (
 )
 from i2z_jax.evaluate.tables import Column, Row
 from i2z_jax.geometry.camera import view_direction
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.system import System
@@ -194,7 +194,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Arrays:
         textures["mean"] = jnp.repeat(statistics.tex_mean[...][None], b, 0)
         truth = unit_range(batch["texture"])
         # Where the capture has a colour, too: at grazing angles it may have none.
-        weight = visible_texels(model.mesh, batch) * (truth > 0).any(-1)
+        weight = visible_texels(model.mesh.arrays, batch) * (truth > 0).any(-1)
         seen = (weight > 0).any((1, 2))
         for name, texture in textures.items():
             texture = jnp.clip(texture, 0, 1)
@@ -212,7 +212,7 @@ def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Arrays:
 
 
 def visible_texels(
-    mesh: MeshTables, batch: Mapping[str, Array]
+    mesh: MeshArrays, batch: Mapping[str, Array]
 ) -> Float[Array, "b t t"]:
     """1 where the view's camera sees the texel on the true mesh, else 0."""
     image = unit_range(batch["image"])

@@ -196,6 +196,6 @@ def _detect(
     found = {}
     if output.heatmaps is not None:
         found["hourglass"] = soft_argmax(output.heatmaps, size).points
-    if (points := models.mesh.landmarks(vertices, output.pose, size)) is not None:
+    if (points := models.mesh.landmark_pixels(vertices, output.pose, size)) is not None:
         found["mesh"] = points
     return found

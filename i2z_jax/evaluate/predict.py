@@ -18,17 +18,13 @@ from i2z_jax.data.batches import Example, Source, Stream, one_pass
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
-from i2z_jax.geometry.topology import (
-    TexelMap,
-    Topology,
-    barycentric_points,
-    texel_map,
-)
+from i2z_jax.geometry.mesh_arrays import MeshArrays, mesh_arrays
+from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.sharding import create_mesh, replicate, to_global
 from i2z_jax.system import System
-from i2z_jax.types import Array, Float, Int
+from i2z_jax.types import Array, Float
 
 Arrays = dict[str, Any]  # name -> arrays whose first axis is the examples
 
@@ -104,23 +100,17 @@ def stacked(parts: list[Arrays]) -> Arrays:
 class MeshTables(NamedTuple):
     """What figures of a mesh need of its topology, as arrays."""
 
-    faces: Int[Array, "tri 3"]
     # At the size at which textures are compared.
-    texel_map: TexelMap
+    arrays: MeshArrays
     regions: dict[str, Float[Array, "n"]]
-    # Vertices of the landmarks' triangles and their weights; None without a map.
-    landmark_corners: Int[Array, "68 3"] | None
-    landmark_weights: Float[Array, "68 3"] | None
 
-    def landmarks(
+    def landmark_pixels(
         self, vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], size: int
     ) -> Float[Array, "b 68 2"] | None:
         """The mesh's landmarks in px of a crop of `size`; None without a map."""
-        if self.landmark_corners is None or self.landmark_weights is None:
+        if self.arrays.landmark_corners is None:
             return None
-        points = barycentric_points(
-            vertices, self.landmark_corners, self.landmark_weights
-        )
+        points = self.arrays.landmarks(vertices)
         return pixels_from_unit(project_weak(pose, points)[..., :2], size)
 
     def regional(self, per_vertex: Float[Array, "b n"]) -> dict[str, Float[Array, "b"]]:
@@ -148,13 +138,9 @@ def face_model(system: System, texture_size: int | None = None) -> FaceModel:
     """
     size = texture_size or system.dam_card.config.texture_size
     topology = system.topology
-    mapped = topology.landmark_faces is not None
     tables = MeshTables(
-        jnp.asarray(topology.faces),
-        TexelMap(*map(jnp.asarray, texel_map(topology, size, gutter=0))),
+        mesh_arrays(topology, size, gutter=0),
         {k: jnp.float32(v) for k, v in sorted(topology.regions.items()) if v.any()},
-        jnp.asarray(topology.faces[topology.landmark_faces]) if mapped else None,
-        jnp.asarray(topology.landmark_barycentric) if mapped else None,
     )
     return FaceModel(system.net, system.dam, tables)
 

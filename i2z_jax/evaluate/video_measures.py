@@ -113,10 +113,10 @@ def _examine(
     pose, vertices, _ = predicted
     near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
     texture, seen = unwrap_frames(
-        unit_range(image), near, pose, mesh.texel_map, mesh.faces
+        unit_range(image), near, pose, mesh.arrays.texel_map, mesh.arrays.faces
     )
     figures: dict[str, Array] = {}
-    points = mesh.landmarks(near, pose, size)
+    points = mesh.landmark_pixels(near, pose, size)
     if points is not None and detected is not None:
         figures["landmark_residual_px"] = _residual(points, detected, size)
     if points is not None and "landmarks" in truth:

@@ -23,6 +23,7 @@ from i2z_jax.geometry.camera import (
     view_from_head,
 )
 from i2z_jax.geometry.mesh import vertex_normals
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.pyramid import pyramid
 from i2z_jax.geometry.raster import interpolate
 from i2z_jax.geometry.rotation import rotate
@@ -145,13 +146,14 @@ def observe(
     vertices = dam.decode_vertices(z)
     anchor = near_anchor(pose, vertices)
     seen = bring_near(pose, vertices, nearness, anchor)
-    observed, visible = unwrap(image, seen, pose, face_mesh.texel_map, face_mesh.faces)
+    mesh = face_mesh.arrays
+    observed, visible = unwrap(image, seen, pose, mesh.texel_map, mesh.faces)
 
     def of_decoded(x: Array) -> Array:
         return deinterleaved(x, decode_every)[0]
 
     decoded_pose, shown = of_decoded(pose), of_decoded(observed)
-    normals = texel_normals(of_decoded(vertices), decoded_pose, face_mesh)
+    normals = texel_normals(of_decoded(vertices), decoded_pose, mesh)
     return Observation(
         landmarks=mesh_landmarks(vertices, pose, face_mesh, nearness, image.shape[-2]),
         observed=observed,
@@ -215,13 +217,13 @@ def deinterleaved(x: Float[Array, "b *s"], n: int) -> Float[Array, "n part *s"]:
 
 
 def texel_normals(
-    vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], face_mesh: FaceMesh
+    vertices: Float[Array, "b n 3"], pose: Float[Array, "b 6"], mesh: MeshArrays
 ) -> Float[Array, "b t t 3"]:
     """Surface normal of every texel, camera space; zero off the mesh."""
-    normals = vertex_normals(vertices, face_mesh.faces)
+    normals = vertex_normals(vertices, mesh.faces)
     normals = rotate(normals, view_from_head(pose))
     each = jax.vmap(interpolate, (0, None, None, None))
-    return each(normals, face_mesh.faces, *face_mesh.texel_map)
+    return each(normals, mesh.faces, *mesh.texel_map)
 
 
 def pyramid_difference(

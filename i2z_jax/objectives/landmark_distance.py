@@ -71,7 +71,7 @@ def landmark_distance(
     seen: MeshLandmarks, detected: Landmarks, face_mesh: FaceMesh
 ) -> Float[Array, ""]:
     """Mean distance, px, each landmark as far as it is trusted."""
-    trust = detected.confidence * face_mesh.landmark_weight[None]
+    trust = detected.confidence * face_mesh.landmark_trust[None]
     # Points of the contour slide: how far along it is not known.
     fixed = trust * ~face_mesh.on_contour[None]
     missing = jax.lax.stop_gradient(detected.points - seen.by_mesh)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.geometry.camera import camera_position, project_calibrated
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.synth.subject import Subject
-from i2z_jax.synth.view import Cameras, photograph, surface
+from i2z_jax.synth.view import Cameras, photograph
 from i2z_jax.types import Float, NDArray
 
 # Rays along each side of a pixel: a phone's picture has no stairs.
@@ -43,7 +44,7 @@ class Studio:
 
     def __init__(self, subject: Subject, width: int, height: int):
         self.subject, self.width, self.height = subject, width, height
-        self.surface = surface(subject.head.topology, subject.texture_size)
+        self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
 
     def portrait(
         self, weights: Float[NDArray, "k"], lens: Lens, light: Any
@@ -63,7 +64,7 @@ class Studio:
             vertices, jnp.asarray(position, jnp.float32), light
         )
         views = photograph(
-            self.surface,
+            self.mesh,
             vertices,
             texture[None],
             Cameras(

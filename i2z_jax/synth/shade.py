@@ -8,14 +8,15 @@ fine relief as normals, so that it moves with the camera. Light is linear throug
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.geometry.mesh import vertex_normals
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.raster import interpolate
-from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.synth.skin import Appearance
-from i2z_jax.types import Array, ArrayLike, Float, Int
+from i2z_jax.types import Array, ArrayLike, Float
 
 # Fresnel reflection of skin head-on, and how far light wraps past the terminator.
 REFLECTANCE = 0.028
@@ -73,38 +74,31 @@ def _unit(v):
     return v / np.linalg.norm(v, axis=-1, keepdims=True)
 
 
+@jax.jit
 def shade(
     appearance: Appearance,
     vertices: Float[Array, "n 3"],
-    faces: Int[ArrayLike, "tri 3"],
-    uvs: Float[ArrayLike, "m 2"],
-    uv_faces: Int[ArrayLike, "tri 3"],
-    texels: TexelMap,
+    mesh: MeshArrays,
     light: Light,
     camera: Float[Array, "3"],
 ) -> Float[Array, "t t 3"]:
     """The texture that a camera sees. Pure; `vmap` it over cameras or frames.
 
     Args:
-        appearance: of the size of `texels`.
+        appearance: of the size of the texel map.
         vertices: head space, mm.
-        faces: of the topology, as are `uvs` and `uv_faces`; passed as arrays so that
-            one compilation serves all people.
-        texels: `texel_map(topology, size)`.
+        mesh: of the head; as arrays, so that one compilation serves all people.
         light: fixed to the head's space.
         camera: position of the camera in head space, mm.
 
     Returns:
         Linear light in [0, 1], row 0 is v = 0; black where the texture is not used.
     """
-    vertices = jnp.asarray(vertices, jnp.float32)
-    appearance = Appearance(*(jnp.asarray(x, jnp.float32) for x in appearance))
-    triangle, weights = jnp.asarray(texels.triangle), jnp.asarray(texels.barycentric)
-    faces, uv_faces = jnp.asarray(faces), jnp.asarray(uv_faces)
-    at = (faces, triangle, weights)
+    triangle = mesh.texel_map.triangle
+    at = (mesh.faces, *mesh.texel_map)
     points = interpolate(vertices, *at)
-    smooth = _normalised(interpolate(vertex_normals(vertices, faces), *at))
-    corners = (vertices[faces], jnp.asarray(uvs, jnp.float32)[uv_faces])
+    smooth = _normalised(interpolate(vertex_normals(vertices, mesh.faces), *at))
+    corners = (vertices[mesh.faces], mesh.uvs[mesh.uv_faces])
     normal = _relief(appearance.height, smooth, *corners, triangle)
     to_camera = _normalised(camera[None, None] - points)
     diffuse, gloss = sky_light(light, smooth, appearance.occlusion)

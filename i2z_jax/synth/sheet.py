@@ -17,11 +17,12 @@ from PIL import Image
 from i2z_jax.console import progress
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.shade import wild_light
 from i2z_jax.synth.sitter import procedural_subject
 from i2z_jax.synth.subject import Subject
-from i2z_jax.synth.view import Cameras, photograph, surface
+from i2z_jax.synth.view import Cameras, photograph
 from i2z_jax.synth.wild import srgb
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -91,7 +92,7 @@ def portrait(
     focal = height * DISTANCE_MM / 262.0
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     views = photograph(
-        surface(subject.head.topology, subject.texture_size),
+        mesh_arrays(subject.head.topology, subject.texture_size),
         vertices,
         texture[None],
         Cameras(

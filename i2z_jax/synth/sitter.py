@@ -4,7 +4,7 @@
 import jax
 import jax.numpy as jnp
 
-from i2z_jax.geometry.topology import texel_map
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.shade import Light, lab_light, shade
@@ -20,21 +20,13 @@ def procedural_subject(
     The painter takes as light a `Light`, or None for the stage's.
     """
     head = ProceduralHead(identity or Identity(), vertices)
-    texels = texel_map(head.topology, texture_size)
+    mesh = mesh_arrays(head.topology, texture_size)
     appearance = jax.tree.map(
         lambda a: jnp.asarray(a, jnp.float32), head.appearance(texture_size)
     )
 
     def paint(points: Array, position: Array, light: Light | None) -> Array:
         light = lab_light() if light is None else light
-        return _paint(
-            head.topology.faces, head.topology.uvs, head.topology.uv_faces,
-            texels, appearance, points, position, light,
-        )  # fmt: skip
+        return shade(appearance, points, mesh, light, position)
 
     return Subject(head, paint, texture_size)
-
-
-@jax.jit
-def _paint(faces, uvs, uv_faces, texels, appearance, points, position, light):
-    return shade(appearance, points, faces, uvs, uv_faces, texels, light, position)

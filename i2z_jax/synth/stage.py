@@ -17,10 +17,11 @@ import numpy as np
 from i2z_jax.data.multiface import AVERAGE
 from i2z_jax.geometry.camera import camera_position, project_calibrated
 from i2z_jax.geometry.fit import require_in_front
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.motion import chain, rigid
 from i2z_jax.synth.rig import Rig, capture_rig
 from i2z_jax.synth.subject import Subject, face_centre
-from i2z_jax.synth.view import Cameras, photograph, surface, to_bytes
+from i2z_jax.synth.view import Cameras, photograph, to_bytes
 from i2z_jax.types import Float, NDArray, UInt8
 
 # Pixels or texels rendered in one go: bounds memory, whatever the number of cameras.
@@ -55,7 +56,7 @@ class CaptureStage:
 
     def __init__(self, subject: Subject, rig: Rig, width: int, height: int, seed: int):
         self.rig, self.width, self.height = rig, width, height
-        self.surface = surface(subject.head.topology, subject.texture_size)
+        self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
         self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
         pixels = max(width * height, subject.texture_size**2)
         self.batch = max(1, BATCH_PIXELS // pixels)
@@ -95,7 +96,7 @@ class CaptureStage:
             painted = self.paint(vertices, standing, None)
             painted = jnp.clip(painted * gains, 0, 1)
             views = photograph(
-                self.surface,
+                self.mesh,
                 vertices,
                 painted,
                 Cameras(

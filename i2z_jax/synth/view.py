@@ -15,6 +15,7 @@ import numpy as np
 
 from i2z_jax.geometry.camera import transform_points
 from i2z_jax.geometry.mesh import vertex_normals
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.raster import (
     Raster,
     interpolate,
@@ -22,26 +23,13 @@ from i2z_jax.geometry.raster import (
     rasterize,
 )
 from i2z_jax.geometry.sampling import sample_bilinear
-from i2z_jax.geometry.topology import Topology, texel_map
-from i2z_jax.types import Array, Float, Int
+from i2z_jax.geometry.unwrap import FACING
+from i2z_jax.types import Array, Float
 
 # Nearer than this is no photograph of a head, mm.
 NEAR_MM = 50.0
-# A texel counts when it faces the camera by this much (DESIGN 5) ...
-FACING = 0.2
-# ... and lies no further behind the nearest surface than this, mm, plus one pixel of
-# slope.
+# How far behind the nearest surface a texel still counts, mm, plus one pixel of slope.
 BEHIND_MM = 2.0
-
-
-class Surface(NamedTuple):
-    """A topology and its texels as arrays a compiled function takes."""
-
-    faces: Int[Array, "tri 3"]
-    uvs: Float[Array, "m 2"]
-    uv_faces: Int[Array, "tri 3"]
-    texel_triangle: Int[Array, "t t"]
-    texel_barycentric: Float[Array, "t t 3"]
 
 
 class Cameras(NamedTuple):
@@ -62,21 +50,9 @@ class Views(NamedTuple):
     """How squarely each texel was seen, cos of the angle; 0 where it was not."""
 
 
-def surface(topology: Topology, texture_size: int) -> Surface:
-    """The arrays of a topology for a size of texture."""
-    texels = texel_map(topology, texture_size)
-    return Surface(
-        jnp.asarray(topology.faces),
-        jnp.asarray(topology.uvs),
-        jnp.asarray(topology.uv_faces),
-        jnp.asarray(texels.triangle),
-        jnp.asarray(texels.barycentric),
-    )
-
-
 @functools.partial(jax.jit, static_argnames=("height", "width", "samples"))
 def photograph(
-    surface: Surface,
+    mesh: MeshArrays,
     vertices: Float[Array, "n 3"],
     textures: Float[Array, "c t t 3"],
     cameras: Cameras,
@@ -88,7 +64,7 @@ def photograph(
     """Photograph a mesh with every camera, each with its own shaded texture.
 
     Args:
-        surface: of the mesh.
+        mesh: with its texels at the size of the textures.
         vertices: head space, mm.
         textures: as each camera sees the surface lit; row 0 at v = 0.
         cameras: where they stand.
@@ -96,10 +72,9 @@ def photograph(
         width: columns of the pictures.
         samples: rays along each side of a pixel; 2 or 3 smooth silhouettes.
     """
-    normals = vertex_normals(vertices, surface.faces)
-    place = (surface.texel_triangle, surface.texel_barycentric)
-    positions = interpolate(vertices, surface.faces, *place)
-    facings = interpolate(normals, surface.faces, *place)
+    normals = vertex_normals(vertices, mesh.faces)
+    positions = interpolate(vertices, mesh.faces, *mesh.texel_map)
+    facings = interpolate(normals, mesh.faces, *mesh.texel_map)
 
     def one(texture, intrinsics, camera_from_head):
         def project(points):
@@ -110,9 +85,9 @@ def photograph(
 
         points = project(vertices)
         raster = rasterize(
-            points, surface.faces, height * samples, width * samples, near_plane=NEAR_MM
+            points, mesh.faces, height * samples, width * samples, near_plane=NEAR_MM
         )
-        colour = _colour(surface, raster, points, texture)
+        colour = _colour(mesh, raster, points, texture)
         covered = (raster.triangle >= 0).astype(colour.dtype)
         origin = -camera_from_head[:, :3].T @ camera_from_head[:, 3]
         ray = origin[None, None] - positions
@@ -120,7 +95,7 @@ def photograph(
         texels = project(positions.reshape(-1, 3)).reshape(positions.shape)
         mm_per_pixel = texels[..., 2] / (intrinsics[0, 0] * samples)
         seen = _nearest(raster, texels, mm_per_pixel / jnp.maximum(cosine, FACING))
-        seen &= (surface.texel_triangle >= 0) & (cosine > FACING)
+        seen &= (mesh.texel_map.triangle >= 0) & (cosine > FACING)
         return (
             _average(colour * covered[..., None], samples),
             _average(covered[..., None], samples)[..., 0],
@@ -130,10 +105,10 @@ def photograph(
     return Views(*jax.vmap(one)(textures, *cameras))
 
 
-def _colour(surface, raster: Raster, points, texture):
-    corner_depth = points[:, 2][surface.faces[jnp.maximum(raster.triangle, 0)]]
+def _colour(mesh, raster: Raster, points, texture):
+    corner_depth = points[:, 2][mesh.faces[jnp.maximum(raster.triangle, 0)]]
     weights = perspective_barycentric(raster.barycentric, corner_depth)
-    uv = interpolate(surface.uvs, surface.uv_faces, raster.triangle, weights)
+    uv = interpolate(mesh.uvs, mesh.uv_faces, raster.triangle, weights)
     return sample_bilinear(texture, uv * texture.shape[0])
 
 

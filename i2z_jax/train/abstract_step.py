@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.objectives.adapt import AdaptWeights, Lab
@@ -134,15 +135,15 @@ def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     )
     integers = partial(shape, dtype=jnp.int32)
     triangles = 2 * n  # of a closed mesh
-    face = FaceMesh(
+    arrays = MeshArrays(
         faces=integers(triangles, 3),
+        uvs=shape(n, 2),
+        uv_faces=integers(triangles, 3),
         texel_map=TexelMap(integers(t, t), shape(t, t, 3)),
-        landmark_faces=integers(68),
-        landmark_barycentric=shape(68, 3),
-        landmark_offset=shape(68, 3),
-        landmark_weight=shape(68),
-        on_contour=shape(68, dtype=jnp.bool),
+        landmark_corners=integers(68, 3),
+        landmark_weights=shape(68, 3),
     )
+    face = FaceMesh(arrays, shape(68, 3), shape(68), shape(68, dtype=jnp.bool))
     lab = Lab(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
     material = Material(

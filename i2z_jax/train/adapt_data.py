@@ -26,7 +26,8 @@ from i2z_jax.data.records import has_views
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import pixels_from_unit
-from i2z_jax.geometry.topology import Topology, landmark_points, texel_map
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
+from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.objectives.adapt import Lab
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import replicate
@@ -291,14 +292,8 @@ def face_mesh(
     topology: Topology, bias: LandmarkBias, *, texture_size: int, mesh: Mesh
 ) -> FaceMesh:
     """The topology on the devices, its landmarks as the detector marks them."""
-    faces, barycentric = topology.landmark_faces, topology.landmark_barycentric
-    assert faces is not None, "see check_system"
-    assert barycentric is not None
     arrays = FaceMesh(
-        jnp.asarray(topology.faces),
-        jax.tree.map(jnp.asarray, texel_map(topology, texture_size)),
-        jnp.asarray(faces),
-        jnp.asarray(barycentric, jnp.float32),
+        mesh_arrays(topology, texture_size),
         jnp.asarray(bias.offset, jnp.float32),
         jnp.asarray(bias.trust, jnp.float32),
         jnp.asarray(ON_CONTOUR),

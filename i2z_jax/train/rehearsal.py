@@ -142,7 +142,7 @@ def _looks(
 
 def _draw(topology: Topology, given: Given, looks, row, at, vertices, texture, pose):
     """Pictures; `row` of the frames, `at` of the looks."""
-    normals = texel_normals(vertices, pose, given.face)
+    normals = texel_normals(vertices, pose, given.face.arrays)
     texture = colour.correct(unit_range(texture), normals, looks.colours)
     texture = texture * looks.gain[at, None, None, None]
     near = bring_near(pose, vertices, given.nearness, near_anchor(pose, vertices))
@@ -166,5 +166,5 @@ def _over(topology: Topology, frame, points, texture):
 
 def _small(texture: UInt8[NDArray, "t t 3"], face: FaceMesh) -> UInt8[NDArray, "s s 3"]:
     """A texture at the size at which the video is looked at."""
-    size = face.texel_map.triangle.shape[0]
+    size = face.arrays.texel_map.triangle.shape[0]
     return cv2.resize(texture, (size, size), interpolation=cv2.INTER_AREA)

@@ -12,8 +12,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from i2z_jax.geometry.camera import project_weak, view_from_head
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.render import render
-from i2z_jax.geometry.topology import texel_map
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
@@ -67,10 +67,7 @@ def dam():
 def mesh():
     topology = HEAD.topology
     return FaceMesh(
-        jnp.asarray(topology.faces),
-        jax.tree.map(jnp.asarray, texel_map(topology, TEXTURE)),
-        jnp.asarray(topology.landmark_faces),
-        jnp.asarray(topology.landmark_barycentric),
+        mesh_arrays(topology, TEXTURE),
         jnp.zeros((68, 3)),
         jnp.ones(68),
         jnp.zeros(68, bool),
@@ -235,11 +232,11 @@ def test_the_meshs_gradient_is_that_of_what_is_left(clip, mesh):
     of the camera, which is fitted once."""
     pose = np.float64(clip.pose) + np.array([0, 0.02, -0.03, 0.01, 0.02, 0.01])
     detected = np.float64(clip.detected.points)
-    weights = np.float64(mesh.landmark_barycentric)[None, ..., None]
+    weights = np.float64(HEAD.topology.landmark_barycentric)[None, ..., None]
 
     def marks(amount):
         vertices = np.float64(clip.dam.decode_vertices(clip.z + amount))
-        corners = vertices[:, np.asarray(mesh.faces[mesh.landmark_faces])]
+        corners = vertices[:, HEAD.topology.faces[HEAD.topology.landmark_faces]]
         return (corners * weights).sum(-2)
 
     def missing(amount):
@@ -301,7 +298,7 @@ def test_a_detectors_bias_is_no_error(clip, mesh):
 
 def test_distrusted_landmarks_say_nothing(clip, mesh):
     wrong = clip.detected.points.at[:, :34].add(20.0)
-    blind = mesh._replace(landmark_weight=jnp.r_[jnp.zeros(34), jnp.full(34, 2.0)])
+    blind = mesh._replace(landmark_trust=jnp.r_[jnp.zeros(34), jnp.full(34, 2.0)])
     prediction = I2ZOutput(clip.z, clip.pose, None)
     seen = observe(prediction, clip.dam, clip.image, blind, FAR)
     terms = adaptation_terms(
