@@ -20,6 +20,7 @@ from i2z_jax.types import Array, ArrayLike, Float, Int
 FACING = 0.2
 
 
+@jax.named_scope("unwrap")
 def unwrap(
     image: Float[Array, "h w c"],
     vertices: Float[Array, "n 3"],
@@ -42,72 +43,41 @@ def unwrap(
         texture, row 0 is v = 0, colours of hidden texels being whatever lies in
         front of them, zero outside the charts; and its visibility, 1 or 0.
     """
+    triangle, barycentric = map(jnp.asarray, texel_map)
     height, width, _ = image.shape
     projected = project_weak(pose, vertices)
     size = jnp.array([width, height], projected.dtype)
     pixels = pixels_from_unit(projected[..., :2], size[None])
     points = jnp.concatenate([pixels, projected[..., 2:]], axis=-1)
-    normals = face_normals(vertices, faces)
-    cosine = jnp.sum(normals * view_direction(pose)[None], axis=-1)
+    texels = interpolate(points, faces, triangle, barycentric)
+    texture = sample_bilinear(image, texels[..., :2])
+    texture = jnp.where((triangle >= 0)[..., None], texture, 0)
     # One pixel, in mm on the face: finer than that the crop cannot tell.
     pixel = 2 / (jnp.abs(pose[0]) * max(height, width))
-    return unwrap_points(image, points, cosine, texel_map, faces, tolerance=pixel)
+    seen = _visible(
+        jax.lax.stop_gradient(points),
+        jax.lax.stop_gradient(texels),
+        jnp.asarray(faces),
+        triangle,
+        (height, width),
+        jax.lax.stop_gradient(pixel),
+    )
+    normals = face_normals(vertices, faces)
+    cosine = jnp.sum(normals * view_direction(pose)[None], axis=-1)
+    facing = cosine[jnp.maximum(triangle, 0)] > FACING
+    weight = (seen & facing & (triangle >= 0)).astype(texture.dtype)
+    return texture, weight
 
 
 # Frames of a batch through `unwrap`, the mesh being the same for all.
 unwrap_frames = jax.vmap(unwrap, (0, 0, 0, None, None))
 
 
-@jax.named_scope("unwrap")
-def unwrap_points(
-    image: Float[Array, "h w c"],
-    points: Float[Array, "n 3"],
-    cosine: Float[Array, "tri"],
-    texel_map: TexelMap,
-    faces: Int[ArrayLike, "tri 3"],
-    *,
-    tolerance: Float[Array, ""] | float,
-    near_plane: float | None = None,
-) -> tuple[Float[Array, "t t c"], Float[Array, "t t"]]:
-    """Unwrap through any camera, given the projected vertices.
-
-    Args:
-        image: the picture.
-        points: x, y in pixels of the image (centres at +0.5), and depth.
-        cosine: of each triangle's normal with the direction to the camera.
-        texel_map: of the mesh's topology, at the texture size wanted.
-        faces: vertex indices of the triangles.
-        tolerance: how far behind the z-buffer still counts as visible, in the unit
-            of depth; about the size of a pixel on the surface.
-        near_plane: as in `rasterize`. A texel's place within its triangle is projected
-            affinely: exact under weak perspective, within 0.01 px for the triangles
-            of a face mesh at 1 m.
-
-    Returns:
-        texture and visibility, as `unwrap`.
-    """
-    triangle, barycentric = map(jnp.asarray, texel_map)
-    texels = interpolate(points, faces, triangle, barycentric)
-    texture = sample_bilinear(image, texels[..., :2])
-    texture = jnp.where((triangle >= 0)[..., None], texture, 0)
-    seen = _visible(
-        jax.lax.stop_gradient(points),
-        jax.lax.stop_gradient(texels),
-        jnp.asarray(faces),
-        triangle,
-        image.shape[:2],
-        jax.lax.stop_gradient(tolerance),
-        near_plane,
-    )
-    facing = cosine[jnp.maximum(triangle, 0)] > FACING
-    weight = (seen & facing & (triangle >= 0)).astype(texture.dtype)
-    return texture, weight
-
-
-def _visible(points, texels, faces, triangle, size, tolerance, near_plane):
-    """Inside the picture, and not behind the z-buffer of the nearest pixel."""
+def _visible(points, texels, faces, triangle, size, tolerance):
+    """Inside the picture, and at most `tolerance` mm behind the z-buffer of the nearest
+    pixel."""
     height, width = size
-    depth = depth_buffer(points, faces, height, width, near_plane=near_plane)
+    depth = depth_buffer(points, faces, height, width)
     x, y = texels[..., 0], texels[..., 1]
     # All four pixels that bilinear sampling reads must exist.
     inside = (x >= 0.5) & (x <= width - 0.5) & (y >= 0.5) & (y <= height - 0.5)
