@@ -103,20 +103,16 @@ def depth_buffer(
     faces: Int[ArrayLike, "tri 3"],
     height: int,
     width: int,
-    *,
-    near_plane: float | None = None,
 ) -> Float[Array, "h w"]:
     """`rasterize(...).depth` to rounding, for those who need no more: half its time.
 
-    Args and Raises as there; inf on background.
+    Under weak perspective. Args and Raises as there; inf on background.
     """
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
     nearest = _draw(
-        points, jnp.asarray(faces), height, width, near_plane, with_triangle=False
+        points, jnp.asarray(faces), height, width, None, with_triangle=False
     ).nearest
     depth = _from_sortable(nearest)
-    if near_plane is not None:
-        depth = -1 / depth
     return jnp.where(nearest == FARTHEST, jnp.inf, depth)
 
 

@@ -3,7 +3,7 @@
 
 The step between a shaded texture and the files of a capture, a landmark picture or a
 video frame. Pinhole cameras, perspective-correct, as real photographs are; Multiface's
-own renderer is affine (`geometry/render.py` has that mode, for parity).
+own renderer is affine.
 """
 
 import functools
