@@ -131,7 +131,10 @@ def face_rows(
     truth: bool,
     nearness: float = 0.0,
 ) -> list[list[UInt8[NDArray, "s s 3"]]]:
-    """For each example the pictures of `FACE_COLUMNS`; three without truth."""
+    """For each example the pictures of `FACE_COLUMNS`; three without truth.
+
+    The nearness is the camera's, 1/mm.
+    """
     topology, rows = system.topology, []
     for i in indices:
         example = source[i]

@@ -17,7 +17,7 @@ from i2z_jax.evaluate.metrics import (
     rotation_angle,
 )
 from i2z_jax.evaluate.predict import FaceModel, MeshTables
-from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
+from i2z_jax.geometry.camera import project_weak, seen_from_near
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.losses import landmark_loss
@@ -64,6 +64,7 @@ def measure(
 ) -> dict[str, Measured]:
     """Each system's faces, against these fields of the truth; and the true ones.
 
+    The nearness is the camera's, 1/mm.
     Not compiled as a whole: systems of one configuration share each part's program.
     """
     predictions, detected = {}, None
@@ -109,9 +110,12 @@ def _examine(
     *,
     size: int,
 ) -> Measured:
-    """What a prediction says of the frames, and how far it is from what is known."""
+    """What a prediction says of the frames, and how far it is from what is known.
+
+    The nearness is the camera's, 1/mm.
+    """
     pose, vertices, _ = predicted
-    near = bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
+    near = seen_from_near(pose, vertices, nearness)
     texture, seen = unwrap_frames(
         unit_range(image), near, pose, mesh.arrays.texel_map, mesh.arrays.faces
     )

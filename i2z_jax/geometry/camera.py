@@ -108,6 +108,15 @@ def near_anchor(
     return xp.concatenate(weak_motion(-depth * flat, flat, depth, even), axis=-1)
 
 
+def seen_from_near(
+    pose: Float[ArrayLike, "*b 6"],
+    vertices: Float[ArrayLike, "*b n 3"],
+    nearness: Float[ArrayLike, ""],
+) -> Float[ArrayLike, "*b n 3"]:
+    """A whole mesh as `bring_near` moves it, anchored to itself; nearness in 1/mm."""
+    return bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
+
+
 def project_near(
     pose: Float[ArrayLike, "*b 6"],
     points: Float[ArrayLike, "*b p 3"],

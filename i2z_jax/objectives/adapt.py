@@ -16,12 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from i2z_jax.geometry.camera import (
-    bring_near,
-    near_anchor,
-    view_direction,
-    view_from_head,
-)
+from i2z_jax.geometry.camera import seen_from_near, view_direction, view_from_head
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.pyramid import pyramid
@@ -144,8 +139,7 @@ def observe(
     """
     z, pose = prediction.z, prediction.pose
     vertices = dam.decode_vertices(z)
-    anchor = near_anchor(pose, vertices)
-    seen = bring_near(pose, vertices, nearness, anchor)
+    seen = seen_from_near(pose, vertices, nearness)
     mesh = face_mesh.arrays
     observed, visible = unwrap(image, seen, pose, mesh.texel_map, mesh.faces)
 

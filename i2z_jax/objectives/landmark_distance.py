@@ -62,7 +62,10 @@ def projected_landmarks(
     nearness: Float[Array, ""],
     image_size: int,
 ) -> Float[Array, "b l 2"]:
-    """Where the detector should see the mesh's landmarks, in pixels of the crop."""
+    """Where the detector should see the mesh's landmarks, in pixels of the crop.
+
+    Args as of `mesh_landmarks`.
+    """
     points = project_near(pose, face_mesh.landmarks(vertices), vertices, nearness)
     return pixels_from_unit(points[..., :2], image_size)
 

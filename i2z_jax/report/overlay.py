@@ -200,7 +200,8 @@ def draw(
 ) -> Window:
     """Decode and draw faces in windows of `side` px, `MARGIN` times their crops.
 
-    The grid follows u and v: a line is where the next pixel has another cell.
+    They are seen by a camera of some nearness, 1/mm. The grid follows u and v: a line
+    is where the next pixel has another cell.
     """
     face = dam.decode(z, view_direction(pose))
     points = project_near(pose, face.vertices, face.vertices, nearness)

@@ -280,7 +280,8 @@ def _upright(views: Views, most: int, size: int) -> list[Example]:
 def _detector_bias(
     system: System, cache: FrameCache, examples: list[Example], nearness: float
 ) -> LandmarkBias:
-    """From views that the detector has seen, and their labels."""
+    """From views that the detector has seen by a camera of some nearness, 1/mm, and
+    their labels."""
     assert cache.detected is not None, "see check_system"
     points, confidence = map(np.asarray, cache.detected)
     size = system.image_size

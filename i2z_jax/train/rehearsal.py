@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from i2z_jax import console
 from i2z_jax.chunks import chunks
 from i2z_jax.data.batches import Example, Source
-from i2z_jax.geometry.camera import bring_near, near_anchor, project_weak
+from i2z_jax.geometry.camera import project_weak, seen_from_near
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology
@@ -145,7 +145,7 @@ def _draw(topology: Topology, given: Given, looks, row, at, vertices, texture, p
     normals = texel_normals(vertices, pose, given.face.arrays)
     texture = colour.correct(unit_range(texture), normals, looks.colours)
     texture = texture * looks.gain[at, None, None, None]
-    near = bring_near(pose, vertices, given.nearness, near_anchor(pose, vertices))
+    near = seen_from_near(pose, vertices, given.nearness)
     frame = unit_range(given.frames.image[row])
     over = jax.vmap(partial(_over, topology))
     image = over(frame, project_weak(pose, near), texture)

@@ -6,9 +6,9 @@ import pytest
 
 from i2z_jax.geometry.camera import (
     bring_near,
-    near_anchor,
     project_calibrated,
     project_weak,
+    seen_from_near,
     view_from_head,
 )
 from i2z_jax.geometry.fit import fit_weak_pose
@@ -53,9 +53,7 @@ def test_the_pose_that_fits_a_near_picture_best_is_the_pose(rng, distance_mm):
     pose = np.stack([fit_weak_pose(x, y)[0] for x, y in zip(points, seen, strict=True)])
     k = np.asarray(1 / distance_mm)
     far = project_weak(pose, points)[..., :2]
-    near = project_weak(pose, bring_near(pose, points, k, near_anchor(pose, points)))[
-        ..., :2
-    ]
+    near = project_weak(pose, seen_from_near(pose, points, k))[..., :2]
     origin = project_weak(pose, bring_near(pose, points, k, np.zeros((12, 5))))[..., :2]
     off = [np.linalg.norm(x - seen, axis=-1).mean() for x in (far, near, origin)]
     # What is left is of second order. With the pose's scale taken for that at the
