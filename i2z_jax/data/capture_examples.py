@@ -21,7 +21,7 @@ from i2z_jax.data.multiface import Capture, Frame, read_texture
 from i2z_jax.data.shards import Gap
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import camera_direction, project_calibrated
+from i2z_jax.geometry.camera import camera_direction
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.geometry.fit import fit_calibrated_pose, require_in_front
 from i2z_jax.geometry.topology import landmark_points
@@ -95,21 +95,16 @@ def _view(
     options: MultiviewOptions,
 ) -> dict[str, Any]:
     camera = opened.cameras[name]
-    pixels, depth = project_calibrated(
-        camera.intrinsics, camera.camera_from_world, world_from_head, vertices
-    )
+    pixels, depth = camera.project(world_from_head, vertices)
     require_in_front(depth, camera=name)
     path = opened.paths.image(frame, name)
     image = images.read_picture(path)
     topology = topology_of(opened.paths.root, options)
     if topology is None or topology.landmark_faces is None:
-        box, source = framing.mesh_box(np.asarray(pixels)), "mesh"
+        box, source = framing.mesh_box(pixels), "mesh"
     else:
-        landmarks, _ = project_calibrated(
-            camera.intrinsics,
-            camera.camera_from_world,
-            world_from_head,
-            landmark_points(topology, vertices),
+        landmarks, _ = camera.project(
+            world_from_head, landmark_points(topology, vertices)
         )
         box, source = np.asarray(box_of_points(landmarks)), "landmarks"
     height, width = image.shape[:2]

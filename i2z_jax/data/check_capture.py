@@ -28,7 +28,6 @@ from i2z_jax.data.multiface import AVERAGE, Capture, Frame
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.spread import spread
 
@@ -214,13 +213,8 @@ def _textures(capture: Capture, whole: list[Frame], report: Report) -> None:
 def _projected(
     capture: Capture, frame: Frame, camera: CalibratedCamera
 ) -> tuple[np.ndarray, np.ndarray]:
-    points, depth = project_calibrated(
-        camera.intrinsics,
-        camera.camera_from_world,
-        capture.world_from_head(*frame),
-        capture.vertices(*frame).astype(np.float64),
-    )
-    return np.asarray(points), np.asarray(depth)
+    vertices = capture.vertices(*frame).astype(np.float64)
+    return camera.project(capture.world_from_head(*frame), vertices)
 
 
 def _in_picture(capture: Capture, frame: Frame, name: str, image: np.ndarray) -> bool:

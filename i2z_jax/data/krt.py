@@ -14,6 +14,7 @@ import numpy as np
 
 from i2z_jax.errors import InputError
 from i2z_jax.files import read_text, write_text
+from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.types import Float, NDArray
 
 # Numbers in the rows below the name.
@@ -28,6 +29,14 @@ class CalibratedCamera(NamedTuple):
     intrinsics: Float[NDArray, "3 3"]
     distortion: Float[NDArray, "5"]
     camera_from_world: Float[NDArray, "3 4"]
+
+    def project(
+        self, world_from_head: Float[NDArray, "3 4"], points: Float[NDArray, "n 3"]
+    ) -> tuple[Float[NDArray, "n 2"], Float[NDArray, "n"]]:
+        """Pixels and depth, mm, of points of a head: `project_calibrated`."""
+        return project_calibrated(
+            self.intrinsics, self.camera_from_world, world_from_head, points
+        )
 
 
 def read_krt(path: str | Path) -> dict[str, CalibratedCamera]:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.data.multiface import AVERAGE
-from i2z_jax.geometry.camera import camera_position, project_calibrated
+from i2z_jax.geometry.camera import camera_position
 from i2z_jax.geometry.fit import require_in_front
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.motion import chain, rigid
@@ -80,9 +80,7 @@ class CaptureStage:
         vertices = self.vertices(jnp.asarray(weights, jnp.float32))
         checked = np.asarray(vertices, float)
         for name, camera in self.rig.cameras.items():
-            _, depth = project_calibrated(
-                camera.intrinsics, camera.camera_from_world, world_from_head, checked
-            )
+            _, depth = camera.project(world_from_head, checked)
             require_in_front(depth, camera=f"camera {name}")
         from_head = [chain(c, world_from_head) for c in rigid_heads]
         positions = [camera_position(c, world_from_head) for c in rigid_heads]

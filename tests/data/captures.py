@@ -14,7 +14,6 @@ from scipy.spatial import ConvexHull
 from i2z_jax.data import images
 from i2z_jax.data import multiface as mf
 from i2z_jax.data.krt import CalibratedCamera, write_krt
-from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.geometry.topology import save as save_topology
 
@@ -74,12 +73,7 @@ def write_capture(root: Path, *, seed: int = 0) -> Path:
         mf.write_vertices(layout.mesh(frame), vertices)
         mf.write_transform(layout.transform(frame), world_from_head)
         for name, camera in CAMERAS.items():
-            pixels, _ = project_calibrated(
-                camera.intrinsics,
-                camera.camera_from_world,
-                world_from_head,
-                vertices.astype(float),
-            )
+            pixels, _ = camera.project(world_from_head, vertices.astype(float))
             mf.write_bytes(layout.image(frame, name), paint(pixels, rng))
             mf.write_bytes(layout.texture(frame, name), noise(rng))
         mf.write_bytes(layout.texture(frame), noise(rng))

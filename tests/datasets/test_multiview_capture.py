@@ -18,7 +18,7 @@ from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
 from i2z_jax.geometry import multiface_landmarks, topology
-from i2z_jax.geometry.camera import project_calibrated, project_weak
+from i2z_jax.geometry.camera import project_weak
 from tests.data.captures import CAMERAS, TEXTURE, egg_topology, write_capture
 from tests.datasets.interrupted import interrupted
 
@@ -96,12 +96,7 @@ def test_pose_reprojects_the_mesh_within_the_stored_residual(built, source):
         frame = frames[record["frame_index"]]
         camera = list(CAMERAS.values())[record["camera"]]
         vertices = frame["vertices"].astype(float)
-        true, _ = project_calibrated(
-            camera.intrinsics,
-            camera.camera_from_world,
-            frame["world_from_head"].astype(float),
-            vertices,
-        )
+        true, _ = camera.project(frame["world_from_head"].astype(float), vertices)
         affine = record["crop_from_image"].astype(float)
         true = true @ affine[:, :2].T + affine[:, 2]
         weak = project_weak(record["pose"].astype(float), vertices)[:, :2]
