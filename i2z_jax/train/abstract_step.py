@@ -29,7 +29,6 @@ from i2z_jax.sharding import (
     batch_sharding,
     parameter_shardings,
     replicated,
-    with_whole_kernels,
 )
 from i2z_jax.system import System
 from i2z_jax.train.adapt_data import Material, VideoMaterial
@@ -39,7 +38,6 @@ from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage, dam_stage, landmarks_stage, regress_stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.train.step import train_step
 from i2z_jax.types import PyTree
 
 # Frames and lab views that `adapt` keeps on the devices: a clip of 20 s.
@@ -61,9 +59,8 @@ def shape(*sizes: int, dtype: Any = jnp.float32) -> Any:
     return jax.ShapeDtypeStruct(sizes, dtype)
 
 
-def landmarks(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
+def landmarks(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     """The hourglass on pictures."""
-    del mesh
     size = sizes.i2z.image_size
     net = checkpoint.build("hourglass", sizes.i2z.hourglass, dtype=dtype)
     return landmarks_stage(net), {
@@ -72,9 +69,8 @@ def landmarks(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     }
 
 
-def dam(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
+def dam(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     """The autoencoder on meshes and textures."""
-    del mesh
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)
     t = sizes.dam.texture_size
     stage = dam_stage(model, weights=DAMWeights(), texel_weight=jnp.ones((t, t)))
@@ -87,9 +83,8 @@ def dam(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
     }
 
 
-def regress(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
+def regress(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     """I2ZNet on lab pictures, through the decoder."""
-    del mesh
     net: Any = checkpoint.build("i2znet", sizes.i2z, dtype=dtype)
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)
     size, t = sizes.i2z.image_size, sizes.dam.texture_size
@@ -164,28 +159,15 @@ STAGES: dict[str, Callable[..., tuple[Stage, PyTree]]] = {
 }
 
 
-def abstract_step(
-    name: str,
-    sizes: Preset,
-    mesh: Mesh,
-    *,
-    batch: int,
-    dtype: Any = jnp.bfloat16,
-    microbatches: int = 1,
-) -> AbstractStep:
-    """The training step of a stage as `train.run` compiles it, of shapes alone."""
-    stage, examples = STAGES[name](sizes, batch, dtype, mesh)
+def abstract_step(name: str, sizes: Preset, mesh: Mesh, *, batch: int) -> AbstractStep:
+    """The training step of a stage as `train.run` compiles it, of shapes alone, in
+    bfloat16."""
+    stage, examples = STAGES[name](sizes, batch, jnp.bfloat16, mesh)
     optimizer = build_optimizer(OptimizerConfig(), 10_000)
     create = partial(TrainState.create, optimizer=optimizer)
     state = jax.eval_shape(create, stage.params, stage.stats)
     shardings = parameter_shardings(state, mesh)
-    step = partial(
-        train_step,
-        objective=with_whole_kernels(stage.objective, mesh),
-        optimizer=optimizer,
-        seed=0,
-        microbatches=microbatches,
-    )
+    step = stage.step(optimizer, mesh, seed=0)
     arguments = (
         jax.tree.map(_on, state, shardings),
         jax.tree.map(lambda x: _on(x, replicated(mesh)), stage.frozen),

@@ -26,7 +26,6 @@ from i2z_jax.sharding import (
     replicate,
     to_global,
     whole,
-    with_whole_kernels,
 )
 from i2z_jax.train.held_out import HeldOut
 from i2z_jax.train.loop import (
@@ -39,7 +38,6 @@ from i2z_jax.train.loop import (
 from i2z_jax.train.optim import OptimizerConfig, build_optimizer
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import CHECKPOINTS, remember_frozen
 from i2z_jax.types import PyTree
 
@@ -195,12 +193,8 @@ def run_steps(
         state = run_loop(
             state,
             frozen,
-            step=partial(
-                train_step,
-                objective=with_whole_kernels(stage.objective, mesh),
-                optimizer=optimizer,
-                seed=config.seed,
-                microbatches=config.microbatches,
+            step=stage.step(
+                optimizer, mesh, seed=config.seed, microbatches=config.microbatches
             ),
             batches=batches,
             put=partial(to_global, mesh=mesh),

@@ -10,7 +10,9 @@ from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import optax
 from flax import nnx
+from jax.sharding import Mesh
 
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.dam import DAM
@@ -20,6 +22,7 @@ from i2z_jax.models.parameters import Fitted, split_trained
 from i2z_jax.objectives.dam import DAMWeights, dam_objective
 from i2z_jax.objectives.landmarks import landmarks_objective
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
+from i2z_jax.sharding import with_whole_kernels
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.pictures import (
     Pictures,
@@ -27,8 +30,9 @@ from i2z_jax.train.pictures import (
     landmarks_sheet,
     texture_sheet,
 )
-from i2z_jax.train.step import Objective
-from i2z_jax.types import Array, Float, PyTree
+from i2z_jax.train.state import TrainState
+from i2z_jax.train.step import Objective, train_step
+from i2z_jax.types import Array, Float, Metrics, PyTree
 
 
 class Stage(NamedTuple):
@@ -54,6 +58,23 @@ class Stage(NamedTuple):
     assemble: Callable[[PyTree, PyTree], nnx.Module]
     error: str = "loss"
     pictures: Pictures | None = None
+
+    def step(
+        self,
+        optimizer: optax.GradientTransformation,
+        mesh: Mesh,
+        *,
+        seed: int,
+        microbatches: int = 1,
+    ) -> Callable[[TrainState, PyTree, PyTree], tuple[TrainState, Metrics]]:
+        """`train_step` of this objective on a device mesh, not jitted."""
+        return partial(
+            train_step,
+            objective=with_whole_kernels(self.objective, mesh),
+            optimizer=optimizer,
+            seed=seed,
+            microbatches=microbatches,
+        )
 
 
 def landmarks_stage(network: nnx.Module, *, sigma: float = 1.0) -> Stage:

@@ -28,8 +28,8 @@ from i2z_jax.sharding import (
 )
 from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
+from i2z_jax.train.compiled_step import CompiledStep
 from i2z_jax.train.run import create_state
-from i2z_jax.train.step import train_step
 from tests.train import adapt_world as world
 
 BATCH = 4
@@ -41,30 +41,20 @@ def steps(mesh):
     stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     optimizer = optax.sgd(1e-3, momentum=0.9)
     state = create_state(stage, optimizer, mesh)
-    placed = jax.tree.map(lambda x: x.sharding, state)
     frozen = replicate(stage.frozen, mesh)
-    step = partial(
-        train_step,
-        objective=sharding.with_whole_kernels(stage.objective, mesh),
-        optimizer=optimizer,
-        seed=0,
-    )
     rows = partial(local_rows, mesh)
     batches = endless(streams(material, BATCH), seed=0, rows=rows)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, None))
     drawn = [to_global(next(batches), mesh) for _ in range(3)]
-    compiled = jitted.lower(state, frozen, drawn[0]).compile()
-    losses = []
-    for batch in drawn:
-        state, metrics = compiled(state, frozen, batch)
-        losses.append(float(metrics["loss"]))
-    leaves = [np.asarray(x) for x in jax.tree.leaves(whole(state.params, mesh))]
+    step = CompiledStep(stage.step(optimizer, mesh, seed=0), state, frozen, drawn[0])
+    losses = [float(step(batch)["loss"]) for batch in drawn]
+    params = step.state.params
+    leaves = [np.asarray(x) for x in jax.tree.leaves(whole(params, mesh))]
     return {
         "losses": losses,
-        "figures": judge(state.params, frozen),
+        "figures": judge(params, frozen),
         "trained_bytes": sum(x.nbytes for x in leaves),
         "parameters": [x.ravel()[:50].tolist() for x in leaves],
-        "sent": bytes_by_kind(collectives(compiled.as_text())),
+        "sent": bytes_by_kind(collectives(step.program.as_text())),
     }
 
 

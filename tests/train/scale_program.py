@@ -32,6 +32,7 @@ from i2z_jax.sharding import (
     to_global,
     whole,
 )
+from i2z_jax.train.compiled_step import CompiledStep
 from i2z_jax.train.dam_start import start_from_meshes
 from i2z_jax.train.lab_views import label_views
 from i2z_jax.train.loop import LoopConfig
@@ -42,7 +43,6 @@ from i2z_jax.train.run import (
     fresh_module,
     run_stage,
 )
-from i2z_jax.train.step import train_step
 from i2z_jax.train.workdir import hold, remember_config
 from tests.train.tiny_stages import FACE, LARGE, NET, Examples, tiny_stage
 
@@ -61,36 +61,23 @@ class Slow(Examples):
         return super().__getitem__(index)
 
 
-def steps(name, fsdp, *, microbatches=1, count=3):
+def steps(name, fsdp):
     """Losses, parameters and gradient moments, and how they were computed."""
     mesh = create_mesh(fsdp=fsdp)
     stage = tiny_stage(name, mesh)
     # Linear in the gradient, unlike Adam, which makes a step of the smallest noise.
     optimizer = optax.sgd(RATES[name], momentum=0.9)
     state = create_state(stage, optimizer, mesh)
-    placed = jax.tree.map(lambda x: x.sharding, state)
     shards = shard_shapes(state)
-    step = partial(
-        train_step,
-        objective=sharding.with_whole_kernels(stage.objective, mesh),
-        optimizer=optimizer,
-        seed=0,
-        microbatches=microbatches,
-    )
     frozen = replicate(stage.frozen, mesh)
     rows = partial(local_rows, mesh)
     batches = endless(Stream(Examples(name), BATCH), seed=0, rows=rows)
-    compiled, losses = None, []
-    for _ in range(count):
-        batch = to_global(next(batches), mesh)
-        if compiled is None:
-            jitted = jax.jit(step, donate_argnums=0, out_shardings=(placed, None))
-            compiled = jitted.lower(state, frozen, batch).compile()
-        state, metrics = compiled(state, frozen, batch)
-        losses.append(float(metrics["loss"]))
-    arrays = whole((state.params, state.stats), mesh)
+    drawn = [to_global(next(batches), mesh) for _ in range(3)]
+    step = CompiledStep(stage.step(optimizer, mesh, seed=0), state, frozen, drawn[0])
+    losses = [float(step(batch)["loss"]) for batch in drawn]
+    arrays = whole((step.state.params, step.state.stats), mesh)
     leaves = [np.asarray(x) for x in jax.tree.leaves(arrays)]
-    return losses, leaves, compiled.as_text(), shards
+    return losses, leaves, step.program.as_text(), shards
 
 
 def begin(fsdp):

@@ -2,7 +2,6 @@
 """What `train_step` promises, of every stage's own step: guard, parts, bfloat16."""
 
 from dataclasses import replace
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +24,6 @@ from i2z_jax.train.adapt import streams
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.stages import regress_stage
 from i2z_jax.train.state import TrainState
-from i2z_jax.train.step import train_step
 from tests.train import adapt_world
 from tests.train.tiny_stages import FACE, NET, Examples, tiny_stage
 
@@ -49,13 +47,7 @@ def stepped(request):
         source = Stream(Examples(request.param), BATCH)
     batch = next(endless(source, seed=0))
     optimizer = optax.sgd(RATE)
-    step = partial(
-        train_step,
-        objective=stage.objective,
-        optimizer=optimizer,
-        seed=0,
-        microbatches=2,
-    )
+    step = stage.step(optimizer, mesh, seed=0, microbatches=2)
     state = TrainState.create(stage.params, stage.stats, optimizer)
     return request.param, stage, state, batch, jax.jit(step)
 
