@@ -17,8 +17,8 @@ from i2z_jax.types import NDArray, UInt8
 
 # Side of one picture of the contact sheet, and how many it has at most.
 CELL, MOST_CELLS = 320, 12
-# Radius of a dot on one, px.
-DOT = 1.0
+# Radius of a dot on one, px, and about how many dots show a mesh on a picture.
+DOT, DOTS = 1.0, 700
 
 
 @dataclass
@@ -70,10 +70,10 @@ class Report:
         return not self.errors and not (strict and self.gaps)
 
 
-def near_side(points: NDArray, depth: NDArray, most: int = 700) -> NDArray:
+def near_side(points: NDArray, depth: NDArray) -> NDArray:
     """The points of a mesh's nearer half, thinned so that the picture still shows."""
     near = points[depth <= np.median(depth)]
-    return near[:: -(-len(near) // most)]
+    return near[:: -(-len(near) // DOTS)]
 
 
 def brightened(image: UInt8[NDArray, "h w 3"]) -> UInt8[NDArray, "h w 3"]:

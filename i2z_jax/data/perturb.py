@@ -44,6 +44,8 @@ class Strengths(NamedTuple):
 
 
 STRENGTHS = Strengths()
+# Dots stay this far off the hull of the face, in units of the crop's side.
+MARGIN = 0.02
 
 
 class Perturbed(NamedTuple):
@@ -103,20 +105,17 @@ def perturb(
     return Perturbed(image, np.asarray(unit_affine(motion, size, size)))
 
 
-def face_mask(
-    points: Float[NDArray, "n 2"], size: int, *, margin: float = 0.02
-) -> Bool[NDArray, "size size"]:
-    """Pixels of a crop inside the convex hull of projected mesh points.
+def face_mask(points: Float[NDArray, "n 2"], size: int) -> Bool[NDArray, "size size"]:
+    """Pixels of a crop inside the convex hull of projected mesh points, or near it.
 
     Args:
         points: crop pixels; vertices of the whole mesh, or landmarks (which leave
             the forehead out).
-        margin: growth of the hull in units of the crop's side.
     """
     hull = cv2.convexHull((points - 0.5).astype(np.float32))
     mask = np.zeros((size, size), dtype=np.uint8)
     cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 1)
-    grow = round(margin * size)
+    grow = round(MARGIN * size)
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow + 1, 2 * grow + 1))
     return cv2.dilate(mask, kernel).astype(bool)
 

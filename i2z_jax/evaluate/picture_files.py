@@ -29,11 +29,9 @@ FACE_COLUMNS = ("picture", "prediction", "its mesh", "true mesh", "error")
 
 
 def worst(
-    each: Float[NDArray, "e"],
-    moments: Int[NDArray, "e"] | None = None,
-    count: int = COUNT,
+    each: Float[NDArray, "e"], moments: Int[NDArray, "e"] | None = None
 ) -> list[int]:
-    """The examples with the largest errors, worst first; NaN was not measured.
+    """The `COUNT` examples with the largest errors, worst first; NaN was not measured.
 
     Args:
         moments: a number an example; of those with the same one the worst is taken,
@@ -44,7 +42,7 @@ def worst(
     for i in np.argsort(-np.nan_to_num(each, nan=-np.inf), kind="stable"):
         if np.isfinite(each[i]):
             chosen.setdefault(int(moments[i]), int(i))
-    return list(chosen.values())[:count]
+    return list(chosen.values())[:COUNT]
 
 
 def capture_pictures(
@@ -143,7 +141,7 @@ def face_rows(
         row = [
             crop,
             pictures.draw_face(
-                vertices, pose[i], texture, topology, SIDE, crop, nearness=nearness
+                vertices, pose[i], texture, topology, crop, nearness=nearness
             ),
             pictures.draw_mesh(vertices, pose[i], topology, SIDE),
         ]

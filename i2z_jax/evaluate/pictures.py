@@ -25,6 +25,8 @@ GRID = (224, 224, 224)
 # Colours of curves, told apart with any eyes (Okabe and Ito 2008).
 CURVES = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233))
 SKIN = np.array([0.72, 0.66, 0.62], np.float32)
+# Side of a face on an error map; width and height of error curves; px.
+FACE, PLOT = 360, (640, 400)
 # Drawn larger and averaged, for smooth edges.
 _FINER = 2
 
@@ -42,13 +44,11 @@ def draw_mesh(
     topology: Topology,
     size: int,
     colours: Float[NDArray, "n 3"] | None = None,
-    behind: UInt8[NDArray, "h w 3"] | None = None,
 ) -> UInt8[NDArray, "h w 3"]:
-    """A mesh in a crop, softly shaded by the angle to the viewer.
+    """A mesh in a white crop, softly shaded by the angle to the viewer.
 
     Args:
         colours: of the vertices, [0, 1]; a plain skin by default.
-        behind: the picture it is drawn on; white by default.
     """
     tint = np.broadcast_to(SKIN, vertices.shape) if colours is None else colours
     facing = np.asarray(
@@ -60,7 +60,8 @@ def draw_mesh(
         *map(jnp.asarray, (_pixels(vertices, pose, size), shaded, topology.faces)),
         size=size * _FINER,
     )
-    return _over(np.asarray(image), np.asarray(mask), size, behind)
+    white = np.full((size, size, 3), 255, np.uint8)
+    return _over(np.asarray(image), np.asarray(mask), white)
 
 
 def draw_face(
@@ -68,16 +69,16 @@ def draw_face(
     pose: Float[NDArray, "6"],
     texture: Float[NDArray, "t t 3"],
     topology: Topology,
-    size: int,
-    behind: UInt8[NDArray, "h w 3"] | None = None,
+    behind: UInt8[NDArray, "s s 3"],
     *,
-    nearness: float = 0.0,
-) -> UInt8[NDArray, "h w 3"]:
-    """A textured face in a crop, as a camera of some nearness, 1/mm, sees it."""
+    nearness: float,
+) -> UInt8[NDArray, "s s 3"]:
+    """A textured face over a crop, as a camera of some nearness, 1/mm, sees it."""
+    size = len(behind)
     points = jnp.asarray(_pixels(vertices, pose, size, nearness))
     side = size * _FINER
     image, mask = _paint(points, jnp.asarray(texture), topology, size=side)
-    return _over(np.asarray(image), np.asarray(mask), size, behind)
+    return _over(np.asarray(image), np.asarray(mask), behind)
 
 
 def _pixels(vertices, pose, size, nearness=0.0) -> Float[NDArray, "n 3"]:
@@ -103,17 +104,14 @@ def _paint(points, texture, topology, *, size):
 def _over(
     image: Float[NDArray, "h w 3"],
     mask: Bool[NDArray, "h w"],
-    size: int,
-    behind: UInt8[NDArray, "h2 w2 3"] | None,
-) -> UInt8[NDArray, "h2 w2 3"]:
-    """Averaged to `size` and laid over a picture of that size."""
-    share = cv2.resize(
-        mask.astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
-    )
+    behind: UInt8[NDArray, "s s 3"],
+) -> UInt8[NDArray, "s s 3"]:
+    """Averaged to the size of a picture and laid over it."""
+    size = behind.shape[:2]
+    share = cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     colour = np.where(mask[..., None], np.clip(image, 0, 1), 0).astype(np.float32)
-    colour = cv2.resize(colour, (size, size), interpolation=cv2.INTER_AREA) * 255
-    back = np.full((size, size, 3), 255, np.uint8) if behind is None else behind
-    return np.rint(colour + (1 - share[..., None]) * back).astype(np.uint8)
+    colour = cv2.resize(colour, size, interpolation=cv2.INTER_AREA) * 255
+    return np.rint(colour + (1 - share[..., None]) * behind).astype(np.uint8)
 
 
 def frontal_pose(
@@ -132,17 +130,15 @@ def error_map(
     error: Float[NDArray, "n"],
     topology: Topology,
     title: str,
-    *,
-    size: int = 360,
 ) -> UInt8[NDArray, "h w 3"]:
     """Mean error of each vertex on a face, from three sides, with its scale in mm."""
     limit = round_up(float(np.quantile(error, 0.98)))
     colours = heat(error.astype(np.float32), limit)
     views = [
-        draw_mesh(vertices, frontal_pose(vertices, yaw), topology, size, colours)
+        draw_mesh(vertices, frontal_pose(vertices, yaw), topology, FACE, colours)
         for yaw in (-0.7, 0.0, 0.7)
     ]
-    return titled(np.hstack([*views, _scale(limit, size)]), title)
+    return titled(np.hstack([*views, _scale(limit, FACE)]), title)
 
 
 def round_up(value: float) -> float:
@@ -179,8 +175,6 @@ def error_curves(
     threshold: float,
     title: str,
     unit: str,
-    *,
-    size: tuple[int, int] = (640, 400),
 ) -> UInt8[NDArray, "h w 3"]:
     """Cumulative error distributions: which share of the faces is below an error.
 
@@ -191,7 +185,7 @@ def error_curves(
     """
     most = np.quantile(np.concatenate(list(errors.values())), 0.9)
     limit = threshold if most <= threshold else round_up(float(most))
-    width, height = (_FINER * side for side in size)
+    width, height = (_FINER * side for side in PLOT)
     left, right, top, bottom = 120, width - 40, 30, height - 110
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -221,4 +215,4 @@ def error_curves(
         key = bottom - 30 - 34 * (len(errors) - 1 - i)
         draw.line([(right - 330, key), (right - 280, key)], colour, 5)
         draw.text((right - 268, key), name, INK, font(26), anchor="lm")
-    return titled(np.asarray(canvas.resize(size, Image.Resampling.LANCZOS)), title)
+    return titled(np.asarray(canvas.resize(PLOT, Image.Resampling.LANCZOS)), title)

@@ -105,7 +105,6 @@ def comparison_picture(
                 pose,
                 texture,
                 system.topology,
-                SIDE,
                 crop,
                 nearness=scores.nearness,
             )

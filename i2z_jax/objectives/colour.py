@@ -27,6 +27,8 @@ UNKNOWNS = 12
 # Pulls the map toward the identity where a video says nothing, in units of texels'
 # mean squared colour.
 RIDGE = 1e-3
+# What a step leaves of the older equations.
+MEMORY = 0.98
 
 
 class ColourEquations(NamedTuple):
@@ -57,12 +59,10 @@ def equations_of(
     )
 
 
-def accumulate(
-    equations: ColourEquations, batch: ColourEquations, *, memory: float = 0.98
-) -> ColourEquations:
-    """Running mean: the batch's equations in, the older ones faded by `memory`."""
+def accumulate(equations: ColourEquations, batch: ColourEquations) -> ColourEquations:
+    """Running mean: the batch's equations in, the older ones faded by `MEMORY`."""
     return ColourEquations(
-        *(memory * a + (1 - memory) * b for a, b in zip(equations, batch, strict=True))
+        *(MEMORY * a + (1 - MEMORY) * b for a, b in zip(equations, batch, strict=True))
     )
 
 

@@ -18,20 +18,22 @@ from i2z_jax.types import NDArray, UInt8
 
 # Side of a small picture, and the widest one, px.
 SIDE, WIDEST = 200, 1400
+# Moments of the capture, and crops of the lab and of the video, in their pictures.
+MOMENTS, CROPS = 3, 5
 
 
-def stage_pictures(folder: Path, moments: int = 3) -> Picture:
+def stage_pictures(folder: Path) -> Picture:
     """Moments of a capture in a row each, as all of its cameras saw them."""
     capture = Capture(folder)
     rows = []
-    for place in spread(len(capture.frames), moments + 2)[1:-1]:
+    for place in spread(len(capture.frames), MOMENTS + 2)[1:-1]:
         frame = capture.frames[place]
         files = [capture.paths.image(frame, name) for name in capture.cameras]
         seen = [read_picture(file) for file in files if file.exists()]
         rows.append(np.hstack([fitted(image, SIDE) for image in seen]))
     return encoded(
         np.vstack(rows),
-        f"{moments} of {len(capture.frames)} moments, as the {len(capture.cameras)} "
+        f"{MOMENTS} of {len(capture.frames)} moments, as the {len(capture.cameras)} "
         "cameras of the stage saw them: raw, as such cameras are.",
     )
 
@@ -53,12 +55,12 @@ def model_pictures(folder: Path) -> list[Picture]:
     ]
 
 
-def lab_and_wild(data: Path, count: int = 5) -> Picture:
+def lab_and_wild(data: Path) -> Picture:
     """Crops as the network gets them: the lab's above, the video's below."""
     views, frames = Views(data, "train", fields=("image",)), VideoFrames(data)
     # One camera is not all there is: neighbours are views of one moment.
-    lab = [views[i + k]["image"] for k, i in enumerate(spread(len(views) - 5, count))]
-    wild = [frames[i]["image"] for i in spread(len(frames), count)]
+    lab = [views[i + k]["image"] for k, i in enumerate(spread(len(views) - 5, CROPS))]
+    wild = [frames[i]["image"] for i in spread(len(frames), CROPS)]
     rows = [np.hstack([fitted(image, SIDE) for image in row]) for row in (lab, wild)]
     return encoded(
         np.vstack(rows),

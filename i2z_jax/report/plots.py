@@ -107,13 +107,13 @@ def bars(values: Mapping[str, float], *, unit: str) -> str:
     return f'<div class="bars">{rows}</div>'
 
 
-def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, about `count` steps.
+def nice_ticks(low: float, high: float) -> list[float]:
+    """Round numbers from at most `low` to at least `high`, about four steps.
 
     >>> nice_ticks(0.0, 0.93)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    rough = (high - low) / count
+    rough = (high - low) / 4
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * min((s for s in (1, 2, 5, 10)), key=lambda s: abs(s * power - rough))
     first, last = np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9)

@@ -31,8 +31,8 @@ def _pair(p, centre, radii, x, y, z):
     return d
 
 
-def _scale(p, weight, x, y, z, centre=(0, 0, 0)):
-    return weight[:, None] * (p - np.array(centre)) * np.array([x, y, z])
+def _scale(p, weight, x, y, z):
+    return weight[:, None] * p * np.array([x, y, z])
 
 
 Shape = Callable[[np.ndarray], np.ndarray]

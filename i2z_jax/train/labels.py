@@ -19,6 +19,8 @@ from i2z_jax.types import Array, Float, NDArray, UInt8
 
 # Views that the spread of H is measured on, spread over the split.
 POSES = 4096
+# Meshes of a capture that its decoder may start from.
+MESHES = 1024
 # A flat spread (every view from one side, say) must not blow up the regressed values.
 LEAST_STD = np.array([1e-5, 1e-2, 1e-2, 1e-2, 1e-2, 1e-2])
 
@@ -61,12 +63,10 @@ def _posterior_mean(
     return dam.encode(vertices, unit_range(texture)).mean
 
 
-def training_meshes(
-    directory: str | Path, *, most: int = 1024
-) -> Float[NDArray, "m n 3"]:
-    """Meshes of a built capture's training frames, mm, spread over it."""
+def training_meshes(directory: str | Path) -> Float[NDArray, "m n 3"]:
+    """At most `MESHES` of a built capture's training frames, mm, spread over it."""
     frames = open_split(directory, MULTIVIEW, "train", config="frames")
-    return np.stack([frames[row]["vertices"] for row in spread(len(frames), most)])
+    return np.stack([frames[row]["vertices"] for row in spread(len(frames), MESHES)])
 
 
 def check_topology(dam: DAM, vertices: np.ndarray, where: str | Path) -> None:
