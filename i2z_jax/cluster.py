@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several processes become one program: the first JAX call of a command.
+"""Multi-process start: `jax.distributed.initialize` before any other JAX call.
 
-`jax.distributed.initialize()` has to come before anything that touches a device, and
-hangs or fails where there is nobody to meet. So it is called only when asked
+It hangs or fails where there is nobody to meet. So it is called only when asked
 (`--distributed`, `JAX_COORDINATOR_ADDRESS`) or when a scheduler says that this process
 is one of several. DESIGN section 11; docs/scale.md has the commands.
 """
@@ -67,10 +66,9 @@ def join(*, asked: bool = False) -> None:
 
 
 def leave(code: int) -> None:
-    """Exit; after a failure without waiting for the others, who cannot go on either.
+    """Exit; after a failure skip JAX's shutdown barrier.
 
-    The tidy way out meets all processes once more, and those that wait for a failed
-    one inside a step would never come.
+    Processes blocked in a step by the failed one would never reach it.
     """
     distributed = sys.modules.get("jax") and sys.modules["jax"].distributed
     if code and distributed and distributed.is_initialized():

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled programs stay on the disk from one command to the next.
+"""Enables JAX's persistent compilation cache.
 
 A step takes from seconds (`tiny`) to minutes (`paper` on a CPU) to compile, and the
-same command compiles the same program each time. JAX can keep it; here is where, and
-that every `i2z` command does. In JAX's own words, so that nothing new has to be
-learned: `JAX_COMPILATION_CACHE_DIR` is another place (empty: none),
-`JAX_ENABLE_COMPILATION_CACHE=false` switches it off.
+same command compiles the same program each time; every `i2z` command keeps it. JAX's
+own variables apply: `JAX_COMPILATION_CACHE_DIR` is another folder (empty: none),
+`JAX_ENABLE_COMPILATION_CACHE=false` switches the cache off.
 """
 
 import sys
@@ -20,7 +19,7 @@ NO = {"n", "no", "f", "false", "off", "0"}
 
 
 def switch_on(environment: MutableMapping[str, str]) -> None:
-    """Tell JAX where, before it is imported; later it would not listen.
+    """Set the cache directory; call before JAX is imported.
 
     Nothing happens where the user chose a place, or where ours cannot be written.
     """

@@ -49,14 +49,14 @@ def draw_dots(
 
 
 def fitted(image: UInt8[NDArray, "h w 3"], side: int) -> UInt8[NDArray, "h2 w2 3"]:
-    """As high as `side`, or as wide if it is wider than high."""
+    """Resized so that the longer side is `side`."""
     zoom = side / max(image.shape[:2])
     way = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=way))
 
 
 def narrowed(image: UInt8[NDArray, "h w 3"], width: int) -> UInt8[NDArray, "h2 w2 3"]:
-    """At most so wide."""
+    """Shrunk to at most `width`."""
     if image.shape[1] <= width:
         return image
     size = width, round(image.shape[0] * width / image.shape[1])

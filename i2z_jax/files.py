@@ -72,7 +72,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
-    """Arrays by name, read when asked for. No file runs code: pickles are not read.
+    """Open an .npz lazily, with pickles disabled.
 
     Raises:
         ValueError: no .npz, of whatever numpy or the zip runs into.
@@ -97,8 +97,7 @@ def make_writable(folder: Path) -> None:
 
 
 def make_place(path: Path) -> None:
-    """See that a file that comes at the end of long work can be written, and make its
-    folder.
+    """Check before long work that `path` can be written, and make its folder.
 
     Raises:
         InputError: it cannot.
@@ -110,14 +109,16 @@ def make_place(path: Path) -> None:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, by name, but for hidden files: `._NAME`, which macOS
-    leaves beside NAME on other disks, ends as a picture does and is none.
+    """Non-hidden entries of a folder, sorted.
+
+    `._NAME`, which macOS leaves beside NAME on other disks, ends as a picture does and
+    is none.
     """
     return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
 
 
 def versions(*paths: Path | None) -> list[tuple[int, int] | None]:
-    """What tells files from edited ones: size and time, None where there is none."""
+    """(size, mtime in ns) of each file, None where missing; edited files differ."""
     return [_version(path) if path else None for path in paths]
 
 

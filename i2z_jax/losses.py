@@ -164,7 +164,7 @@ def prior_loss(
     return ((z - jnp.expand_dims(mean, lead)) / jnp.expand_dims(std, lead)) ** 2
 
 
-# What objectives make one number of them with.
+# Reductions that objectives use.
 
 
 def weighted_mean(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory that a program gives back stays with the process, for its next step.
+"""Configures glibc malloc to keep freed memory in the process.
 
 XLA allocates a step's buffers on a CPU with `malloc` and frees them after it. glibc
 returns large buffers to the kernel at once, and the kernel clears all of their pages in
@@ -15,16 +15,17 @@ from importlib.util import find_spec
 
 # <malloc.h>: parameters of mallopt.
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
-# By one of these the user has said how.
+# Variables by which a user configures malloc.
 CHOICES = ("MALLOC_", "GLIBC_TUNABLES")
-# What brings JAX an accelerator.
+# Packages that provide an accelerator backend.
 PLUGINS = ("jax_plugins", "libtpu")
 
 
 def keep_freed(environment: Mapping[str, str]) -> None:
-    """Before there are threads: those that exist have their own arenas already.
+    """Call before there are threads: those that exist have their own arenas already.
 
-    Nothing happens where the C library is not glibc.
+    Does nothing if the user configures malloc, if JAX may run on an accelerator, or if
+    the C library is not glibc.
     """
     if any(name.startswith(CHOICES) for name in environment):
         return

@@ -128,10 +128,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def whole(tree: PyTree, mesh: Mesh) -> PyTree:
-    """A copy of global arrays on this process's first device, divided ones gathered.
-
-    The way from a finished run to a model that knows nothing of it.
-    """
+    """A copy of global arrays on this process's first device, divided ones gathered."""
     gathered = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)
     return jax.tree.map(lambda x: x.addressable_data(0), gathered)
 
@@ -142,7 +139,7 @@ def is_first_process() -> bool:
 
 
 def from_every_process(text: str) -> list[str]:
-    """What each process says, in their order. All of them must ask."""
+    """All-gather of a string, in process order; every process must call it."""
     if jax.process_count() == 1:
         return [text]
     ours = np.frombuffer(text.encode(), np.uint8)
@@ -157,7 +154,7 @@ def from_every_process(text: str) -> list[str]:
 
 @contextmanager
 def by_first_process(context: AbstractContextManager[T]) -> Iterator[T | None]:
-    """Enter a context in the first process, for all: they get None, and its errors.
+    """Enter a context in process 0 only; the others get None and its InputError.
 
     Raises:
         InputError: the context's own, in every process.
@@ -199,10 +196,10 @@ def parameter_shardings(tree: PyTree, mesh: Mesh) -> PyTree:
 
 
 def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """An objective of divided parameters, which it gathers before it uses them.
+    """Wrap an objective to all-gather its fsdp-sharded parameters first.
 
     Without it the compiler is free to send activations to where a part of a kernel is.
-    Kernels are sent in their stead: what is sent does not depend on the batch.
+    Kernels are sent instead: what is sent does not depend on the batch.
 
     Args:
         objective: its first argument is the parameters.
@@ -218,7 +215,7 @@ def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh, *, shared: int) -> Any:
-    """A function of batches as a program of its own on every device.
+    """`shard_map` over the batch: each device runs the function on its own rows.
 
     For what must not be synchronised across devices, such as a loop that runs until its
     own rows are done. Rows of the result come from the same rows of the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A few of many, as far apart as they can be."""
+"""Evenly spaced indices."""
 
 import numpy as np
 

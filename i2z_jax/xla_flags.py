@@ -12,17 +12,23 @@ _SOUND = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONV
 
 
 def quick_to_compile() -> tuple[str, ...]:
-    """XLA's older emitters of fused loops on a CPU, where it still has them."""
+    """XLA's older emitters of fused loops on a CPU, where it still has them.
+
+    They compile faster.
+    """
     return () if _is_0_11_or_later() else ("--xla_cpu_use_fusion_emitters=false",)
 
 
 def sound() -> tuple[str, ...]:
-    """What keeps a CPU's results right."""
+    """Flags that avoid wrong results on a CPU."""
     return (f"{_FUSIONS}={_SOUND}",) if _is_0_11_or_later() else ()
 
 
 def keep_sound(environment: MutableMapping[str, str]) -> None:
-    """Before JAX starts; a user's own choice of fusions stays."""
+    """Add `correctness_flags` to `XLA_FLAGS`; call before JAX starts.
+
+    A user's own choice of fusions stays.
+    """
     given = environment.get("XLA_FLAGS", "")
     if sound() and _FUSIONS not in given:
         environment["XLA_FLAGS"] = " ".join([given, *sound()]).strip()

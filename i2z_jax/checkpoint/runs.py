@@ -217,10 +217,10 @@ class RunCheckpoints:
         )
 
     def wait(self) -> None:
-        """For what is being written.
+        """Wait for background writes.
 
         Raises:
-            InputError: it could not be.
+            InputError: one failed.
         """
         try:
             self._checkpointer.wait()

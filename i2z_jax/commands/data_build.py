@@ -24,9 +24,10 @@ SHOWN_GAPS = 12
 Options = TypeVar("Options", BuildOptions, MultiviewOptions, MonocularOptions)
 
 
+# Dataclass fields without a default must come first.
 @dataclass(frozen=True)
 class Places:
-    """What has no default, and so stands first."""
+    """Required options."""
 
     # Folder (or video) to read. Repeat it for several subjects or videos.
     source: tyro.conf.UseAppendAction[tuple[Path, ...]]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch checkpoints into ours, with proof."""
+"""Conversion of PyTorch checkpoints, verified numerically."""

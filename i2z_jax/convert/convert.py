@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PyTorch checkpoint to one of our modules: recognise, size, map, fill.
+"""Converts a PyTorch checkpoint.
 
-Nothing is written here and nothing is guessed: the family is recognised by the names
-of its tensors, the configuration is read off their shapes, and every tensor must have
-its place (`mapping.fit`). `verify.py` then proves the result.
+Detects the architecture from tensor names, infers the configuration from shapes, and
+maps every tensor (`mapping.fit`). Nothing is written to disk. `verify.py` compares the
+result with PyTorch.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ FAMILIES: dict[str, Published] = {
 
 @dataclass(frozen=True)
 class Converted:
-    """A network of ours with the weights of a checkpoint, and what it came from.
+    """A converted module with its provenance.
 
     Attributes:
         family: the published family it was recognised as.
         tensors: PyTorch's tensors, by name, with those of the statistics folder.
         module: ours, ready to call, computing in float32.
         card: what `checkpoint.save_model` stores beside the weights.
-        left_out: why a tensor was left out on purpose -> how many were.
+        left_out: reason -> number of tensors skipped on purpose.
     """
 
     family: Published

@@ -4,8 +4,7 @@
 Three containers hold the same pickle: the zip of `torch.save` since 1.6, the bare
 pickle before it (`.pth.tar` is one of those, not a tar), and the TorchScript archive
 of `torch.jit.save`, whose `data.pkl` has the parameters and whose code we leave alone.
-The pickle is read with a short list of harmless names; tensors become views of the
-file, mapped into memory, so that reading a checkpoint costs no memory of its own.
+Unpickling is restricted to an allow-list; tensors are memory-mapped views of the file.
 """
 
 import collections
@@ -211,7 +210,7 @@ def _plain_dict(*rest: Any) -> dict:
     return {}
 
 
-# Every name a pickle may use, and what it gets. Anything else is refused.
+# Allow-list of globals, and what each resolves to; anything else is refused.
 HARMLESS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): _plain_dict,
@@ -258,7 +257,7 @@ class _Reader(pickle.Unpickler):
         return self.storage, dtype, str(key), int(size)
 
 
-# What the pickle held -> names.
+# From unpickled objects to named tensors.
 
 
 def _tensors(content: Any, path: Path) -> dict[str, _Tensor]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a published PyTorch network becomes ours: one table of tensors each.
+"""Tables that map PyTorch tensors to our modules, one per published architecture.
 
 A file of this folder describes one published family as a `Published`: how to
 recognise its checkpoints, how to read the configuration off the tensors' shapes, and
@@ -44,7 +44,7 @@ def transposed_conv_kernel(x: np.ndarray) -> np.ndarray:
     """Transposed convolution: `in out h w` -> `h w in out`, rows and columns flipped.
 
     PyTorch's is the gradient of a convolution, `nnx.ConvTranspose` (with
-    `transpose_kernel=False`) a convolution of the dilated input: the kernel turns.
+    `transpose_kernel=False`) a convolution of the dilated input: hence the flip.
     """
     return x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1)
 
@@ -114,7 +114,7 @@ class Published:
     sample: Callable[[Any, np.random.Generator], dict[str, np.ndarray]]
     stages: Callable[[Any, dict[str, Any]], Mapping[str, Any]]
     reference: Callable[[Any, Tensors, dict[str, np.ndarray]], Stages]
-    # Regular expressions of names that are left out on purpose -> why.
+    # Regular expressions of names that are skipped on purpose -> reason.
     ignored: Mapping[str, str] = field(default_factory=dict)
     # Reads tensors that live beside the checkpoint (a DAM's statistics) from a
     # folder, by file name ("vert_mean.bin"); `entries` maps them like any other.
@@ -134,7 +134,7 @@ class Mismatch(NamedTuple):
 
 
 class MismatchError(InputError):
-    """A checkpoint that is not the network it was taken for. Has the whole list."""
+    """A checkpoint whose tensors do not fit; `mismatches` lists all."""
 
     def __init__(self, mismatches: list[Mismatch], *, where: str | Path, wanted: str):
         self.mismatches = mismatches
@@ -155,13 +155,13 @@ class MismatchError(InputError):
 
 
 class Fit(NamedTuple):
-    """A checkpoint in a family's table.
+    """Result of applying a table to a checkpoint.
 
     Attributes:
         arrays: ours by path, C-contiguous float32; complete, finite and of the right
             shapes if `mismatches` is empty.
         mismatches: everything that does not fit.
-        left_out: why a tensor was left out on purpose -> how many were.
+        left_out: reason -> number of tensors skipped on purpose.
     """
 
     arrays: dict[str, np.ndarray]
@@ -175,7 +175,7 @@ def fit(
     shapes: Mapping[str, tuple[int, ...]],
     ignored: Mapping[str, str],
 ) -> Fit:
-    """Put every tensor in its place.
+    """Apply a table to a checkpoint and collect every mismatch.
 
     Args:
         tensors: the checkpoint's tensors by PyTorch name.
@@ -202,7 +202,7 @@ def fit(
             detail = f"{_dims(tensor.shape)}{turned}, wanted {_dims(wanted)}"
             mismatches.append(Mismatch("wrong shape", torch, flax, detail))
             continue
-        # Not ascontiguousarray, which makes an axis for a scalar.
+        # np.ascontiguousarray would make scalars 1-d.
         arrays[flax] = np.asarray(array, dtype=np.float32, order="C")
         if bad := np.sum(~np.isfinite(arrays[flax])):
             detail = f"{bad} of {tensor.size} values NaN or infinite"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proof of a conversion: PyTorch's network and ours on the same random input.
+"""Compares a converted module with PyTorch on random input.
 
 The PyTorch side is `torch_reference/`, written from the architectures' descriptions
 and filled with the checkpoint's own tensors, so that a wrong axis, a wrong epsilon or
@@ -33,7 +33,7 @@ class StageError(NamedTuple):
 
 
 def verify(converted: Converted, *, seed: int = 0) -> list[StageError]:
-    """The error of every stage, from the input on.
+    """Error of every stage, in data-flow order.
 
     Raises:
         InputError: PyTorch is not installed.

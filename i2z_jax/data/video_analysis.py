@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first pass over a video: a steady face box for each frame, repeats and cuts.
 
-Detection runs in threads beside decoding: OpenCV lets go of Python's lock.
+Detection runs in threads beside decoding: OpenCV releases the GIL.
 """
 
 import time

@@ -30,7 +30,7 @@ Arrays = dict[str, Any]  # name -> arrays whose first axis is the examples
 
 
 class Runner(NamedTuple):
-    """How a dataset is gone through.
+    """Runs a step over a dataset in batches.
 
     Attributes:
         mesh: the devices; all of this process by default.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of several frames together: jitter, and whether a texture stays."""
+"""Temporal measures: jitter and texture consistency."""
 
 from typing import NamedTuple
 
@@ -56,7 +56,7 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
 
 
 class Watch:
-    """Frames in order -> what only several of them together show.
+    """Accumulates frames in order and computes temporal measures.
 
     A frame that repeats the one before says nothing new and is passed over; a cut
     starts anew. Jitter is measured in the video's frames, because crops move: px of

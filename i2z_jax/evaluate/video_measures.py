@@ -39,7 +39,7 @@ class Measured(NamedTuple):
     """What a prediction says of its frames, and how far off it is.
 
     Attributes:
-        predicted: it.
+        predicted: the prediction that was measured.
         flat: its vertices in the crops, [-1, 1].
         texture, seen: what the frames show where it has the face, and where they do.
         vertex_error: mm; None without truth.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Principal components of a few samples of many numbers: of meshes, say."""
+"""PCA of m samples in d >> m dimensions, by the m x m Gram matrix."""
 
 import numpy as np
 
@@ -10,8 +10,6 @@ def principal_components(
     x: Float[NDArray, "m d"], most: int, *, least_share: float = 1e-7
 ) -> tuple[Float[NDArray, "k d"], Float[NDArray, "k"]]:
     """Orthonormal directions and standard deviations, the largest first.
-
-    Through the m x m products: d is three times the vertices.
 
     Args:
         x: samples about zero.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images and textures as numbers: their range, and values between pixel centres."""
+"""Bilinear sampling, and uint8 images as [0, 1]."""
 
 import jax.numpy as jnp
 

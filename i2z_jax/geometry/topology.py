@@ -44,11 +44,11 @@ class Topology:
     """
 
     faces: np.ndarray
-    """(f, 3) int32 vertex indices, counter-clockwise seen from outside."""
+    """(tri, 3) int32 vertex indices, counter-clockwise seen from outside."""
     uvs: np.ndarray
     """(m, 2) float32; u to the right, v up in a picture, row 0 of memory is v = 0."""
     uv_faces: np.ndarray
-    """(f, 3) int32 UV indices of the same corners."""
+    """(tri, 3) int32 UV indices of the same corners."""
     vertex_count: int
     """How many vertices the mesh has (n)."""
     regions: Mapping[str, np.ndarray] = field(default_factory=dict)

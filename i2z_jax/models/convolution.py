@@ -91,7 +91,10 @@ def _columns(kernel) -> int:
 
 
 def _in_columns(x, kernel, stride, columns: int):
-    """A wider kernel makes neighbours of a row as outputs of one place."""
+    """Compute `columns` neighbouring outputs as channels of one strided convolution.
+
+    Its kernel is widened.
+    """
     b, _, width, _ = x.shape
     size, _, _, outputs = kernel.shape
     around = size // 2

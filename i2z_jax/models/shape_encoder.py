@@ -116,10 +116,9 @@ def fit_shape(
     *,
     seed: int = 0,
 ) -> ShapeFit:
-    """Fit some training views: random units, and least squares on what they say.
+    """Fit the readout in closed form.
 
-    Ridge regression on random features (Rahimi and Recht 2008): not linear, and as
-    closed as if it were.
+    Ridge regression on random ReLU features (Rahimi and Recht 2008).
 
     Args:
         heatmaps: of the views.

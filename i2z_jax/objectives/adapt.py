@@ -66,7 +66,7 @@ class Lab(NamedTuple):
 
 
 class Appearance(NamedTuple):
-    """Faces as the decoder shows them, and as the frames do."""
+    """Decoded and observed textures of the same faces."""
 
     # What the decoder says they look like from there, in the capture's colours.
     decoded: Float[Array, "c t t 3"]

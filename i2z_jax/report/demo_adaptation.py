@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The part of the demo's page on adaptation: words, figures, pictures and curves."""
+"""The adaptation section of the demo's page."""
 
 import json
 from collections.abc import Sequence

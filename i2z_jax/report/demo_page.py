@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`report.html` of the demo: the whole system told to who has never read the paper.
+"""`report.html` of the demo: written for readers who have not read the paper.
 
 Everything comes from files that the demo's stages left, so the page can be made again
 from a finished folder, in seconds.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo's pictures, from the files that its stages left, small enough for a page."""
+"""Pictures of the demo's page, made from its stages' outputs."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ MOMENTS, CROPS = 3, 5
 
 
 def stage_pictures(folder: Path) -> Picture:
-    """Moments of a capture in a row each, as all of its cameras saw them."""
+    """Frames of a capture, one per row, from all cameras."""
     capture = Capture(folder)
     rows = []
     for place in spread(len(capture.frames), MOMENTS + 2)[1:-1]:
@@ -58,7 +58,7 @@ def model_pictures(folder: Path) -> list[Picture]:
 def lab_and_wild(data: Path) -> Picture:
     """Crops as the network gets them: the lab's above, the video's below."""
     views, frames = Views(data, "train", fields=("image",)), VideoFrames(data)
-    # One camera is not all there is: neighbours are views of one moment.
+    # Shifted by k so that the camera changes too: neighbours are views of one frame.
     lab = [views[i + k]["image"] for k, i in enumerate(spread(len(views) - 5, CROPS))]
     wild = [frames[i]["image"] for i in spread(len(frames), CROPS)]
     rows = [np.hstack([fitted(image, SIDE) for image in row]) for row in (lab, wild)]

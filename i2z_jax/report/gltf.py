@@ -2,9 +2,9 @@
 """A track as one animated glTF 2.0 file (`mesh.glb`): Blender and browsers open it.
 
 One mesh with morph targets (`morphs`), whose weights are animated at the video's own
-times; a node that carries the head's rotation, place and size; an orthographic camera
-that is the video's frame. Seen by that camera, the file is the overlay. How far the
-morphs are from the decoded vertices is stated in `asset.extras`.
+times; a node with the head's rotation, translation and scale; an orthographic camera
+that matches the video frame, through which the mesh coincides with the overlay. How far
+the morphs are from the decoded vertices is stated in `asset.extras`.
 
 Written by hand from the specification (Khronos glTF 2.0, sections 3 and 4.4): the
 container is a header, one JSON chunk and one binary chunk.
@@ -56,7 +56,7 @@ def write_glb(
         texture: row 0 is v = 0.
     """
     times = (track.time_s - track.time_s[0]).astype(np.float32)
-    # Key times must grow: of frames with one time the first is shown.
+    # glTF wants strictly increasing key times: of equal ones the first frame is kept.
     keys = np.flatnonzero(np.diff(times, prepend=-np.inf) > 0)
     row = _held(track.usable)[keys]
     weights = shape.weights[row]
@@ -176,7 +176,7 @@ class _Binary:
 
 
 class _Corners(NamedTuple):
-    """A mesh whose vertices have one UV each: seams are doubled."""
+    """A mesh whose vertices have one UV each: seam vertices are duplicated."""
 
     vertex: Int[NDArray, "m"]
     uv: Float[NDArray, "m 2"]
@@ -234,7 +234,7 @@ def _placed(
 
 
 def _held(usable: Bool[NDArray, "f"]) -> Int[NDArray, "f"]:
-    """For every frame, which of the usable ones it shows: the last one so far."""
+    """For every frame, the index of the latest usable one."""
     return np.maximum(np.cumsum(usable) - 1, 0)
 
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sequence of meshes as one mesh, a few displacements, and weights over time.
+"""Morph targets of a mesh sequence by PCA.
 
-Principal components. Memory does not grow with the sequence, and how far the result is
-from it is measured over every frame, not estimated.
+Memory does not grow with the sequence; the error is measured over every frame.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ Sequence = Callable[[], Iterator[Float[NDArray, "_ n 3"]]]
 
 
 class Morphs(NamedTuple):
-    """A sequence of meshes as one mesh, displacements and weights."""
+    """Base mesh, morph targets and their weights per frame."""
 
     base: Float[NDArray, "n 3"]  # mm
     targets: Float[NDArray, "k n 3"]  # mm at weight 1
@@ -41,7 +40,7 @@ def morphs(sequence: Sequence, frames: int) -> Morphs:
     all. Weights are scaled to [-1, 1], the targets accordingly.
 
     Args:
-        sequence: gives the vertices of the frames, mm; it is gone through twice.
+        sequence: gives the vertices of the frames, mm; it is iterated three times.
         frames: how many there are, at least 1.
     """
     chosen = set(spread(frames, SAMPLED))

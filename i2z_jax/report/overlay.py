@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A track drawn: mesh lines and landmarks on the frame, the rendered face beside it.
+"""Overlay video of a track.
 
-Everything comes from the track's values and the decoder; nothing is found anew. The
-face is drawn in the crop's frame, at a size of its own, and laid onto the picture by
-`crop_from_image`: the cost does not depend on the size of the video.
+Wireframe and landmarks on the frame, the rendered face beside it. Drawn from the
+track's values and the decoder alone. The face is rendered in crop coordinates at a
+fixed size and warped into the frame by `crop_from_image`: the cost does not depend on
+the size of the video.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,7 +41,7 @@ LINE_STRENGTH = 0.55
 
 BACKGROUND = 28
 LINE = 245
-# What is left of the background where a face covers 0 to 255 of a pixel.
+# Background left at each alpha, a look-up table.
 UNCOVERED = np.round(BACKGROUND * np.linspace(1, 0, 256)).astype(np.uint8)
 SEEN = (64, 224, 255)
 POSED = (255, 96, 64)
@@ -57,7 +58,7 @@ class Window(NamedTuple):
     """Faces drawn in square windows around their crops.
 
     Attributes:
-        face: colours, 0 where there is no face, and 255 where there is one.
+        face: RGBA, alpha 255 on the face.
         lines: 255 on the grid.
     """
 
@@ -125,7 +126,7 @@ class Overlay:
             for a in (self.track.z, self.track.pose)
         )
         window = self._draw(z, pose)
-        # OpenCV lets go of Python's lock.
+        # OpenCV releases the GIL.
         with self.clock.stage("overlay", len(items)), ThreadPoolExecutor() as pool:
             panels = list(pool.map(self._panels, *zip(*items, strict=True), *window))
         yield from panels
@@ -240,7 +241,7 @@ def _lay_face(
     panel_from_window: Float[NDArray, "2 3"],
     panel: UInt8[NDArray, "h w 3"],
 ) -> None:
-    """A face onto an empty panel; its colours fade with its cover at the rim."""
+    """Composite an RGBA face onto an empty panel."""
     laid = _warp(face, panel_from_window, panel)
     around = cv2.LUT(laid[..., 3], UNCOVERED)
     panel[:] = cv2.add(laid[..., :3], cv2.cvtColor(around, cv2.COLOR_GRAY2RGB))
@@ -262,7 +263,7 @@ def _warp(
     panel_from_window: Float[NDArray, "2 3"],
     panel: UInt8[NDArray, "h w 3"],
 ) -> UInt8[NDArray, "h w *c"]:
-    """A window as it lies in a panel."""
+    """A window warped into a panel."""
     height, width, _ = panel.shape
     return warped(image, panel_from_window, (width, height))
 

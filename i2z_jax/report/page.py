@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One self-contained HTML page from sections that are data.
+"""A self-contained HTML page from declarative sections.
 
 Pictures, meshes, style and script are in the file: it opens from a disk, without a
 network, and its content policy forbids one. Blocks hold plain text and are escaped

@@ -11,7 +11,7 @@ from i2z_jax.types import Float, NDArray
 COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2")
 WIDTH, HEIGHT = 720, 200
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 12, 30
-# What is written of a position, px.
+# Resolution of written coordinates, px.
 DRAWN = 0.1
 # A curve has at most this many points; of more, each shows the mean of its share.
 MOST_POINTS = 1440
@@ -132,8 +132,10 @@ def _range(values: NDArray) -> tuple[float, float]:
 
 
 def _joined(spans: Float[NDArray, "k 2"]) -> list[tuple[float, float]]:
-    """Spans of the picture, px, at least 1 wide, of which none touches another as
-    drawn: there are never more than its width has room for."""
+    """Spans (px, at least 1 wide), overlapping and touching ones merged.
+
+    So there are never more than the picture's width has room for.
+    """
     joined: list[tuple[float, float]] = []
     for left, right in sorted(spans.tolist()):
         right = max(right, left + 1)

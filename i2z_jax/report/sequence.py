@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mesh file a frame, for tools that read no animation."""
+"""One mesh file per frame, for tools without animation."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the values of a run to everything it leaves behind.
+"""Writes all outputs of a tracking run.
 
     track.npz                values
     overlay.mp4 (or .png)    drawn from track.npz's values and the decoder
     mesh.glb, meshes/        for other tools
     report.html              for a person
 
-Each is written aside and renamed, so that what is there is whole.
+Each is written aside and renamed, so that no file is ever half-written.
 """
 
 from collections.abc import Iterator
@@ -43,7 +43,7 @@ PICTURE_WIDTH = 960
 
 @dataclass(frozen=True)
 class Wishes:
-    """What is done to the values, and what is written beyond the usual."""
+    """Post-processing and optional outputs."""
 
     smooth_hz: float | None = None
     interpolate: bool = False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`report.html` of a track: what was followed, how surely, how fast, and the face."""
+"""`report.html` of a track: status, confidence, speed and a 3D view."""
 
 from typing import NamedTuple
 
@@ -124,7 +124,7 @@ def standing_offset_mm(track: Track, mesh_landmarks: Float[NDArray, "f 68 2"]) -
 def _likeness(
     track: Track, mesh_landmarks: Float[NDArray, "f 68 2"] | None
 ) -> list[str]:
-    """What may be expected of the mesh's likeness."""
+    """How closely the mesh can be expected to resemble the person."""
     if mesh_landmarks is None or not track.usable.any():
         return []
     standing = standing_offset_mm(track, mesh_landmarks)

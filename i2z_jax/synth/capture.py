@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A head on a stage -> a capture in Multiface layout (DESIGN section 8).
 
-The schedule (expressions, head motion, cameras) is drawn once from the seed, so any
-frame can be made alone: a run that was killed goes on with the frames that are not
-there. Each frame's `_transform.txt` is its last file, and `frame_list.txt` the
-capture's, so neither looks whole before it is.
+The schedule (expressions, head motion, cameras) is drawn once from the seed, so every
+frame can be rendered independently, and an interrupted run resumes with the missing
+frames. A frame's `_transform.txt` and the capture's `frame_list.txt` are written last:
+neither looks complete before it is.
 
-What the cameras see of a frame is `stage.py`'s.
+`stage.py` renders a frame.
 """
 
 from collections.abc import Iterator
@@ -62,18 +62,18 @@ def write_capture(
     origin: dict[str, object],
     rig: Rig | None = None,
 ) -> int:
-    """Render a capture, or what is missing of it.
+    """Render a capture; frames that exist are kept.
 
     Args:
         subject: who is captured.
         options: sizes and seed.
         out: the capture's folder.
-        origin: what else decides the result (the head's own options); a folder begun
-            with other options or another origin is refused.
-        rig: cameras to use instead of invented ones.
+        origin: everything else that determines the output (the head's options); a
+            folder started with different ones is refused.
+        rig: cameras to use instead of generated ones.
 
     Returns:
-        how many frames were rendered now.
+        number of frames rendered by this call.
 
     Raises:
         InputError: `out` holds something else, or cannot be written.
@@ -148,7 +148,7 @@ def _write_obj(layout: mf.Layout, frame: mf.Frame, head: Head) -> None:
 def _statistics(layout: mf.Layout, frames: list[mf.Frame]) -> mf.Statistics:
     """Means, and one variance for all texels and one for all coordinates.
 
-    Read back from the files: the same after an interruption, and true of them.
+    Computed from the written files, so that a resumed run gives the same values.
     """
     textures = _moments(mf.read_texture(layout.texture(f)) for f in frames)
     vertices = _moments(mf.read_vertices(layout.mesh(f)) for f in frames)

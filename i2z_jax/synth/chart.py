@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The skin unrolled: directions from the middle of the head, and their place in UV.
+"""UV parametrisation of the skin.
 
-A point of the skin is named by the direction in which it is seen from `CORE`:
-azimuth (0 straight ahead, positive to the subject's left) and elevation, in rad. The
-texture is that sphere unrolled, with the seam down the back of the head, the face
-enlarged, and a strip left free below for what is not skin (`ISLANDS`).
+Maps directions from the head's centre to texture coordinates. A skin point is
+identified by its direction from `CORE`: azimuth (0 straight ahead, positive to the
+subject's left) and elevation, in rad. The texture is that sphere unrolled, with the
+seam down the back of the head, the face enlarged, and a strip left free below for what
+is not skin (the UV islands below).
 """
 
 from typing import NamedTuple
@@ -45,6 +46,7 @@ TONGUE, MOUTH = Disc(0.7, 0.075, 0.06), Disc(0.86, 0.075, 0.068)
 
 
 def direction(angles: Float[NDArray, "*n 2"]) -> Float[NDArray, "*n 3"]:
+    """Unit vectors of chart angles."""
     a, e = angles[..., 0], angles[..., 1]
     return np.stack([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], axis=-1)
 
@@ -52,10 +54,13 @@ def direction(angles: Float[NDArray, "*n 2"]) -> Float[NDArray, "*n 3"]:
 def rays(
     angles: Float[NDArray, "n 2"],
 ) -> tuple[Float[NDArray, "n 3"], Float[NDArray, "n 3"]]:
-    """Origins and directions in which the skin of these chart angles is found.
+    """Rays whose last intersection with the head is the skin at these chart angles.
 
-    From the core for the head; down the neck the origin sinks with the angle, so
-    that rays meet the throat squarely.
+    `form.cast` intersects them. They start at `CORE` for the head; down the neck the
+    origin sinks with the angle, so that rays meet the throat squarely.
+
+    Returns:
+        origins and unit directions.
     """
     below = CHIN_BOTTOM - angles[:, 1]
     t = np.clip(below / (CHIN_BOTTOM - _neck_rim(angles[:, 0])), 0, 1)
@@ -67,6 +72,7 @@ def rays(
 
 
 def angles_of(points: Float[NDArray, "*n 3"]) -> Float[NDArray, "*n 2"]:
+    """Chart angles of points in head space."""
     q = points - CORE
     flat = np.hypot(q[..., 0], q[..., 2])
     return np.stack(
@@ -75,7 +81,7 @@ def angles_of(points: Float[NDArray, "*n 3"]) -> Float[NDArray, "*n 2"]:
 
 
 def _neck_rim(azimuth):
-    """Elevation at which the neck is cut, from the circle it is at NECK_Y."""
+    """Elevation of the neck's rim, a circle at height NECK_Y."""
     centre, radius = -32.0, 55.0
     reach = centre * np.cos(azimuth) + np.sqrt(
         radius**2 - (centre * np.sin(azimuth)) ** 2
@@ -84,6 +90,7 @@ def _neck_rim(azimuth):
 
 
 def uv_of(angles: Float[NDArray, "*n 2"]) -> Float[NDArray, "*n 2"]:
+    """Texture coordinates of chart angles."""
     a, e = angles[..., 0], angles[..., 1]
     u = 0.5 + 0.5 * np.tanh(ENLARGE * a / np.pi) / np.tanh(ENLARGE)
     face = (e - CHIN_BOTTOM) / (np.pi / 2 - CHIN_BOTTOM)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rendered folder says what it was begun with, so that it is gone on with as that."""
+"""`synth.json`: the options a folder was rendered with, checked on resume."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +9,11 @@ from i2z_jax.settings import remember
 
 
 def claim(folder: Path, settings: Mapping[str, object]) -> None:
-    """Mark a folder, new or empty, with all that decides its files (`synth.json`).
+    """Record the options that determine a folder's files, or check the recorded ones.
+
+    Args:
+        folder: new, empty, or begun with these settings.
+        settings: JSON values.
 
     Raises:
         InputError: it was begun with other settings, or holds something else, or

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The left ear: a shell that leaves the head behind, folds over, and sinks to a bowl.
+"""The left ear as a parametric surface: bowl, folded rim, attachment behind.
 
 Described in polar form around the ear canal: `level` runs from 0 (the bowl) over the
 rim to 1 (where the back of the ear meets the head); `turn` is 0 towards the face and
@@ -32,7 +32,10 @@ def ear_ring(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, "k 2"]:
 
 
 def ear_hold(turn: Float[NDArray, " k"], level: float) -> Float[NDArray, " k"]:
-    """How much of a ring stays on the head: in front the ear is part of the cheek."""
+    """Weight in [0, 1] of the head's surface at a ring's vertices.
+
+    The front of the ear blends into the cheek.
+    """
     outside = np.clip((level - 0.46) / 0.28, 0, 1)
     return outside * np.clip(np.cos(turn + 0.15) * 1.6, 0, 1)
 

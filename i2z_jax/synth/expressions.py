@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a face can do: about forty controls, named in ARKit's words (DESIGN section 8).
+"""Expression controls: about forty, with ARKit-like names (DESIGN section 8).
 
 Three mechanisms. Muscles push the skin along fixed displacements; lids turn about
 the eyeball, so that they slide over it; the jaw turns about an axis in front of the
-ears. Left and right are the subject's. A weight of 1 is a strong expression; 0 of all
-is the neutral face, exactly.
+ears. Left and right are the subject's. Weight 1 is a strong expression; all weights 0
+give exactly the neutral face.
 """
 
 from collections.abc import Callable
@@ -183,14 +183,14 @@ def _both(push: Push, p, lip):
 
 
 class Controls(NamedTuple):
-    """What a face can do on one template: arrays over `k` controls and `n` vertices."""
+    """Blend shapes and joint parameters of a template: `k` controls, `n` vertices."""
 
     push: np.ndarray
     """(k, n, 3) mm."""
     lid_mix: np.ndarray
     """(k, 4): upper left, lower left, upper right, lower right."""
     lid_reach: np.ndarray
-    """(4, n) rad that a vertex turns when that lid crosses the whole opening."""
+    """(4, n) rotation (rad) of each vertex when that lid closes fully."""
     jaw_mix: np.ndarray
     """(k, 3): opening and sideways angle in rad, forward shift in mm."""
     look_mix: np.ndarray
@@ -198,6 +198,7 @@ class Controls(NamedTuple):
 
 
 def controls(template: Template) -> Controls:
+    """The controls of a template."""
     points, lip = template.vertices, template.lip
     soft = np.isin(template.part, [SKIN, MOUTH])
     # The skin over the eyeball belongs to the lids, and stays on it.
@@ -240,7 +241,7 @@ def controls(template: Template) -> Controls:
 
 
 def _lid_reach(template: Template, side: int):
-    """How far each vertex turns when the upper, and the lower, lid closes."""
+    """Rotation (rad) of each vertex when the upper, or lower, lid closes fully."""
     points = template.vertices
     q = (points * [side, 1, 1] - EYE_CENTRE) @ eye_frame() / (EYE_AXES * LID_SCALE)
     height = np.arctan2(q[:, 1], np.maximum(q[:, 2], 1e-3))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Paint of what is not skin: iris and white of the eye, teeth and gums, tongue."""
+"""Textures of eyes, teeth, gums, tongue and the inside of the mouth."""
 
 import numpy as np
 

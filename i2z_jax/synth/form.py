@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The clay: a head as a signed distance, from which the mesh is cast (DESIGN 8).
+"""Signed distance field of the neutral head (DESIGN 8); the mesh is sampled from it.
 
-Bones and soft parts are ellipsoids and capsules joined by smooth unions, as a
-sculptor would build up a bust. Head space: mm, y up, z out of the face, the eyes at
-y = 0. Everything is symmetric in x: points are folded onto the subject's left side
-(x >= 0). Proportions are those of anthropometric tables (head 230 tall, 155 wide,
-195 deep, eyes 64 apart), not of any person.
+Bones and soft tissue are ellipsoids and capsules joined by smooth unions. Head space:
+mm, y up, z out of the face, the eyes at y = 0. Everything is symmetric in x: points
+are folded onto the subject's left side (x >= 0). Proportions are those of
+anthropometric tables (head 230 tall, 155 wide, 195 deep, eyes 64 apart), not of any
+person.
 """
 
 import numpy as np
@@ -44,13 +44,13 @@ def capsule(p: Points, a: Vector, b: Vector, ra: Length, rb: Length) -> Distance
 
 
 def smooth_min(a: Distance, b: Distance, k: Length) -> Distance:
-    """Union whose crease is filled over a width of about `k` mm."""
+    """Smooth union: the crease is filled over about `k` mm."""
     h = np.maximum(k - np.abs(a - b), 0) / k
     return np.minimum(a, b) - h * h * k / 4
 
 
 def carve(a: Distance, b: Distance, k: Length) -> Distance:
-    """`a` without `b`, the edge rounded over about `k` mm."""
+    """Smooth difference: `a` without `b`, the edge rounded over about `k` mm."""
     return -smooth_min(-a, b, k)
 
 
@@ -115,7 +115,7 @@ def _lips(p: Points) -> Distance:
 
 
 def head_distance(points: Points) -> Distance:
-    """Distance to the surface in mm (about; exact in sign), negative inside."""
+    """Approximate signed distance, mm; the sign (negative inside) is exact."""
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
     d = smooth_min(_skull(p), _jaw(p), 20)
@@ -151,12 +151,12 @@ def head_distance(points: Points) -> Distance:
 
 
 def _along(p: Points, a: Vector, b: Vector, width: Length) -> Distance:
-    """A soft stroke from `a` to `b`, 1 on the line."""
+    """Gaussian ridge along the segment `a` to `b`, 1 on it; sigma `width`, mm."""
     return np.exp(-0.5 * ((capsule(p, a, b, 0, 0)) / width) ** 2)
 
 
 def cast(origin: Points, direction: Points) -> Points:
-    """Where rays from inside leave the head for the last time.
+    """Last intersection of rays from inside with the surface.
 
     Args:
         origin: inside the head.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The procedural head: expression weights -> vertices in head space (DESIGN section 8).
 
-Put together from the template (`template`), a person (`identity`), controls
+Combines template (`template`), identity (`identity`), expression controls
 (`expressions`) and skin (`skin`).
 """
 
@@ -28,7 +28,7 @@ from i2z_jax.types import ArrayLike, Float, NDArray
 
 
 class Eye(NamedTuple):
-    """What an eye needs to turn, and the lids to close over it."""
+    """Geometry of one eye: its frame, centre, and vertices in that frame."""
 
     axes: Float[ArrayLike, "3 3"]
     """Unit sphere around the eye -> head space, without the centre."""
@@ -40,14 +40,17 @@ class Eye(NamedTuple):
 
 
 class Pieces(NamedTuple):
-    """A person's face at rest and what moves it (`Controls` has the shapes)."""
+    """A person's rest shape and the arrays that deform it.
+
+    `Controls` has the shapes.
+    """
 
     base: Float[ArrayLike, "n 3"]
     """mm; 0 for the eyeballs, which `left` and `right` place."""
     jaw: Float[ArrayLike, " n"]
-    """How much a vertex turns with the jaw."""
+    """Jaw skinning weight of each vertex."""
     closed: Float[ArrayLike, "4"]
-    """What is added to the lids' shares at rest, in the order of `lid_mix`."""
+    """Lid closure at rest, added to `weights @ lid_mix`."""
     controls: Controls
     left: Eye
     right: Eye
@@ -58,7 +61,7 @@ class ProceduralHead:
     """A person's head at one resolution.
 
     Args:
-        identity: who.
+        identity: shape and colour of the person.
         size: about how many vertices, 500 or more.
     """
 
@@ -95,7 +98,7 @@ class ProceduralHead:
         return xp.reshape(points, (*weights.shape[:-1], *points.shape[1:]))
 
     def appearance(self, size: int) -> Appearance:
-        """What the skin looks like, as textures of `size` x `size`."""
+        """Material textures of `size` x `size` texels."""
         return paint(self.identity, size)
 
     @functools.cached_property

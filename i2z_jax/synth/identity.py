@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who it is: continuous parameters of shape and colour (DESIGN section 8).
+"""Identity: continuous parameters of shape and colour (DESIGN section 8).
 
 Shape parameters are in standard deviations of people, roughly; each is a smooth
 displacement of the template, so landmarks and expressions go with it. Around the eyes
@@ -17,7 +17,7 @@ from i2z_jax.types import Float, NDArray
 
 
 def _sided(p, weight, x, y, z):
-    """A push that is mirrored: `x` is outward."""
+    """A displacement mirrored in x: `x` is outward."""
     return weight[:, None] * np.stack(
         [np.sign(p[:, 0]) * x, np.full(len(p), y), np.full(len(p), z)], axis=-1
     )
@@ -77,7 +77,7 @@ SHAPES: dict[str, Shape] = {
 }
 # The eye itself: size, tilt of the axis, how open it is.
 EYES = ("eye_size", "eye_tilt", "eye_open")
-# What goes together in people: heavy and fine faces.
+# Correlated shape parameters: one factor from delicate to heavy features.
 BUILD = {"jaw_width": 0.8, "jaw_drop": 0.5, "brow_ridge": 0.9, "chin_width": 0.7,
          "neck": 0.9, "face_length": 0.4, "nose_width": 0.4, "nose_out": 0.3,
          "lip_upper": -0.5, "lip_lower": -0.4, "eye_size": -0.5, "eye_open": -0.3,
@@ -98,7 +98,10 @@ def _ears(p, size, flare):
 
 @dataclass(frozen=True)
 class Identity:
-    """One person. The default is the template itself, with a middling complexion."""
+    """Parameters of a person.
+
+    The default is the template with an average complexion.
+    """
 
     shape: tuple[float, ...] = (0.0,) * len(SHAPE_NAMES)
     """Along `SHAPE_NAMES`, in standard deviations."""
@@ -113,7 +116,7 @@ class Identity:
     hair: float = 0.95
     """How dense the cropped hair is, 0 (shaven) to 1."""
     hairline: float = 0.0
-    """How far it has gone back, mm."""
+    """Recession of the hairline, mm."""
     brows: float = 0.75
     stubble: float = 0.2
     """0 (none) to 1 (a day's beard)."""
@@ -125,7 +128,7 @@ class Identity:
 
     @staticmethod
     def sample(rng: np.random.Generator) -> "Identity":
-        """A plausible person."""
+        """Draw a random identity."""
         heavy = float(np.clip(rng.normal(), -1.7, 1.7))
         shape = np.clip(rng.normal(size=len(SHAPE_NAMES)), -1.8, 1.8)
         shape += heavy * np.array([BUILD.get(name, 0.0) for name in SHAPE_NAMES])
@@ -183,7 +186,7 @@ class EyePlace:
 def deform(
     points: Float[NDArray, "n 3"], identity: Identity
 ) -> tuple[Float[NDArray, "n 3"], EyePlace]:
-    """Template vertices as this person's, and the place of the eyes."""
+    """Template vertices deformed to this identity, and the eyes' placement."""
     values = dict(zip(SHAPE_NAMES, identity.shape, strict=True))
 
     def field_at(p):

@@ -14,13 +14,13 @@ from i2z_jax.types import Float, NDArray
 
 # Polar angle of the iris on the eyeball's unit sphere: 5.9 mm of 13.
 IRIS_ANGLE = 0.47
-# How much of the eyeball is there, and how much of its island that is.
+# Polar angle (rad) at which the modelled eyeball ends; it maps to its UV island's rim.
 EYE_POLAR_END = 1.75
 
 
 @dataclass(frozen=True)
 class Part:
-    """A patch. `faces` index its own vertices and UVs alike; `jaw` is (n,) in [0,1]."""
+    """A mesh patch; `faces` index `vertices` and `uvs`, `jaw` is (n,) in [0, 1]."""
 
     name: str
     vertices: np.ndarray
@@ -44,7 +44,12 @@ def _polar(rings: int, around: int):
 
 
 def eye_sphere(polar: Float[NDArray, " k"], turn: Float[NDArray, " k"]):
-    """The unit sphere seen from its pole, at rest on the line of sight."""
+    """Points of the unit eyeball.
+
+    Args:
+        polar: angle from the line of sight, rad.
+        turn: angle about it, rad.
+    """
     # The eye's surface is wider than high: the iris is drawn narrower on it.
     narrow = EYE_AXES[1] / EYE_AXES[0]
     local = np.stack(

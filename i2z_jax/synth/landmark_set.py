@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many identities in the wild -> a landmark set in 300-W layout (DESIGN section 7).
+"""Renders many identities in varied conditions as a 300-W dataset (DESIGN section 7).
 
-One picture a person: pose, light, scale, place, background and occlusion vary. Every
-picture is a function of the seed and its number alone, and its `.pts` is written last,
-so an interrupted run goes on with what is missing.
+One image per identity, with random pose, light, scale, position, background and
+occlusion. An image depends only on the seed and its index; its `.pts` is written last,
+so an interrupted run resumes with what is missing.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,8 @@ class Sitter(NamedTuple):
     light: Any
 
 
-# rng -> someone new. Subjects of equal sizes share their compiled code.
+# Draws a person with lighting. Subjects of equal mesh and texture size share compiled
+# functions.
 Casting = Callable[[np.random.Generator], Sitter]
 
 
@@ -63,17 +64,17 @@ def write_landmarks(
     *,
     origin: dict[str, object],
 ) -> int:
-    """Render the set, or what is missing of it; every folder of the layout gets some.
+    """Render the dataset; existing images are kept, and every folder gets at least one.
 
     Args:
-        casting: who is seen.
-        options: how many pictures, spread over the folders as published.
-        out: the set's folder.
-        origin: what else decides the result (the heads' own options); a folder begun
-            with other options or another origin is refused.
+        casting: draws the person and light of each image.
+        options: number of images, spread over the folders as published.
+        out: the dataset's folder.
+        origin: everything else that determines the output (the heads' options); a
+            folder started with different ones is refused.
 
     Returns:
-        how many pictures were rendered now.
+        number of images rendered by this call.
 
     Raises:
         InputError: `out` holds something else, or cannot be written.
@@ -116,7 +117,7 @@ def folder_counts(count: int) -> dict[str, int]:
         )
     exact = {f: count * n / sum(published.values()) for f, n in published.items()}
     counts = {folder: max(1, int(number)) for folder, number in exact.items()}
-    # Rounding down took some; the one that every folder gets may have added some.
+    # Rounding down loses a few; the minimum of one per folder may add a few.
     while (rest := count - sum(counts.values())) != 0:
         change = int(np.sign(rest))
         owed = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a face moves over time: expression weights and head pose, smooth and seeded."""
+"""Smooth, seeded animation of expression weights and head pose."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,10 @@ from i2z_jax.types import Float, NDArray
 
 # Captures run at 30 frames/s, and Multiface numbers its frames in steps of 3.
 FPS, FRAME_STEP = 30.0, 3
-# Stored frames a posed expression takes to come and go; frames at `FPS` in free play.
+# Duration of a posed expression in stored frames; period of random weights in frames
+# at `FPS`.
 EXPRESSION_FRAMES, FREE_FRAMES = 12, 18.0
-# A resting head is never still: rad, mm and the time it takes to drift.
+# Amplitude (rad, mm) and period (frames) of idle head motion.
 HEAD_ANGLES = np.radians([4.0, 7.0, 3.0])
 HEAD_SHIFT_MM = np.array([5.0, 3.0, 5.0])
 HEAD_FRAMES = 25.0
@@ -45,7 +46,7 @@ def capture_segments(
     Args:
         names: of the head's expressions.
         frames: of the whole capture, at least 4.
-        rng: what varies between captures.
+        rng: source of all randomness.
     """
     free = max(1, round(frames * HELD_OUT))
     spoken = int((frames - 2 * free) * SPOKEN)
@@ -86,7 +87,7 @@ def free_weights(
     *,
     period: float = FREE_FRAMES,
 ) -> Float[NDArray, "f k"]:
-    """Weights that come and go at random in `period` frames; some are always active."""
+    """Random weights, period about `period` frames; some are nonzero at any time."""
     drift = smooth_noise(frames, expressions, period, rng)
     return np.clip(drift * 0.9 - 0.55, 0.0, 1.0)
 
@@ -94,7 +95,10 @@ def free_weights(
 def smooth_noise(
     frames: int, channels: int, period: float, rng: np.random.Generator
 ) -> Float[NDArray, "f c"]:
-    """Random curves of about unit variance that turn once in `period` frames."""
+    """Cubic splines through normal noise, one knot per `period` frames.
+
+    About unit variance.
+    """
     knots = int(np.ceil(frames / period)) + 3
     curve = CubicSpline(np.arange(knots), rng.normal(size=(knots, channels)))
     return curve(np.arange(frames) / period + rng.uniform())
@@ -105,7 +109,7 @@ def rigid(
     shift: Float[NDArray, "3"],
     centre: Float[NDArray, "3"],
 ) -> Float[NDArray, "3 4"]:
-    """A head turned about its `centre`, which then goes to `shift`.
+    """Rigid transform that rotates about `centre` and moves it to `shift`.
 
     Args:
         angles: Euler angles, rad.

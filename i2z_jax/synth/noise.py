@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random texture that is the same at every texture size: noise on the template."""
+"""Value noise in template space, independent of texture resolution."""
 
 import itertools
 
@@ -8,12 +8,12 @@ from scipy.ndimage import gaussian_filter
 
 from i2z_jax.types import Float, NDArray
 
-# For a lattice point's three coordinates, and for the seed.
+# Hash multipliers of the lattice coordinates and of the seed.
 _PRIMES, _SEED_PRIME = (374761393, 668265263, 2147483647), 974634777
 
 
 def _scramble(mixed: NDArray) -> NDArray:
-    """Integers to [-1, 1], as good as random."""
+    """Hash of integers to [-1, 1]."""
     mixed = (mixed ^ (mixed >> 13)) * 1274126177
     mixed = (mixed ^ (mixed >> 16)) & 0xFFFFFF
     return mixed / 0x7FFFFF - 1.0

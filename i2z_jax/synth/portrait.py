@@ -16,7 +16,7 @@ from i2z_jax.synth.subject import Subject
 from i2z_jax.synth.view import Cameras, photograph
 from i2z_jax.types import Float, NDArray
 
-# Rays along each side of a pixel: a phone's picture has no stairs.
+# Samples per pixel side, against aliased silhouettes.
 SAMPLES = 2
 
 
@@ -28,7 +28,7 @@ class Lens(NamedTuple):
 
 
 class Portrait(NamedTuple):
-    """A picture and what is true of it."""
+    """A rendered image with its ground truth."""
 
     image: Float[NDArray, "h w 3"]
     """Linear light times coverage: black where the head is not."""
@@ -40,7 +40,7 @@ class Portrait(NamedTuple):
 
 
 class Studio:
-    """A subject ready to be photographed at one size."""
+    """Renders one subject at a fixed image size."""
 
     def __init__(self, subject: Subject, width: int, height: int):
         self.subject, self.width, self.height = subject, width, height
@@ -49,7 +49,7 @@ class Studio:
     def portrait(
         self, weights: Float[NDArray, "k"], lens: Lens, light: Any
     ) -> Portrait:
-        """Photograph an expression.
+        """Render an expression.
 
         Args:
             weights: of the head's expressions.

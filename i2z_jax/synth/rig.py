@@ -16,17 +16,18 @@ from i2z_jax.types import Float, NDArray
 
 DISTANCE_MM = 1080.0
 FOCAL_IN_HEIGHTS = 7700.0 / 2048.0
-# Half width of the field of cameras: to the sides, upwards and downwards.
+# Half angles of the camera dome: sideways, up, down (rad).
 YAW, UP, DOWN = np.radians([75.0, 35.0, 45.0])
 # Sensors differ by a few percent a channel.
 GAIN_SPREAD = 0.025
-# Spread of what a mechanic does not hit exactly.
+# Standard deviations of mounting errors: distance and aim (mm), roll (rad), relative
+# focal length.
 DISTANCE_SPREAD_MM, AIM_SPREAD_MM, ROLL_SPREAD, FOCAL_SPREAD = 25.0, 8.0, 0.02, 0.01
 
 
 @dataclass(frozen=True)
 class Rig:
-    """Calibrated cameras by name, and what tells their sensors apart."""
+    """Calibrated cameras by name, with their colour gains."""
 
     cameras: dict[str, CalibratedCamera]
     gains: Float[NDArray, "c 3"]
@@ -35,7 +36,7 @@ class Rig:
     """Stage: head space of a head at rest, looking into the first camera."""
 
     def first(self, count: int) -> "Rig":
-        """The rig without all but its first cameras."""
+        """The rig's first `count` cameras."""
         some = dict(list(self.cameras.items())[:count])
         return Rig(some, self.gains[:count], self.world_from_stage)
 
@@ -47,7 +48,7 @@ def capture_rig(count: int, width: int, height: int, rng: np.random.Generator) -
         count: how many.
         width: of the pictures, px.
         height: of the pictures, px; the focal length follows it.
-        rng: where each misses its ideal place.
+        rng: for the mounting errors and colour gains.
     """
     directions = _directions(count)
     positions, rotations = [], []
@@ -123,7 +124,7 @@ def rig_of_krt(
         cameras: of the stage, for pictures 1334 x 2048.
         width: of the pictures, px.
         height: of the pictures, px; a narrower picture is cut, not squeezed.
-        rng: colour gains, which a KRT does not tell.
+        rng: for colour gains, which a KRT file does not contain.
 
     Raises:
         InputError: the axes do not cross.

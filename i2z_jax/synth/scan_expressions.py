@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an expression takes the landmarks of a face, in mm.
+"""Landmark displacements (mm) of each expression of a scanned head.
 
 Head space: x to the subject's left, y up, z out of the face. "left" is the subject's
 left, landmarks 9-16, 22-26, 42-47 of 300-W. Amounts are those of an adult face at a
@@ -78,7 +78,7 @@ def _jaw_follow() -> np.ndarray:
 
 
 def _jaw_turn(marks, angle) -> np.ndarray:
-    """A turn about the axis through the jaw joints, before the ears."""
+    """A turn about the axis through the jaw joints, in front of the ears."""
     hinge = (marks[0] + marks[16]) / 2 - [0, 20.0, 0]
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])

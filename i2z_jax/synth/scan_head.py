@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scanned face as the head of a capture: one mesh, moved by its landmarks.
+"""A scanned mesh as an animatable head, driven by its landmarks.
 
-Each expression says where landmarks go; the rest of the skin follows as a thin plate
-would (a biharmonic field, smooth everywhere and at rest far from the face), so nothing
-but the mesh and its 68 landmarks is needed. Expressions add up linearly.
+Expressions displace the landmarks; all other vertices follow a biharmonic deformation
+field (smooth, zero far from the face), so nothing but the mesh and its 68 landmarks is
+needed. Expressions add up linearly.
 
-What a single scan does not have, it cannot show: Multiface's mesh has no mouth
-opening, no eyeballs and no lid folds. A sheet of long triangles joins its lips; it is
-left out of the plate, so that the lips part, and its texels are painted dark. Eyes are
-part of the skin, so a blink squeezes them.
+Limitations of a single scan: Multiface's mesh has no mouth opening, no eyeballs and no
+lid folds. A sheet of long triangles joins its lips; it is left out of the field, so
+that the lips part, and its texels are painted dark. Eyes are part of the skin, so a
+blink squeezes them.
 """
 
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class ScanHead:
 
 
 def scan_head(vertices: Float[NDArray, "n 3"], topology: Topology) -> ScanHead:
-    """Give a scan expressions.
+    """Build a `ScanHead`: solve the deformation of every expression.
 
     Args:
         vertices: head space, mm.

@@ -38,9 +38,9 @@ class ScanFiles:
 def scan_subject(files: ScanFiles, texture_size: int) -> Subject:
     """A scan as a subject.
 
-    Its texture already has the stage's light in it: it is painted as it is for a
-    capture (light None), and for a picture in the wild brought to daylight,
-    multiplied by the irradiance of a `Light`.
+    The scan's texture contains the stage's lighting. With light None (captures) it is
+    used unchanged; with a `Light` it is exposed to daylight and multiplied by the
+    irradiance.
 
     Args:
         files: mesh, topology, texture.

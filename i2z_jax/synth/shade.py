@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Light on a head, computed per texel: the view-dependent texture (DESIGN section 8).
+"""Per-texel shading of the head: the view-dependent texture (DESIGN section 8).
 
-Diffuse light comes from a sky in spherical harmonics and from a few lamps, wraps
-around edges and reddens there as it does in skin; gloss is a microfacet lobe with the
-fine relief as normals, so that it moves with the camera. Light is linear throughout.
+Diffuse: spherical-harmonic environment plus directional lamps, with
+wavelength-dependent wrap for subsurface scattering. Specular: a microfacet lobe on
+bump-mapped normals, so that it moves with the camera. Light is linear throughout.
 """
 
 from typing import NamedTuple
@@ -48,7 +48,7 @@ def lab_light() -> Light:
 
 
 def wild_light(rng: np.random.Generator) -> Light:
-    """A room or a street: a strong lamp in front, a fill, a coloured sky."""
+    """Random lighting: key, fill and rim lamps and a tinted environment."""
 
     def tint(spread):
         colour = np.exp(rng.normal(size=3) * spread)
@@ -88,7 +88,7 @@ def shade(
         appearance: of the size of the texel map.
         vertices: head space, mm.
         mesh: of the head; as arrays, so that one compilation serves all people.
-        light: fixed to the head's space.
+        light: in head space.
         camera: position of the camera in head space, mm.
 
     Returns:

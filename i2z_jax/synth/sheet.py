@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contact sheet of the procedural head, to judge it by eye.
+"""Contact sheet of the procedural head, for visual inspection.
 
     python -m i2z_jax.synth.sheet docs/pictures/synthetic_head.jpg
 
 From the top: neutral and expressions, identities, the stage's cameras, other lights.
-Two minutes of two idle cores.
+Takes two minutes on two idle cores.
 """
 
 import sys
@@ -79,7 +79,10 @@ def portrait(
     light: object = None,
     size: tuple[int, int] = CELL,
 ) -> UInt8[NDArray, "h w 3"]:
-    """Photograph a head from about 1 m; angles in degrees, positive to its left, up."""
+    """Render a head from 1 m.
+
+    Camera `yaw` and `pitch` are in degrees, positive to the subject's left and up.
+    """
     names = subject.head.expression_names
     weights = np.zeros(len(names), np.float32)
     for name, weight in expression.items():

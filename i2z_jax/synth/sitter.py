@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The procedural head as a subject of captures, pictures and videos (`subject`)."""
+"""The procedural head as a `Subject`."""
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,9 @@ from i2z_jax.types import Array
 def procedural_subject(
     identity: Identity | None = None, *, vertices: int = 7000, texture_size: int = 1024
 ) -> Subject:
-    """A person to photograph.
+    """A procedural `Subject`.
 
-    The painter takes as light a `Light`, or None for the stage's.
+    Its painter takes a `Light`, or None for the stage's lighting.
     """
     head = ProceduralHead(identity or Identity(), vertices)
     mesh = mesh_arrays(head.topology, texture_size)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the head is covered with: colour, gloss and relief as textures (DESIGN 8).
+"""Skin material: albedo, specular, roughness and bump textures (DESIGN 8).
 
 Every texel knows where on the template it lies, so brows, lips, hairline and beard
 are described in millimetres on the face, whatever the texture's size. Colours are
@@ -21,11 +21,11 @@ from i2z_jax.synth.noise import fractal, grain
 from i2z_jax.synth.template import MARGIN, SKIN, template
 from i2z_jax.types import ArrayLike, Float
 
-# Light that goes through skin without melanin or blood, and what each takes away.
+# Albedo of unpigmented skin, and absorption by melanin and blood.
 BARE = np.array([0.72, 0.50, 0.40])
 MELANIN = np.array([1.85, 2.25, 2.55])
 BLOOD = np.array([0.10, 0.62, 0.52])
-# Mesh whose texels are painted, whatever mesh will wear the texture.
+# Size of the mesh used for painting, independent of the rendered one.
 PAINTED_VERTICES = 7000
 
 
@@ -70,10 +70,10 @@ def ground(size: int) -> Ground:
 
 
 def paint(identity: Identity, size: int) -> Appearance:
-    """Paint a person.
+    """Paint the material textures of an identity.
 
     Args:
-        identity: whose complexion, hair and age.
+        identity: gives complexion, hair and age.
         size: rows and columns of the textures.
     """
     place = ground(size)
@@ -102,7 +102,7 @@ def paint(identity: Identity, size: int) -> Appearance:
 
 
 def complexion(melanin, blood):
-    """Colour of skin with so much of either pigment; broadcasts."""
+    """Skin albedo for given melanin and blood concentrations; broadcasts."""
     melanin, blood = np.asarray(melanin)[..., None], np.asarray(blood)[..., None]
     return BARE * np.exp(-MELANIN * melanin - BLOOD * blood)
 
@@ -236,7 +236,12 @@ def scalp_mask(p, angles, who: Identity):
 
 
 def lid_coordinates(q):
-    """Around the left eye: height over the upper rim, below the lower (mm), shares."""
+    """Coordinates around the left eye.
+
+    Returns:
+        position in the eye's frame (n, 3), height above the upper and below the lower
+        lid margin (n,), all mm, and a mask (n,) of points near the eye.
+    """
     local = (q - EYE_CENTRE) @ eye_frame()
     x = np.clip(local[:, 0], -15, 15)
     turn = np.arccos(x / 15)

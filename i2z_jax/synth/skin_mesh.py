@@ -17,7 +17,7 @@ from i2z_jax.synth.ear import EAR_RINGS, ear_hold, ear_ring, ear_shape
 from i2z_jax.synth.form import LID_SCALE, cast
 from i2z_jax.types import Float, Int, NDArray
 
-# Texture widths to mm on the face, about.
+# Approximate mm on the face per texture width.
 MM = 300.0
 
 
@@ -68,7 +68,7 @@ def _bands(rings: list[Int[NDArray, " k"]], closed: bool) -> Int[NDArray, "tri 3
 
 
 class _Half:
-    """Points and triangles of the left half while they are collected."""
+    """Accumulates points and triangles of the left half."""
 
     def __init__(self):
         self.angles, self.faces, self.outlines, self.count = [], [], [], 0
@@ -86,7 +86,11 @@ class _Half:
 
 
 def skin_mesh(spacing: float) -> SkinMesh:
-    """Args: spacing: of the grid on the face, in texture widths."""
+    """Mesh of the skin with its UVs.
+
+    Args:
+        spacing: of the grid on the face, in texture widths.
+    """
     mm = spacing * MM
     half = _Half()
     eye_turn = _steps(max(12, 4 * round(30 / mm)), closed=True)

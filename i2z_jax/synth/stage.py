@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a capture stage's cameras see of one moment: pictures, textures, their average.
+"""Renders one frame of a capture.
 
-Pictures are linear in light, as Multiface's are; each camera has its own colour gain.
-Per-camera textures are what that camera saw, 0 on texels it did not see; the average
-weighs the cameras by how squarely they saw a texel.
+Camera images, per-camera textures and their average. Images are linear in light, as
+Multiface's are; each camera has its own colour gain. Per-camera textures are what that
+camera saw, 0 on texels it did not see; the average weights cameras by the cosine of the
+viewing angle.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 # Pixels or texels rendered in one go: bounds memory, whatever the number of cameras.
 BATCH_PIXELS = 2**20
-# Pictures of a stage that nobody keeps: just sharp enough to tell what is hidden.
+# Image size used for visibility only; the images are discarded.
 PROBE_WIDTH, PROBE_HEIGHT = 224, 256
 
 # An expression -> its mesh, and the average texture as a capture would hold it.
@@ -36,7 +37,7 @@ LabView = Callable[
 
 
 class Seen(NamedTuple):
-    """One moment: mesh, and by camera name pictures and textures (and the average)."""
+    """One frame: mesh, and by camera name images and textures (and the average)."""
 
     vertices: Float[NDArray, "n 3"]
     images: dict[str, UInt8[NDArray, "h w 3"]]
@@ -51,7 +52,7 @@ class CaptureStage:
         rig: the cameras.
         width: of the pictures, px.
         height: of the pictures, px.
-        seed: of the walls.
+        seed: of the background colours.
     """
 
     def __init__(self, subject: Subject, rig: Rig, width: int, height: int, seed: int):
@@ -66,7 +67,7 @@ class CaptureStage:
     def photograph(
         self, weights: Float[NDArray, "k"], world_from_head: Float[NDArray, "3 4"]
     ) -> Seen:
-        """Take one moment with every camera.
+        """Render one frame with every camera.
 
         Args:
             weights: of the head's expressions.
@@ -116,7 +117,9 @@ class CaptureStage:
 
 
 def lab_view(subject: Subject, cameras: int) -> LabView:
-    """How `i2z synth capture` would capture an expression, with its default stage.
+    """A function from an expression to its mesh and average texture, as captured.
+
+    The result is what `i2z synth capture` would write with its default stage.
 
     Args:
         subject: who; the textures have its texture size.

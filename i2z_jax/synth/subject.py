@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What capture, landmark pictures and video need to know of a head.
-
-The procedural head and a scanned one both fit, and so does a mesh with a test pattern.
-"""
+"""Interface between heads (procedural, scanned, test pattern) and renderers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +12,8 @@ from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.types import Array, Float, NDArray
 
 # (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
-# [0, 1], row 0 at v = 0; all in head space. Traceable; outside a trace, whoever makes
-# one for many identities compiles it once for all of them. No light is the stage's.
+# [0, 1], row 0 at v = 0; all in head space. Traceable by JAX. Light None is the stage's
+# lighting.
 Painter = Callable[[Array, Array, Any], Array]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The unnamed head that every identity is a deformation of: skin and inner parts.
+"""Template head that identities deform: skin and inner parts.
 
 What later stages need to know about a vertex (which part, how much it follows the
 jaw, which lid it belongs to) is decided here, once per resolution.
@@ -32,7 +32,7 @@ class Template:
     part: np.ndarray
     """(n,) names of parts."""
     jaw: np.ndarray
-    """(n,) how much a vertex turns with the jaw."""
+    """(n,) jaw skinning weights."""
     lip: np.ndarray
     """(n,) 1 upper, -1 lower lip and its surroundings, 0 elsewhere."""
     skin: SkinMesh
@@ -40,7 +40,11 @@ class Template:
 
 @functools.lru_cache(maxsize=4)
 def template(vertices: int) -> Template:
-    """Args: vertices: about how many the mesh should have, 500 or more."""
+    """Template mesh at a given resolution.
+
+    Args:
+        vertices: about how many the mesh should have, 500 or more.
+    """
     # Fitted to what the construction yields: skin grows with the square.
     spacing = 0.0112 * (6900 / max(vertices, 400)) ** 0.5
     spacing *= 1 + 0.55 * np.clip((3000 - vertices) / 2500, 0, 1)
@@ -63,7 +67,7 @@ def template(vertices: int) -> Template:
 def jaw_weight(
     points: Float[NDArray, "n 3"], lip: Float[NDArray, " n"]
 ) -> Float[NDArray, " n"]:
-    """How much the skin follows the jaw: a hinge at the ears, a cut at the lips."""
+    """Jaw skinning weights: a hinge at the ears, discontinuous between the lips."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     turn = np.degrees(np.arctan2(JAW_AXIS_Y - y, z - JAW_AXIS_Z))
     follows = smooth((turn - 16) / 30)
@@ -159,7 +163,7 @@ def _add_margin(builder: _Builder, ring: Ring, side: int):
 
 
 def _add_mouth(builder: _Builder, ring: Ring):
-    """The bag behind the lips, and its closed back."""
+    """The oral cavity behind the lips, closed at the back."""
     rings = inner_parts.mouth_rings(ring.turn)
     count = len(ring.index)
     vertices = np.concatenate([*rings, [[0.0, -73.0, 26.0]]])

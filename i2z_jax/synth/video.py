@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The captured person on a phone: a video in the wild with its ground truth.
+"""In-the-wild video of the captured person with ground truth.
 
-Another camera, nearer and hand-held; another light, drifting; colours as a phone makes
-them; a background that moves behind; noise, blur and real video compression. Beside
-`clip.mp4` stands `clip.truth.npz` (`data/truth.py`).
+A nearer hand-held camera, drifting light, phone-like colour, a moving background,
+noise, blur and H.264 compression. The ground truth of `clip.mp4` is `clip.truth.npz`
+(`data/truth.py`).
 """
 
 import dataclasses
@@ -49,7 +49,7 @@ LatentOf = Callable[[Float[NDArray, "k"]], Float[NDArray, "z"]]
 
 @dataclass(frozen=True)
 class VideoOptions:
-    """Size and hardness of a video."""
+    """Size and difficulty of a video."""
 
     frames: int
     width: int
@@ -72,9 +72,9 @@ def write_video(
     Args:
         subject: the person.
         light: over time, as the subject's painter takes it; `turning` makes one.
-        options: size and hardness.
+        options: size and difficulty.
         path: the .mp4; an existing one is replaced.
-        latent: what z is of an expression; without it, the truth has no z.
+        latent: z of an expression; without it the ground truth has no z.
 
     Returns:
         the ground truth that was written.
@@ -161,7 +161,7 @@ def _truth(portrait: Portrait, lens: Lens) -> tuple:
 
 
 def turning(light: Light) -> LightOf:
-    """A light that stands still while the head turns."""
+    """A light fixed in the stage, expressed in the turning head's space."""
 
     def in_head_space(progress: float, angles: Float[NDArray, "3"]) -> Light:
         head_from_stage = matrix_from_euler(angles).T

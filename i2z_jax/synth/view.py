@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Photographs of a textured mesh by calibrated cameras, and which texels they saw.
+"""Renders a textured mesh with calibrated cameras, and which texels each sees.
 
 The step between a shaded texture and the files of a capture, a landmark picture or a
 video frame. Pinhole cameras, perspective-correct, as real photographs are; Multiface's
@@ -26,7 +26,7 @@ from i2z_jax.geometry.sampling import sample_bilinear
 from i2z_jax.geometry.unwrap import FACING
 from i2z_jax.types import Array, Float
 
-# Nearer than this is no photograph of a head, mm.
+# Near plane, mm.
 NEAR_MM = 50.0
 # How far behind the nearest surface a texel still counts, mm, plus one pixel of slope.
 BEHIND_MM = 2.0
@@ -47,7 +47,7 @@ class Views(NamedTuple):
     mask: Float[Array, "c h w"]
     """Coverage in [0, 1]."""
     seen: Float[Array, "c t t"]
-    """How squarely each texel was seen, cos of the angle; 0 where it was not."""
+    """Cosine between normal and view direction; 0 for hidden texels."""
 
 
 @functools.partial(jax.jit, static_argnames=("height", "width", "samples"))
@@ -61,7 +61,7 @@ def photograph(
     width: int,
     samples: int = 1,
 ) -> Views:
-    """Photograph a mesh with every camera, each with its own shaded texture.
+    """Render a mesh with every camera, each with its own shaded texture.
 
     Args:
         mesh: with its texels at the size of the textures.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands between a rendered face and a phone's picture of it.
+"""From a rendered face to a phone picture: background, colour, blur, noise.
 
-Backgrounds, light, colour, blur and noise, each a function of an explicit random
-state; `video` and `landmark_set` put them together.
+Each is a function of an explicit random state; `video` and `landmark_set` combine
+them.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 @dataclass(frozen=True)
 class Conditions:
-    """How far a picture is from the stage, 0 (the stage's colours) to 1 (hard)."""
+    """Photometric degradation of a picture."""
 
     gain: Float[NDArray, "3"]
     gamma: float
@@ -40,7 +40,7 @@ class Conditions:
     def apply(
         self, image: UInt8[NDArray, "h w 3"], rng: np.random.Generator
     ) -> UInt8[NDArray, "h w 3"]:
-        """The picture as the phone delivers it."""
+        """Apply them to a picture."""
         image = photometric.tone(image, gain=self.gain, gamma=self.gamma)
         image = photometric.saturate(image, self.saturation)
         image = photometric.blur(image, self.blur_px)
@@ -60,14 +60,14 @@ def composite(
     mask: Float[NDArray, "h w"],
     behind: Float[NDArray, "h w 3"],
 ) -> UInt8[NDArray, "h w 3"]:
-    """A head (colour times coverage) before a background, linear in, sRGB out."""
+    """Composite premultiplied linear colour over a background; sRGB out."""
     return srgb(image + (1 - mask[..., None]) * behind)
 
 
 def background(
     width: int, height: int, rng: np.random.Generator
 ) -> Float[NDArray, "h w 3"]:
-    """A busy place, linear light: walls, things with edges, light sources, texture."""
+    """Random cluttered background in linear light."""
     # Rooms and streets are mostly grey and brown: brightness varies more than hue.
     palette = rng.uniform(0.1, 0.9, (6, 1)) ** 2.2 * np.exp(
         rng.normal(size=(6, 3)) * 0.3

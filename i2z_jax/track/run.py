@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The run: scan, follow, predict; what is done stays on the disk.
+"""Runs the tracking passes; finished work is kept on disk.
 
     WORK/settings.json     a run with others does not go on from here
     WORK/scan.npz          first pass
@@ -146,7 +146,7 @@ def clear(work: Path) -> None:
 
 
 def abandon(work: Path) -> None:
-    """Leave no trace of a run that could not do a single frame."""
+    """Remove the work folder of a run that finished no frame."""
     if not any(work.glob("rows-*.npz")):
         clear(work)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""After the network: less trembling, or bridged gaps; both only on request.
+"""Optional post-processing: temporal smoothing and gap filling.
 
 Both work on poses in the picture (`Track.frame_pose`), whose change over time is the
 head's own and not the crop's, and on z. Landmarks that were seen stay as seen. Neither

@@ -35,7 +35,7 @@ def is_picture(path: Path) -> bool:
 
 
 def state_of(path: Path) -> str:
-    """A word that changes when a file is written to, or a picture of a folder is."""
+    """A fingerprint that changes when the file, or a picture of the folder, does."""
     files = [path]
     if path.is_dir():
         files = [p for p in visible(path) if p.suffix.lower() in SUFFIXES]
@@ -56,7 +56,9 @@ def frames(path: Path, limit: int | None = None) -> Iterator[Frame]:
 
 
 def count(path: Path, limit: int | None = None) -> int | None:
-    """About how many frames there are, for progress; None when the file is silent.
+    """About how many frames there are, for progress.
+
+    None if the container does not say.
 
     Raises:
         InputError: as `frames`.

@@ -49,7 +49,7 @@ WATCHED = 64
 
 
 class VideoMaterial(NamedTuple):
-    """The frames that take part, and who sees which."""
+    """Cached frames, and the pairs for training and for the guard."""
 
     frames: FrameCache
     # Rows of `frames` whose next row is the next moment.
@@ -61,7 +61,7 @@ class VideoMaterial(NamedTuple):
 
 
 class LabMaterial(NamedTuple):
-    """What the lab gives."""
+    """From the capture: replay and held-out views, prior of z, detector bias."""
 
     replay: LabelledViews | None
     # Not trained on; None if the capture holds nothing out.
@@ -73,7 +73,7 @@ class LabMaterial(NamedTuple):
 
 
 class Material(NamedTuple):
-    """All of it."""
+    """Everything adaptation reads, on the devices."""
 
     video: VideoMaterial
     replay: LabelledViews | None

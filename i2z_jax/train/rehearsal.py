@@ -57,7 +57,7 @@ OVERSAMPLING = 2
 
 
 class Looks(NamedTuple):
-    """What some frames of a video do to a face."""
+    """Head pose, exposure and colour of some frames of a video."""
 
     # Where the network sees the head.
     pose: Float[Array, "f 6"]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch peers of both stacked hourglasses, with their published tensor names.
+"""PyTorch reference implementations of both stacked hourglasses.
 
-`TorchFAN` has the names of 1adrianb/face-alignment, `TorchPrinceton` those of
+`TorchFAN` has the tensor names of 1adrianb/face-alignment, `TorchPrinceton` those of
 princeton-vl/pytorch_stacked_hourglass. Written from the papers' figures and the names.
 """
 
