@@ -52,8 +52,8 @@ def scale(
 
 
 if __name__ == "__main__":
-    malloc.keep_freed(os.environ)
-    xla_flags.keep_sound(os.environ)
+    malloc.keep_freed_memory(os.environ)
+    xla_flags.add_correctness_flags(os.environ)
     try:
         tyro.extras.subcommand_cli_from_dict({"run": run, "scale": scale})
     except InputError as error:

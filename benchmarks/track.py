@@ -21,7 +21,7 @@ from benchmarks.suite import Options
 from i2z_jax.commands.track import Config
 from i2z_jax.data.face_detector import opencv_detector
 from i2z_jax.data.video_writer import write_video
-from i2z_jax.report.track_outputs import Wishes, write_outputs
+from i2z_jax.report.track_outputs import OutputOptions, write_outputs
 from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.system import System
 from i2z_jax.track import run as tracking
@@ -68,7 +68,7 @@ def _whole(system: System, clip: Path, folder: Path, batch: int):
     )
     assert track is not None
     with clock.stage("outputs"):
-        write_outputs(networks, track, clip, folder, Wishes())
+        write_outputs(networks, track, clip, folder, OutputOptions())
     return time.perf_counter() - start, clock
 
 

@@ -19,7 +19,7 @@ COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 TPU_HOSTS = "TPU_WORKER_HOSTNAMES"
 
 
-def joins(environment: Mapping[str, str]) -> bool:
+def is_one_of_several(environment: Mapping[str, str]) -> bool:
     """Whether the environment says that this process is one of several.
 
     Kubernetes without TPUs, and `launch.local_cluster`, say it in JAX's own words:
@@ -42,7 +42,7 @@ def join(*, asked: bool = False) -> None:
     Raises:
         InputError: the others could not be found.
     """
-    if not (asked or joins(os.environ)):
+    if not (asked or is_one_of_several(os.environ)):
         return
     import jax
 

@@ -18,7 +18,7 @@ LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 NO = {"n", "no", "f", "false", "off", "0"}
 
 
-def switch_on(environment: MutableMapping[str, str]) -> None:
+def enable(environment: MutableMapping[str, str]) -> None:
     """Set the cache directory; call before JAX is imported.
 
     Nothing happens where the user chose a place, or where ours cannot be written.

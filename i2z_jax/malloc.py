@@ -21,7 +21,7 @@ CHOICES = ("MALLOC_", "GLIBC_TUNABLES")
 PLUGINS = ("jax_plugins", "libtpu")
 
 
-def keep_freed(environment: Mapping[str, str]) -> None:
+def keep_freed_memory(environment: Mapping[str, str]) -> None:
     """Call before there are threads: those that exist have their own arenas already.
 
     Does nothing if the user configures malloc, if JAX may run on an accelerator, or if

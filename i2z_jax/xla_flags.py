@@ -8,10 +8,12 @@ from importlib.metadata import version
 # element-wise operations and reductions, and of a VGG in bfloat16 these come out as
 # noise, with maps of 1e38.
 _FUSIONS = "--xla_cpu_experimental_ynn_fusion_type"
-_SOUND = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+_INDIVIDUAL = (
+    "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+)
 
 
-def quick_to_compile() -> tuple[str, ...]:
+def fast_compile_flags() -> tuple[str, ...]:
     """XLA's older emitters of fused loops on a CPU, where it still has them.
 
     They compile faster.
@@ -19,19 +21,19 @@ def quick_to_compile() -> tuple[str, ...]:
     return () if _is_0_11_or_later() else ("--xla_cpu_use_fusion_emitters=false",)
 
 
-def sound() -> tuple[str, ...]:
+def correctness_flags() -> tuple[str, ...]:
     """Flags that avoid wrong results on a CPU."""
-    return (f"{_FUSIONS}={_SOUND}",) if _is_0_11_or_later() else ()
+    return (f"{_FUSIONS}={_INDIVIDUAL}",) if _is_0_11_or_later() else ()
 
 
-def keep_sound(environment: MutableMapping[str, str]) -> None:
+def add_correctness_flags(environment: MutableMapping[str, str]) -> None:
     """Add `correctness_flags` to `XLA_FLAGS`; call before JAX starts.
 
     A user's own choice of fusions stays.
     """
     given = environment.get("XLA_FLAGS", "")
-    if sound() and _FUSIONS not in given:
-        environment["XLA_FLAGS"] = " ".join([given, *sound()]).strip()
+    if correctness_flags() and _FUSIONS not in given:
+        environment["XLA_FLAGS"] = " ".join([given, *correctness_flags()]).strip()
 
 
 def _is_0_11_or_later() -> bool:

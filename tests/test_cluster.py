@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from i2z_jax.cluster import joins
+from i2z_jax.cluster import is_one_of_several
 from launch import local_cluster
 
 
@@ -27,7 +27,7 @@ from launch import local_cluster
     ],
 )
 def test_processes_meet_only_where_there_are_others(environment, several):
-    assert joins(environment) is several
+    assert is_one_of_several(environment) is several
 
 
 def test_a_failure_ends_the_others_and_is_the_answer():

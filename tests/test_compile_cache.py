@@ -15,7 +15,7 @@ PROGRAM = """
 import os, warnings
 warnings.simplefilter("error")
 from i2z_jax import compile_cache
-compile_cache.switch_on(os.environ)
+compile_cache.enable(os.environ)
 import jax
 heard = []
 jax.monitoring.register_event_listener(lambda name, **_: heard.append(name))

@@ -16,7 +16,7 @@ from i2z_jax import malloc
 PROGRAM = """
 import os, resource
 from i2z_jax import malloc
-malloc.keep_freed(os.environ)
+malloc.keep_freed_memory(os.environ)
 import jax, jax.numpy as jnp
 fill = jax.jit(lambda x: jnp.full((4096, 4096), x))
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -59,10 +59,10 @@ def test_only_on_cpus(environment, plugin, calls, monkeypatch):
     libc = SimpleNamespace(mallopt=lambda *parameter: said.append(parameter))
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: libc)
     monkeypatch.setattr(malloc, "find_spec", lambda name: plugin or None)
-    malloc.keep_freed(environment)
+    malloc.keep_freed_memory(environment)
     assert len(said) == calls
 
 
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
-    malloc.keep_freed({"JAX_PLATFORMS": "cpu"})
+    malloc.keep_freed_memory({"JAX_PLATFORMS": "cpu"})

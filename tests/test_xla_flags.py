@@ -14,17 +14,17 @@ def release(request, monkeypatch):
 
 def test_only_options_that_the_release_knows(release):
     old = release.startswith("0.10")
-    assert bool(xla_flags.quick_to_compile()) == old
-    assert bool(xla_flags.sound()) != old
+    assert bool(xla_flags.fast_compile_flags()) == old
+    assert bool(xla_flags.correctness_flags()) != old
 
 
 def test_the_users_flags_stay(release):
     mine = "--xla_cpu_experimental_ynn_fusion_type="
     environment = {"XLA_FLAGS": mine}
-    xla_flags.keep_sound(environment)
+    xla_flags.add_correctness_flags(environment)
     assert environment == {"XLA_FLAGS": mine}
     environment = {"XLA_FLAGS": "--xla_dump_to=here"}
-    xla_flags.keep_sound(environment)
+    xla_flags.add_correctness_flags(environment)
     assert environment["XLA_FLAGS"].split()[0] == "--xla_dump_to=here"
     added = environment["XLA_FLAGS"].split()[1:]
-    assert added == list(xla_flags.sound())
+    assert added == list(xla_flags.correctness_flags())

@@ -3,7 +3,7 @@
 
 import os
 
-from i2z_jax.xla_flags import quick_to_compile, sound
+from i2z_jax.xla_flags import correctness_flags, fast_compile_flags
 
 # Two to four times quicker to compile than at optimisation 1. What XLA writes itself
 # runs slower; products and convolutions are a library's, and as fast as ever.
@@ -11,8 +11,8 @@ CHEAP = " ".join(
     [
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
-        *quick_to_compile(),
-        *sound(),
+        *fast_compile_flags(),
+        *correctness_flags(),
     ]
 )
 

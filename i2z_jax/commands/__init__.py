@@ -171,9 +171,9 @@ def _dispatch(arguments: list[str]) -> int:
     # Libraries log long stories on stderr beside the one line that we print.
     logging.getLogger("absl").setLevel(logging.WARNING if debug else logging.CRITICAL)
     # Before the module brings in JAX.
-    compile_cache.switch_on(os.environ)
-    malloc.keep_freed(os.environ)
-    xla_flags.keep_sound(os.environ)
+    compile_cache.enable(os.environ)
+    malloc.keep_freed_memory(os.environ)
+    xla_flags.add_correctness_flags(os.environ)
     # All is float32; more than that, wished for in a shell, would be half heard.
     os.environ.pop("JAX_ENABLE_X64", None)
     module = importlib.import_module(COMMANDS[name].module)

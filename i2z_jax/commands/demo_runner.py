@@ -25,7 +25,7 @@ from i2z_jax.commands import Terminated
 from i2z_jax.commands.demo_stages import Stage, side_by_side
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_json
-from i2z_jax.xla_flags import quick_to_compile
+from i2z_jax.xla_flags import fast_compile_flags
 
 # The demo promises a laptop; its figures are a CPU's. With less optimisation of what is
 # between the convolutions XLA compiles the `tiny` decoder's step in 23 s instead of 52,
@@ -33,7 +33,9 @@ from i2z_jax.xla_flags import quick_to_compile
 # as long as before.
 ENVIRONMENT = {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": " ".join(["--xla_backend_optimization_level=1", *quick_to_compile()]),
+    "XLA_FLAGS": " ".join(
+        ["--xla_backend_optimization_level=1", *fast_compile_flags()]
+    ),
 }
 
 

@@ -85,7 +85,7 @@ def run(config: Config) -> None:
 def _track(config: Config) -> None:
     from i2z_jax.data.box_file import read_boxes
     from i2z_jax.data.face_detector import opencv_detector
-    from i2z_jax.report.track_outputs import Wishes, write_outputs
+    from i2z_jax.report.track_outputs import OutputOptions, write_outputs
     from i2z_jax.stopwatch import Stopwatch
     from i2z_jax.system import load_system
     from i2z_jax.track import run as tracking
@@ -110,7 +110,7 @@ def _track(config: Config) -> None:
     clock = Stopwatch()
     networks = Networks(system, config.batch_size, clock)
     tracking.begin(work, _settings(config, video))
-    wishes = Wishes(
+    outputs = OutputOptions(
         smooth_hz=config.smooth,
         interpolate=config.interpolate,
         vertices=config.vertices,
@@ -129,7 +129,7 @@ def _track(config: Config) -> None:
     def written(track, **how):
         # Only now: a run that fails leaves an earlier one's results.
         _clear(config.out)
-        return write_outputs(networks, track, video, config.out, wishes, **how)
+        return write_outputs(networks, track, video, config.out, outputs, **how)
 
     try:
         tracking.run(networks, video, work, options, opencv_detector)

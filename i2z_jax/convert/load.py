@@ -211,7 +211,7 @@ def _plain_dict(*rest: Any) -> dict:
 
 
 # Allow-list of globals, and what each resolves to; anything else is refused.
-HARMLESS: dict[tuple[str, str], Any] = {
+ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): _plain_dict,
     ("builtins", "dict"): _plain_dict,
@@ -239,8 +239,8 @@ class _Reader(pickle.Unpickler):
         self.storages: dict[str, tuple[np.dtype, int]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in HARMLESS:
-            return HARMLESS[module, name]
+        if (module, name) in ALLOWED:
+            return ALLOWED[module, name]
         if module.split(".")[0] == "__torch__":
             return _Scripted
         raise InputError(

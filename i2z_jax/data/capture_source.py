@@ -23,7 +23,7 @@ from i2z_jax.files import write_aside
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.camera import camera_position
 from i2z_jax.geometry.topology import Topology
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray
 
 
@@ -149,7 +149,7 @@ def capture_nearness(directory: str | Path) -> float:
     frames = open_frames(directory)
     heads = [
         np.asarray(frames[row]["world_from_head"], np.float64)
-        for row in spread(len(frames), 16)
+        for row in evenly_spaced(len(frames), 16)
     ]
     distances = [
         np.linalg.norm(camera_position(camera.camera_from_world, head))

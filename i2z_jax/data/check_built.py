@@ -12,7 +12,7 @@ from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 
 _GREEN = (60, 255, 90)
 # Records of each split that are decoded.
@@ -54,7 +54,7 @@ def _split(report: Report, folder: Path, config: str, split: str, count: int) ->
     if len(found) != count:
         report.error("wrong count", f"{title}: {len(found)}, dataset.json has {count}")
     frames = records.open_frames(folder) if config == "views" else None
-    for turn, index in enumerate(spread(len(found), DECODED)):
+    for turn, index in enumerate(evenly_spaced(len(found), DECODED)):
         try:
             record = found[index]
             pictures = {

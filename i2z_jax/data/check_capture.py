@@ -29,7 +29,7 @@ from i2z_jax.data.warp import sample_crop
 from i2z_jax.drawing import draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import apply_affine
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 
 # Every PNG ends with this chunk.
 _PNG_END = b"IEND\xaeB`\x82"
@@ -58,7 +58,7 @@ def look(path: Path) -> Report:
     if not views:
         report.error("nothing whole", f"{path}: no frame has mesh, pose, average, view")
         return report
-    sample = [views[place] for place in spread(len(views), DECODED)]
+    sample = [views[place] for place in evenly_spaced(len(views), DECODED)]
     unreadable, outside = _pictures(capture, sample, report)
     if len(unreadable) == len(sample):
         report.error("nothing readable", f"{path}: none of {len(sample)} pictures is")
@@ -198,7 +198,7 @@ def _file(report: Report, kind: str, path: Path) -> bool:
 
 def _textures(capture: Capture, whole: list[Frame], report: Report) -> None:
     size = capture.statistics.texture_mean.shape[:2]
-    for place in spread(len(whole), MOST_CELLS):
+    for place in evenly_spaced(len(whole), MOST_CELLS):
         path = capture.paths.texture(whole[place])
         image = report.attempt(
             "unreadable texture", lambda p=path: images.read_picture(p)
@@ -249,7 +249,7 @@ def _draw(capture: Capture, views: list[View], report: Report) -> None:
 def _varied(views: list[View]) -> Iterator[View]:
     """Views with segments and cameras mixed: each camera's turn at another moment."""
     names = list(dict.fromkeys(name for _, name in views))
-    picked = [names[i] for i in spread(len(names), MOST_CELLS)]
+    picked = [names[i] for i in evenly_spaced(len(names), MOST_CELLS)]
     for turn in range(MOST_CELLS):
         name = picked[turn % len(picked)]
         own = [view for view in views if view[1] == name]

@@ -11,7 +11,7 @@ from i2z_jax.data.check_report import CELL, DOT, MOST_CELLS, Report
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.drawing import draw_dots
 from i2z_jax.geometry.crop import apply_affine, box_of_points
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray
 
 _YELLOW, _RED = (255, 230, 40), (255, 60, 60)
@@ -67,7 +67,7 @@ def look(path: Path) -> Report:
     report.facts["usable"] = len(good)
     if not good:
         report.error("nothing usable", f"{path}: no picture with sound landmarks")
-    for index in spread(len(good), MOST_CELLS):
+    for index in evenly_spaced(len(good), MOST_CELLS):
         report.cells.append(_cell(*good[index]))
     return report
 

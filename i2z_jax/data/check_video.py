@@ -22,7 +22,7 @@ from i2z_jax.data.video import (
 from i2z_jax.drawing import fitted
 from i2z_jax.errors import InputError
 from i2z_jax.files import visible
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray, UInt8
 
 _CYAN = (60, 230, 255)
@@ -57,7 +57,7 @@ def look(path: Path) -> Report:
 
 def _video(path: Path, report: Report, cells: int) -> bool:
     total = frame_count(path)
-    wanted = set(spread(total or 300, 4 * MOST_CELLS))
+    wanted = set(evenly_spaced(total or 300, 4 * MOST_CELLS))
     continuity = Continuity()
     times, repeats, cuts, size, hdr = [], 0, 0, (0, 0), ""
     # For each frame looked at: number, widths of its faces, a small picture with them.
@@ -99,7 +99,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         )
     elif np.median(found) < SMALL_FACE:
         report.gap("small face", f"{path}: about {np.median(found):.0f} pixels wide")
-    for index in spread(len(looked), cells):
+    for index in evenly_spaced(len(looked), cells):
         number, _, cell = looked[index]
         report.cells.append((f"{path.name} frame {number}", cell))
     return bool(found)

@@ -13,7 +13,7 @@ from i2z_jax.drawing import fitted, narrowed
 from i2z_jax.evaluate.pictures import draw_mesh, frontal_pose
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.page import Picture
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import NDArray, UInt8
 
 # Side of a small picture, and the widest one, px.
@@ -26,7 +26,7 @@ def stage_pictures(folder: Path) -> Picture:
     """Frames of a capture, one per row, from all cameras."""
     capture = Capture(folder)
     rows = []
-    for place in spread(len(capture.frames), MOMENTS + 2)[1:-1]:
+    for place in evenly_spaced(len(capture.frames), MOMENTS + 2)[1:-1]:
         frame = capture.frames[place]
         files = [capture.paths.image(frame, name) for name in capture.cameras]
         seen = [read_picture(file) for file in files if file.exists()]
@@ -59,8 +59,11 @@ def lab_and_wild(data: Path) -> Picture:
     """Crops as the network gets them: the lab's above, the video's below."""
     views, frames = Views(data, "train", fields=("image",)), VideoFrames(data)
     # Shifted by k so that the camera changes too: neighbours are views of one frame.
-    lab = [views[i + k]["image"] for k, i in enumerate(spread(len(views) - 5, CROPS))]
-    wild = [frames[i]["image"] for i in spread(len(frames), CROPS)]
+    lab = [
+        views[i + k]["image"]
+        for k, i in enumerate(evenly_spaced(len(views) - 5, CROPS))
+    ]
+    wild = [frames[i]["image"] for i in evenly_spaced(len(frames), CROPS)]
     rows = [np.hstack([fitted(image, SIDE) for image in row]) for row in (lab, wild)]
     return encoded(
         np.vstack(rows),
@@ -72,7 +75,7 @@ def lab_and_wild(data: Path) -> Picture:
 def frames_of(video: Path, count: int, caption: str) -> Picture:
     """Frames spread over a video: all in a row, or two a row if they are wide."""
     total = sum(1 for _ in read_frames(video))
-    wanted = set(spread(total, count))
+    wanted = set(evenly_spaced(total, count))
     kept = [f.image for f in read_frames(video) if f.number in wanted]
     shown = [image for image in kept if image is not None]
     height, width = shown[0].shape[:2]

@@ -33,7 +33,7 @@ CAMERA_Z, NEAR, FAR = 1.0, 0.01, 3.0
 # Numbers of the specification.
 FLOAT, UNSIGNED_INT = 5126, 5125
 ARRAY_BUFFER, ELEMENT_BUFFER = 34962, 34963
-REPEAT_NOT, LINEAR_MIPMAP, LINEAR = 33071, 9987, 9729
+CLAMP_TO_EDGE, LINEAR_MIPMAP, LINEAR = 33071, 9987, 9729
 KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4"}
 
 
@@ -113,8 +113,8 @@ def write_glb(
         "images": [{"bufferView": picture, "mimeType": "image/jpeg"}],
         "samplers": [
             {
-                "wrapS": REPEAT_NOT,
-                "wrapT": REPEAT_NOT,
+                "wrapS": CLAMP_TO_EDGE,
+                "wrapT": CLAMP_TO_EDGE,
                 "minFilter": LINEAR_MIPMAP,
                 "magFilter": LINEAR,
             }

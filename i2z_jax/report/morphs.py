@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2z_jax.geometry.components import principal_components
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray
 
 # Components are added until the worst vertex of the sampled frames is this near, mm.
@@ -43,7 +43,7 @@ def morphs(sequence: Sequence, frames: int) -> Morphs:
         sequence: gives the vertices of the frames, mm; it is iterated three times.
         frames: how many there are, at least 1.
     """
-    chosen = set(spread(frames, SAMPLED))
+    chosen = set(evenly_spaced(frames, SAMPLED))
     sample = np.stack([v for i, v in enumerate(_each(sequence)) if i in chosen])
     base = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
     count, n = sample.shape[:2]

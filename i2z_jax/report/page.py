@@ -114,7 +114,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         for s in sections
     )
     has_head = any(isinstance(b, Head) for s in sections for b in s.blocks)
-    script = f"<script>{_own('viewer.js')}</script>" if has_head else ""
+    script = f"<script>{_asset('viewer.js')}</script>" if has_head else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
@@ -122,7 +122,7 @@ def page(title: str, lead: str, sections: Sequence[Section]) -> str:
         f"<title>{html.escape(title)}</title>"
         # Without one, a browser asks the server for an icon.
         '<link rel="icon" href="data:,">'
-        f"<style>{_own('page.css')}</style></head><body><h1>{html.escape(title)}</h1>"
+        f"<style>{_asset('page.css')}</style></head><body><h1>{html.escape(title)}</h1>"
         f'<p class="lead">{html.escape(lead)}</p>{body}{script}</body></html>\n'
     )
 
@@ -197,5 +197,5 @@ def _data_url(data: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(data).decode()}"
 
 
-def _own(name: str) -> str:
+def _asset(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")

@@ -27,8 +27,8 @@ from i2z_jax.report.gltf import write_glb
 from i2z_jax.report.morphs import morphs
 from i2z_jax.report.overlay import Overlay
 from i2z_jax.report.sequence import Format, write_sequence
-from i2z_jax.report.track_page import Sight, track_page
-from i2z_jax.spread import spread
+from i2z_jax.report.track_page import PageContent, track_page
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.track import result, source
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.result import Track
@@ -42,7 +42,7 @@ PICTURE_WIDTH = 960
 
 
 @dataclass(frozen=True)
-class Wishes:
+class OutputOptions:
     """Post-processing and optional outputs."""
 
     smooth_hz: float | None = None
@@ -56,7 +56,7 @@ def write_outputs(
     track: Track,
     video: Path,
     out: Path,
-    wishes: Wishes,
+    options: OutputOptions,
     *,
     only_values: bool = False,
 ) -> Track:
@@ -67,17 +67,17 @@ def write_outputs(
         track: the run's result.
         video: what was tracked, for the pictures.
         out: the folder.
-        wishes: options of the run.
+        options: options of the run.
         only_values: write track.npz alone, of an interrupted run.
     """
     notes = []
-    if wishes.interpolate:
+    if options.interpolate:
         track = interpolated(track)
-    if wishes.smooth_hz is not None:
-        track = smoothed(track, wishes.smooth_hz)
-        lag = 1000 * latency_s(wishes.smooth_hz)
+    if options.smooth_hz is not None:
+        track = smoothed(track, options.smooth_hz)
+        lag = 1000 * latency_s(options.smooth_hz)
         notes.append(
-            f"Smoothed (One-Euro, {wishes.smooth_hz:g} Hz): slow motion lags by "
+            f"Smoothed (One-Euro, {options.smooth_hz:g} Hz): slow motion lags by "
             f"{lag:.0f} ms, quick motion by less."
         )
     topology = networks.system.topology
@@ -89,30 +89,30 @@ def write_outputs(
             track,
             faces=topology.faces,
             mesh_landmarks=mesh_landmarks,
-            vertices=stored if wishes.vertices else None,
+            vertices=stored if options.vertices else None,
         )
     if only_values:
         return track
     key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
-    sight = Sight(key_frames, mesh_landmarks, None, 0.0, notes)
+    content = PageContent(key_frames, mesh_landmarks, None, 0.0, notes)
     if track.usable.any():
         texture = _frontal_texture(networks, track)
         shape = morphs(lambda: _usable_parts(networks, track), int(track.usable.sum()))
         with write_aside(out / "mesh.glb", overwrite=True) as aside:
             write_glb(aside, track, shape, topology, texture)
         glb = (out / "mesh.glb").read_bytes()
-        sight = sight._replace(glb=glb, worst_mm=shape.worst_mm)
-        if wishes.meshes is not None:
+        content = content._replace(glb=glb, worst_mm=shape.worst_mm)
+        if options.meshes is not None:
             with write_aside(out / "meshes", overwrite=True) as aside:
                 meshes = _numbered(networks, track)
-                write_sequence(aside, meshes, topology, texture, wishes.meshes)
+                write_sequence(aside, meshes, topology, texture, options.meshes)
     else:
         notes.append(
             "No frame has landmarks of enough confidence, so there is no mesh: "
             "look at the curves, then lower --min-confidence, or adapt the network."
         )
     with write_aside(out / "report.html", overwrite=True) as aside:
-        aside.write_text(track_page(track, sight, networks.clock), encoding="utf-8")
+        aside.write_text(track_page(track, content, networks.clock), encoding="utf-8")
     return track
 
 
@@ -169,7 +169,7 @@ def _key_rows(track: Track) -> set[int]:
     """Frames for the page: spread over those with a face, or over all."""
     rows = np.flatnonzero(track.usable)
     rows = rows if len(rows) else np.arange(len(track))
-    return set(rows[spread(len(rows), KEY_FRAMES)].tolist())
+    return set(rows[evenly_spaced(len(rows), KEY_FRAMES)].tolist())
 
 
 def _frontal_texture(networks: Networks, track: Track) -> UInt8[NDArray, "t t 3"]:

@@ -45,7 +45,7 @@ _MEANING = {
 }
 
 
-class Sight(NamedTuple):
+class PageContent(NamedTuple):
     """What the page shows beside the track's numbers."""
 
     key_frames: list[tuple[int, bytes]]  # frame number, JPEG
@@ -55,7 +55,7 @@ class Sight(NamedTuple):
     notes: list[str]
 
 
-def track_page(track: Track, sight: Sight, clock: Stopwatch) -> str:
+def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
     """The page as HTML."""
     counts = {s: int((track.status == s).sum()) for s in Status}
     with_face = track.status <= Status.FOLLOWED
@@ -69,25 +69,25 @@ def track_page(track: Track, sight: Sight, clock: Stopwatch) -> str:
     tiles = [(f"{seen} / {len(track)}", "frames with the face")]
     if np.isfinite(confidence):
         tiles.append((f"{confidence:.2f}", "mean landmark confidence"))
-    residual = landmark_residual(track, sight.mesh_landmarks)
+    residual = landmark_residual(track, content.mesh_landmarks)
     if residual is not None and np.isfinite(residual).any():
         median = float(np.nanmedian(residual))
         tiles.append((f"{median:.1f} px", "median landmark residual"))
-    likeness = _likeness(track, sight.mesh_landmarks)
+    likeness = _likeness(track, content.mesh_landmarks)
     if (speed := clock.fps("net")) is not None:
         tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
-    first: list[Block] = [Tiles(tiles), *map(Text, [*likeness, *sight.notes])]
+    first: list[Block] = [Tiles(tiles), *map(Text, [*likeness, *content.notes])]
     sections = [Section("Result", [*first, _statuses(counts)])]
-    if sight.key_frames:
-        sections.append(Section("Key frames", [_gallery(track, sight)]))
-    if sight.glb is not None:
+    if content.key_frames:
+        sections.append(Section("Key frames", [_gallery(track, content)]))
+    if content.glb is not None:
         caption = (
             "Drag to turn. The mesh of mesh.glb, whose morphs are within "
-            f"{sight.worst_mm:.2g} mm of the decoded vertices in every frame; its "
+            f"{content.worst_mm:.2g} mm of the decoded vertices in every frame; its "
             "texture is that of the most frontal frame."
         )
-        sections.append(Section("The face", [Head(sight.glb, caption)]))
-    sections.append(Section("Over time", _plots(track, residual, sight)))
+        sections.append(Section("The face", [Head(content.glb, caption)]))
+    sections.append(Section("Over time", _plots(track, residual, content)))
     sections.append(Section("Speed", [_speed(clock)]))
     return page(f"Track of {track.video}", lead, sections)
 
@@ -159,11 +159,11 @@ def _statuses(counts: dict[Status, int]) -> Table:
     return Table(("status", "frames", "meaning"), rows)
 
 
-def _gallery(track: Track, sight: Sight) -> Gallery:
+def _gallery(track: Track, content: PageContent) -> Gallery:
     return Gallery(
         [
             Picture(data, f"Frame {n}, {track.time_s[n]:.2f} s: {_status(track, n)}")
-            for n, data in sight.key_frames
+            for n, data in content.key_frames
         ]
     )
 
@@ -173,7 +173,7 @@ def _status(track: Track, row: int) -> str:
 
 
 def _plots(
-    track: Track, residual: Float[NDArray, "f"] | None, sight: Sight
+    track: Track, residual: Float[NDArray, "f"] | None, content: PageContent
 ) -> list[Block]:
     times = track.time_s
     # A frame is there until the next one.
@@ -198,9 +198,9 @@ def _plots(
         confidence = {"confidence": track.confidence}
         text = "Mean height of the 68 landmark peaks."
         blocks.append(plot(confidence, "landmark confidence", text))
-    if residual is not None and sight.mesh_landmarks is not None:
+    if residual is not None and content.mesh_landmarks is not None:
         trembling = {
-            "mesh": jitter(sight.mesh_landmarks, track),
+            "mesh": jitter(content.mesh_landmarks, track),
             "landmarks seen": jitter(track.landmarks.astype(np.float64), track),
         }
         text = "Distance of the mesh's landmarks from the landmarks seen."

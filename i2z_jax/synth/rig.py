@@ -14,7 +14,7 @@ from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.errors import InputError
 from i2z_jax.types import Float, NDArray
 
-DISTANCE_MM = 1080.0
+STAGE_DISTANCE_MM = 1080.0
 FOCAL_IN_HEIGHTS = 7700.0 / 2048.0
 # Half angles of the camera dome: sideways, up, down (rad).
 YAW, UP, DOWN = np.radians([75.0, 35.0, 45.0])
@@ -53,7 +53,7 @@ def capture_rig(count: int, width: int, height: int, rng: np.random.Generator) -
     directions = _directions(count)
     positions, rotations = [], []
     for direction in directions:
-        distance = DISTANCE_MM + rng.normal() * DISTANCE_SPREAD_MM
+        distance = STAGE_DISTANCE_MM + rng.normal() * DISTANCE_SPREAD_MM
         aim = rng.normal(size=3) * AIM_SPREAD_MM
         position = distance * direction
         positions.append(position)

@@ -28,7 +28,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 CELL = (280, 220)
 COLUMNS = 8
-DISTANCE_MM = 1000.0
+SHEET_DISTANCE_MM = 1000.0
 BACKGROUND = 0.10
 LOOK_AT = np.array([0.0, -14.0, 0.0])
 
@@ -92,7 +92,7 @@ def portrait(
     position = -camera_from_head[:, :3].T @ camera_from_head[:, 3]
     texture = subject.paint(vertices, jnp.asarray(position, jnp.float32), light)
     height, width = size
-    focal = height * DISTANCE_MM / 262.0
+    focal = height * SHEET_DISTANCE_MM / 262.0
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     views = photograph(
         mesh_arrays(subject.head.topology, subject.texture_size),
@@ -117,7 +117,7 @@ def _camera(yaw: float, pitch: float) -> Float[NDArray, "3 4"]:
     )
     right = np.array([np.cos(yaw), 0, -np.sin(yaw)])
     rows = np.stack([right, np.cross(right, away), -away])
-    shift = -rows @ (LOOK_AT + DISTANCE_MM * away)
+    shift = -rows @ (LOOK_AT + SHEET_DISTANCE_MM * away)
     return np.concatenate([rows, shift[:, None]], axis=1)
 
 

@@ -29,7 +29,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 # A phone at arm's length and its field of view: mm, and focal length in units of
 # the picture's shorter side. Nearer than the stage, so with more perspective.
-DISTANCE_MM = 560.0
+PHONE_DISTANCE_MM = 560.0
 FOCAL_IN_WIDTHS = 1.6
 # How the head turns and wanders at difficulty 1: rad and mm.
 ANGLES = np.radians([11.0, 24.0, 7.0])
@@ -148,7 +148,7 @@ def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Le
         [[focal, 0.0, width / 2], [0.0, focal, height / 2], [0.0, 0.0, 1.0]]
     )
     camera_from_stage = np.column_stack(
-        [np.diag([1.0, -1.0, -1.0]), [0.0, 0.0, DISTANCE_MM]]
+        [np.diag([1.0, -1.0, -1.0]), [0.0, 0.0, PHONE_DISTANCE_MM]]
     )
     return Lens(intrinsics, chain(camera_from_stage, stage_from_head))
 

@@ -31,7 +31,7 @@ from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.objectives.adapt import Lab
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import replicate
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache, build_cache, pictures
 from i2z_jax.train.guard import judged_frames
@@ -205,7 +205,7 @@ def prepare_video(
         )
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
     learn, judge = (
-        starts[spread(len(starts), most)]
+        starts[evenly_spaced(len(starts), most)]
         for starts, most in zip(sides, shares, strict=True)
     )
     index = np.unique(np.concatenate([learn, learn + 1, judge, judge + 1]))
@@ -274,7 +274,9 @@ def prepare_capture(
 
 def _upright(views: Views, most: int, size: int) -> list[Example]:
     """Some views, spread over all, as they are."""
-    return [resized_view(views[row], size=size) for row in spread(len(views), most)]
+    return [
+        resized_view(views[row], size=size) for row in evenly_spaced(len(views), most)
+    ]
 
 
 def _detector_bias(

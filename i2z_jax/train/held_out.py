@@ -20,7 +20,7 @@ from i2z_jax.sharding import (
     to_global,
     with_whole_kernels,
 )
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.train.stages import Stage
 from i2z_jax.train.state import TrainState
 from i2z_jax.types import Int, NDArray, PyTree, UInt8
@@ -53,7 +53,7 @@ class HeldOut:
     ):
         self._stage, self._frozen, self._mesh = stage, frozen, mesh
         count, size = len(test.source), test.batch_size
-        parts = equal_parts(np.array(spread(count, most or count)), size)
+        parts = equal_parts(np.array(evenly_spaced(count, most or count)), size)
         filled = np.concatenate([np.resize(part, size) for part in parts])
         self._measured = replace(test, source=Picked(test.source, filled))
         self._weights = [len(part) / sum(map(len, parts)) for part in parts]
@@ -131,7 +131,7 @@ def equal_parts(
 
 def _shown(test: Stream) -> dict[str, np.ndarray]:
     """Some examples from the first to the last, each augmented the same way always."""
-    examples = [test.source[i] for i in spread(len(test.source), SHOWN)]
+    examples = [test.source[i] for i in evenly_spaced(len(test.source), SHOWN)]
     if test.augment is not None:
         rng = np.random.default_rng
         examples = [test.augment(each, rng(i)) for i, each in enumerate(examples)]

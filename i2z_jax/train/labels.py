@@ -14,7 +14,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Array, Float, NDArray, UInt8
 
 # Views that the spread of H is measured on, spread over the split.
@@ -66,7 +66,9 @@ def _posterior_mean(
 def training_meshes(directory: str | Path) -> Float[NDArray, "m n 3"]:
     """At most `MESHES` of a built capture's training frames, mm, spread over it."""
     frames = open_split(directory, MULTIVIEW, "train", config="frames")
-    return np.stack([frames[row]["vertices"] for row in spread(len(frames), MESHES)])
+    return np.stack(
+        [frames[row]["vertices"] for row in evenly_spaced(len(frames), MESHES)]
+    )
 
 
 def check_topology(dam: DAM, vertices: np.ndarray, where: str | Path) -> None:

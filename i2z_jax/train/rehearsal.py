@@ -33,7 +33,7 @@ from i2z_jax.objectives import colour
 from i2z_jax.objectives.adapt import texel_normals
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
-from i2z_jax.spread import spread
+from i2z_jax.spacing import evenly_spaced
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.look import (
@@ -92,7 +92,7 @@ def rehearse(
     Returns:
         `image` uint8, `pose`, `vertices` and `z`, for `lab_views.label_views`.
     """
-    rows = rows[spread(len(rows), FRAMES)]
+    rows = rows[evenly_spaced(len(rows), FRAMES)]
     graph, params, rest = split_trained(system.net)
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))

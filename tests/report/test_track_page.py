@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from i2z_jax.evaluate.temporal import FrameFacts, Watch
-from i2z_jax.report.track_page import Sight, jitter, standing_offset_mm, track_page
+from i2z_jax.report.track_page import (
+    PageContent,
+    jitter,
+    standing_offset_mm,
+    track_page,
+)
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.result import Status
 from tests.track.test_smooth import STILL, track
@@ -55,7 +60,7 @@ def test_the_mean_confidence_is_that_of_the_frames_with_the_face():
     confidence = np.full(90, 0.75)
     confidence[30:60], confidence[60:70], confidence[70:] = 0, 0.1, np.nan
     one = replace(track(STILL, status), confidence=confidence)
-    page = track_page(one, Sight([], None, None, 0.0, []), Stopwatch())
+    page = track_page(one, PageContent([], None, None, 0.0, []), Stopwatch())
     assert re.search(r"0\.75\D+mean landmark confidence", page)
 
 
@@ -94,7 +99,7 @@ def test_a_thousand_lost_frames_are_one_span(rng):
     status[300:1300] = Status.LOST
     times = np.cumsum(rng.uniform(0.01, 0.06, 1500))
     one = replace(track(np.tile(STILL[:1], (1500, 1)), status), time_s=times)
-    page = track_page(one, Sight([], None, None, 0.0, []), Stopwatch())
+    page = track_page(one, PageContent([], None, None, 0.0, []), Stopwatch())
     found = re.findall(r'<rect class="lost" x="([\d.]+)"[^>]* width="([\d.]+)"', page)
     assert len(found) == 2
     (start, width), other = (tuple(map(float, f)) for f in found)

@@ -37,7 +37,8 @@ def marks(subject):
     """Landmarks in the picture, by a pinhole of our own."""
     points = landmark_points(subject.head.topology, subject.head.neutral)
     points = points - sheet.LOOK_AT
-    scale = SIZE[0] * sheet.DISTANCE_MM / 262 / (sheet.DISTANCE_MM - points[:, 2])
+    distance = sheet.SHEET_DISTANCE_MM
+    scale = SIZE[0] * distance / 262 / (distance - points[:, 2])
     return np.stack(
         [SIZE[1] / 2 + points[:, 0] * scale, SIZE[0] / 2 - points[:, 1] * scale],
         axis=-1,
