@@ -91,10 +91,11 @@ def reference(
     config: HourglassConfig, tensors: Tensors, inputs: dict[str, np.ndarray]
 ) -> Stages:
     """Heatmaps of every stack of PyTorch's."""
-    from i2z_jax.convert.torch_reference.hourglass import TorchFAN
+    from i2z_jax.convert.torch_reference.hourglass import TorchFAN, TorchPrinceton
     from i2z_jax.convert.torch_reference.run import run
 
-    maps = run(TorchFAN(config), tensors, inputs["image"])
+    network = TorchFAN if config.block == "hierarchical" else TorchPrinceton
+    maps = run(network(config), tensors, inputs["image"])
     return {f"heatmaps {i + 1}": x for i, x in enumerate(maps)}
 
 

@@ -9,12 +9,8 @@ cameras. The statistics are files of the capture, in the units of its textures, 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from i2z_jax.config import DAMConfig, DAMVariant
 from i2z_jax.convert.mapping import (
@@ -33,7 +29,7 @@ from i2z_jax.data.krt import read_krt
 from i2z_jax.data.multiface import read_statistics
 from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM, texture_plan
-from i2z_jax.types import ArrayLike
+from i2z_jax.types import Array
 
 STATISTICS = ("tex_mean.png", "tex_var.txt", "vert_mean.bin", "vert_var.txt")
 
@@ -252,23 +248,16 @@ def sample(config: DAMConfig, rng: np.random.Generator) -> dict[str, np.ndarray]
     return inputs | {"camera": np.array([config.cameras - 1], np.int32)}
 
 
-def stages(module: DAM, inputs: Mapping[str, ArrayLike]) -> Mapping[str, Any]:
+def stages(module: DAM, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Both halves of our model on `sample`'s input, in mm and [0, 1]."""
-    graph, state = nnx.split(module)
-
-    @jax.jit
-    def run(state: nnx.State, x: dict[str, Any]) -> dict[str, Any]:
-        model = nnx.merge(graph, state)
-        posterior = model.encode(x["vertices"], x["average_texture"])
-        face = model.decode(x["z"], x["view"], x["camera"])
-        return {
-            "z mean": posterior.mean,
-            "z log std": posterior.log_std,
-            "vertices": face.vertices,
-            "texture": face.texture,
-        }
-
-    return run(state, {name: jnp.asarray(value) for name, value in inputs.items()})
+    posterior = module.encode(inputs["vertices"], inputs["average_texture"])
+    face = module.decode(inputs["z"], inputs["view"], inputs["camera"])
+    return {
+        "z mean": posterior.mean,
+        "z log std": posterior.log_std,
+        "vertices": face.vertices,
+        "texture": face.texture,
+    }
 
 
 def reference(

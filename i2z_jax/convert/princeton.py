@@ -5,14 +5,11 @@ Its own layer class wraps every convolution (`...conv1.conv.weight`), levels nes
 `low2` as ours do, and a block that needs no skip convolution still stores one.
 """
 
-import numpy as np
-
 from i2z_jax.config import HourglassConfig
-from i2z_jax.convert.fan import stages
+from i2z_jax.convert.fan import reference, stages
 from i2z_jax.convert.mapping import (
     Entry,
     Published,
-    Stages,
     Tensors,
     batch_norm,
     conv,
@@ -73,17 +70,6 @@ def _block(torch: str, flax: str, *, widens: bool = False) -> list[Entry]:
         table += batch_norm(f"{torch}.bn{i}", f"{flax}.bn{i}")
         table += conv(f"{torch}.conv{i}.conv", f"{flax}.conv{i}")
     return table + (conv(f"{torch}.skip_layer.conv", f"{flax}.skip") if widens else [])
-
-
-def reference(
-    config: HourglassConfig, tensors: Tensors, inputs: dict[str, np.ndarray]
-) -> Stages:
-    """Heatmaps of every stack of PyTorch's."""
-    from i2z_jax.convert.torch_reference.hourglass import TorchPrinceton
-    from i2z_jax.convert.torch_reference.run import run
-
-    maps = run(TorchPrinceton(config), tensors, inputs["image"])
-    return {f"heatmaps {i + 1}": x for i, x in enumerate(maps)}
 
 
 PUBLISHED = Published(

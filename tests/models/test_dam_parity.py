@@ -4,6 +4,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from i2z_jax.config import DAMConfig
 from i2z_jax.convert import multiface_dam
@@ -22,7 +23,7 @@ def largest_errors(config, seed, *dtypes):
     inputs = multiface_dam.sample(config, np.random.default_rng(seed))
     expected = multiface_dam.reference(config, tensors, inputs)
     for dtype in dtypes:
-        ours = multiface_dam.stages(converted(config, tensors, dtype), inputs)
+        ours = nnx.jit(multiface_dam.stages)(converted(config, tensors, dtype), inputs)
         assert all(ours[stage].dtype == jnp.float32 for stage in expected)
         yield {
             stage: np.abs(ours[stage] - value).max() / np.abs(value).max()
