@@ -61,13 +61,17 @@ def run(config: Config) -> None:
     if config.krt is not None:
         generator = np.random.default_rng(config.seed)
         stage = read_krt(config.krt)
-        rig = rig_of_krt(stage, sizes.width, sizes.height, generator)
+        rig = rig_of_krt(stage, generator, width=sizes.width, height=sizes.height)
         rig = rig.first(config.cameras or len(stage))
         sizes = sizes._replace(cameras=len(rig.cameras))
     scan = (config.template, config.topology, config.texture)
     subject = captured(config.identity, scan, sizes)
     options = CaptureOptions(
-        sizes.frames, sizes.cameras, sizes.width, sizes.height, config.seed
+        frames=sizes.frames,
+        cameras=sizes.cameras,
+        width=sizes.width,
+        height=sizes.height,
+        seed=config.seed,
     )
     origin: dict[str, object] = {
         "texture_size": sizes.texture_size,

@@ -52,7 +52,9 @@ def run(config: Config) -> None:
         )
         return Sitter(person, wild_light(rng))
 
-    options = LandmarkOptions(sizes.count, sizes.width, sizes.height, config.seed)
+    options = LandmarkOptions(
+        count=sizes.count, width=sizes.width, height=sizes.height, seed=config.seed
+    )
     start = time.monotonic()
     origin: dict[str, object] = {
         "texture_size": sizes.texture_size,

@@ -82,9 +82,13 @@ def run(config: Config) -> None:
     latent = _latent(config.dam, config, sizes) if config.dam else None
     light = wild_light(np.random.default_rng(config.seed))
     options = VideoOptions(
-        sizes.frames, sizes.width, sizes.height, config.fps,
-        config.difficulty, config.seed,
-    )  # fmt: skip
+        frames=sizes.frames,
+        width=sizes.width,
+        height=sizes.height,
+        fps=config.fps,
+        difficulty=config.difficulty,
+        seed=config.seed,
+    )
     start = time.monotonic()
     write_video(subject, turning(light), options, config.out, latent=latent)
     console.out.print(

@@ -225,4 +225,4 @@ class I2ZNet(nnx.Module):
         self.shape.load_fit(fit)
         for regressor in (self.z_regressor, self.pose_regressor):
             last = regressor.layers[-1]
-            last.kernel[...] = 0 * last.kernel[...]
+            last.kernel[...] = jnp.zeros_like(last.kernel[...])

@@ -81,14 +81,15 @@ def write_capture(
     layout = mf.Layout(out)
     claim(out, asdict(options) | origin)
     head, rng = subject.head, np.random.default_rng(options.seed)
+    size = {"width": options.width, "height": options.height}
     if rig is None:
-        rig = capture_rig(options.cameras, options.width, options.height, rng)
+        rig = capture_rig(options.cameras, rng, **size)
     segments = capture_segments(head.expression_names, options.frames, rng)
     shots = list(_schedule(segments, rig, face_centre(head)))
     write_krt(layout.krt, rig.cameras)
     topology.save(layout.topology, head.topology, overwrite=True)
     missing = [shot for shot in shots if not layout.transform(shot.frame).exists()]
-    stage = CaptureStage(subject, rig, options.width, options.height, options.seed)
+    stage = CaptureStage(subject, rig, **size, seed=options.seed)
     with ThreadPoolExecutor(WRITERS) as pool, console.bar() as bar:
         task = bar.add_task("frames", total=len(shots), remark="")
         bar.advance(task, len(shots) - len(missing))

@@ -110,7 +110,7 @@ def _pucker(p, lip):
     w = blob(p, (0, -74, 90), (25, 15, 24))
     d = _v(w, 0, 0, 7.5)
     d[:, 0] -= 0.46 * p[:, 0] * blob(p, (0, -74, 88), (30, 16, 26))
-    d[:, 1] -= 0.10 * (p[:, 1] + 74) * w * -1
+    d[:, 1] += 0.10 * (p[:, 1] + 74) * w
     return d + _v(_lips(p, 9, 9), 0, 0, 2.5)
 
 
@@ -218,7 +218,7 @@ def controls(template: Template) -> Controls:
             push[i] = MIDDLE[name](points, lip)
     # Lips that part must not pull on skin that no longer belongs to them.
     push *= free[None, :, None]
-    lid_mix, jaw_mix, look_mix = np.zeros((count, 4)), np.zeros((count, 3)), None
+    lid_mix = np.zeros((count, 4))
     for i, name in enumerate(NAMES):
         stem, _, side = name.rpartition("_")
         if name in LIDS:
@@ -231,6 +231,7 @@ def controls(template: Template) -> Controls:
         "look_left": (0, LOOK_SIDE), "look_right": (0, -LOOK_SIDE),
     }.items():  # fmt: skip
         look_mix[NAMES.index(name)] = values
+    jaw_mix = np.zeros((count, 3))
     for name, values in {
         "jaw_open": (JAW_OPEN, 0, 1.0), "jaw_left": (0, JAW_SIDE, 0),
         "jaw_right": (0, -JAW_SIDE, 0), "jaw_forward": (0, 0, JAW_FORWARD),

@@ -4,6 +4,7 @@
 import numpy as np
 
 from i2z_jax.synth import chart
+from i2z_jax.synth.appearance import Appearance
 from i2z_jax.synth.blends import mix, step
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.inner_parts import EYE_POLAR_END, IRIS_ANGLE
@@ -15,14 +16,21 @@ ENAMEL, GUM = np.array([0.68, 0.61, 0.49]), np.array([0.42, 0.15, 0.13])
 FLESH, THROAT = np.array([0.40, 0.13, 0.12]), np.array([0.10, 0.02, 0.02])
 
 
-def _flat(albedo, specular, roughness, occlusion, translucence=0.5):
+def _flat(albedo, *, specular, roughness, occlusion, translucence=0.5) -> Appearance:
+    """Without relief; layers are numbers or (n,)."""
     one = np.ones(len(albedo))
-    return (albedo, specular * one, roughness * one, 0 * one, occlusion * one,
-            translucence * one)  # fmt: skip
+    return Appearance(
+        albedo=albedo,
+        specular=specular * one,
+        roughness=roughness * one,
+        height=np.zeros_like(one),
+        occlusion=occlusion * one,
+        translucence=translucence * one,
+    )
 
 
-def paint(part: str, who: Identity, points, uv):
-    """Layers of `skin.Appearance` at texels of a part, in its order."""
+def paint(part: str, who: Identity, points, uv) -> Appearance:
+    """Material at the texels of one part."""
     if part.startswith("eye"):
         return _eye(who, uv, chart.LEFT_EYE if part == "eye_left" else chart.RIGHT_EYE)
     if part.startswith("teeth"):
@@ -31,11 +39,16 @@ def paint(part: str, who: Identity, points, uv):
         bumps = fractal(points, 1 / 1.5, 2, who.seed)
         albedo = np.tile(FLESH * 1.15, (len(uv), 1)) * (1 + 0.12 * bumps[:, None])
         groove = np.exp(-((points[:, 0] / 2.5) ** 2))
-        return _flat(albedo, 2.0, 0.4, 0.62 - 0.2 * groove)
+        return _flat(albedo, specular=2.0, roughness=0.4, occlusion=0.62 - 0.2 * groove)
     # The mouth darkens towards the throat.
     depth = step(96, 62, points[:, 2])
     albedo = mix(np.tile(FLESH, (len(uv), 1)), THROAT, depth)
-    return _flat(albedo, 1.5 * (1 - depth), 0.35, 0.75 - 0.68 * depth)
+    return _flat(
+        albedo,
+        specular=1.5 * (1 - depth),
+        roughness=0.35,
+        occlusion=0.75 - 0.68 * depth,
+    )
 
 
 def _eye(who: Identity, uv, disc):
@@ -71,7 +84,13 @@ def _eye(who: Identity, uv, disc):
     # Lids and lashes shade the top of the eye, and its corners.
     shade = 0.72 * step(-0.06, 0.42, y) + 0.15 * step(-0.25, -0.6, y)
     shade += 0.35 * step(0.55, 1.25, np.abs(x))
-    return _flat(albedo, 9.0, 0.20, np.clip(1 - shade, 0.2, 1), 0.0)
+    return _flat(
+        albedo,
+        specular=9.0,
+        roughness=0.20,
+        occlusion=np.clip(1 - shade, 0.2, 1),
+        translucence=0.0,
+    )
 
 
 def _teeth(uv, upper):
@@ -92,4 +111,6 @@ def _teeth(uv, upper):
     ]
     albedo = mix(albedo, GUM, gum)
     occlusion = (0.95 - 0.85 * np.abs(across) ** 1.3) * (1 - 0.35 * gum)
-    return _flat(albedo, 2.0, 0.22, np.clip(occlusion, 0.2, 1))
+    return _flat(
+        albedo, specular=2.0, roughness=0.22, occlusion=np.clip(occlusion, 0.2, 1)
+    )

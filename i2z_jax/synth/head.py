@@ -14,10 +14,11 @@ import numpy as np
 
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.synth import expressions
+from i2z_jax.synth.appearance import Appearance
 from i2z_jax.synth.expressions import Controls
 from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, eye_frame
 from i2z_jax.synth.identity import EyePlace, Identity, deform, place_eye
-from i2z_jax.synth.skin import Appearance, paint
+from i2z_jax.synth.skin import paint
 from i2z_jax.synth.template import (
     JAW_AXIS_Y,
     JAW_AXIS_Z,
@@ -157,9 +158,9 @@ def _slide_lids(xp, weights, face: Pieces):
             upper[:, None] * reach[2 * i][None]
             + lower[:, None] * reach[2 * i + 1][None]
         )
-        x, y, z = (eye.around[None, :, j] for j in range(3))
+        y, z = eye.around[None, :, 1], eye.around[None, :, 2]
         c, s = xp.cos(angle) - 1, xp.sin(angle)
-        turned = xp.stack([x * xp.zeros_like(angle), y * c + z * s, z * c - y * s], -1)
+        turned = xp.stack([xp.zeros_like(angle), y * c + z * s, z * c - y * s], -1)
         moves = moves + turned @ eye.axes
     return moves
 

@@ -158,13 +158,19 @@ class Identity:
         low = min(int(light), 3)
         iris = irises[low] + (light - low) * (irises[low + 1] - irises[low])
         return Identity(
-            tuple(float(s) for s in shape), melanin, float(rng.uniform(0.25, 0.8)),
-            _triple(hair), _triple(iris), float(rng.beta(3, 1.2)),
-            float(max(0, rng.normal(0, 6))), float(rng.uniform(0.45, 1.0)),
-            float(max(0, rng.uniform(-0.9, 0.5) + 0.5 * heavy)),
-            float(np.clip(rng.beta(1, 5) * (1 - melanin) * 2, 0, 1)), age,
-            int(rng.integers(2**31)),
-        )  # fmt: skip
+            shape=tuple(float(s) for s in shape),
+            melanin=melanin,
+            redness=float(rng.uniform(0.25, 0.8)),
+            hair_colour=_triple(hair),
+            iris_colour=_triple(iris),
+            hair=float(rng.beta(3, 1.2)),
+            hairline=float(max(0, rng.normal(0, 6))),
+            brows=float(rng.uniform(0.45, 1.0)),
+            stubble=float(max(0, rng.uniform(-0.9, 0.5) + 0.5 * heavy)),
+            freckles=float(np.clip(rng.beta(1, 5) * (1 - melanin) * 2, 0, 1)),
+            age=age,
+            seed=int(rng.integers(2**31)),
+        )
 
 
 def _triple(colour) -> tuple[float, float, float]:
@@ -198,10 +204,10 @@ def deform(
 
     shift = field_at(EYE_CENTRE[None] + [0, 0, 10.0])[0]
     place = EyePlace(
-        EYE_CENTRE + shift,
-        1 + 0.035 * values["eye_size"],
-        0.045 * values["eye_tilt"],
-        0.11 - 0.06 * values["eye_open"],
+        centre=EYE_CENTRE + shift,
+        scale=1 + 0.035 * values["eye_size"],
+        tilt=0.045 * values["eye_tilt"],
+        closed=0.11 - 0.06 * values["eye_open"],
     )
     moved = points + field_at(points)
     for side in (1, -1):

@@ -138,10 +138,10 @@ def _picture(casting, options, folder, rng):
     angles = np.clip(rng.normal(size=3) * hard, -2.2, 2.2) * ANGLES
     shift = rng.uniform(-1, 1, 3) * SHIFT_MM * hard
     placed = rigid(angles, shift, face_centre(subject.head))
-    lens = phone(options.width, options.height, placed)
-    studio = Studio(subject, options.width, options.height)
+    size = {"width": options.width, "height": options.height}
+    lens, studio = phone(placed, **size), Studio(subject, **size)
     portrait = studio.portrait(weights, lens, light)
-    behind = wild.background(options.width, options.height, rng)
+    behind = wild.background(rng, **size)
     image = wild.composite(portrait.image, portrait.mask, behind)
     if rng.random() < OCCLUDED * hard:
         image = wild.occlude(image, box_of_points(portrait.landmarks), rng)

@@ -42,7 +42,7 @@ class Portrait(NamedTuple):
 class Studio:
     """Renders one subject at a fixed image size."""
 
-    def __init__(self, subject: Subject, width: int, height: int):
+    def __init__(self, subject: Subject, *, width: int, height: int):
         self.subject, self.width, self.height = subject, width, height
         self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
 

@@ -41,14 +41,16 @@ class Rig:
         return Rig(some, self.gains[:count], self.world_from_stage)
 
 
-def capture_rig(count: int, width: int, height: int, rng: np.random.Generator) -> Rig:
+def capture_rig(
+    count: int, rng: np.random.Generator, *, width: int, height: int
+) -> Rig:
     """Cameras spread evenly over the frontal field; the first one looks straight in.
 
     Args:
         count: how many.
+        rng: for the mounting errors and colour gains.
         width: of the pictures, px.
         height: of the pictures, px; the focal length follows it.
-        rng: for the mounting errors and colour gains.
     """
     directions = _directions(count)
     positions, rotations = [], []
@@ -111,9 +113,10 @@ def _directions(count: int) -> Float[NDArray, "c 3"]:
 
 def rig_of_krt(
     cameras: dict[str, CalibratedCamera],
+    rng: np.random.Generator,
+    *,
     width: int,
     height: int,
-    rng: np.random.Generator,
 ) -> Rig:
     """A real stage's cameras, their pictures scaled to another size.
 
@@ -122,9 +125,9 @@ def rig_of_krt(
 
     Args:
         cameras: of the stage, for pictures 1334 x 2048.
+        rng: for colour gains, which a KRT file does not contain.
         width: of the pictures, px.
         height: of the pictures, px; a narrower picture is cut, not squeezed.
-        rng: for colour gains, which a KRT file does not contain.
 
     Raises:
         InputError: the axes do not cross.

@@ -15,7 +15,7 @@ import numpy as np
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.raster import interpolate
-from i2z_jax.synth.skin import Appearance
+from i2z_jax.synth.appearance import Appearance
 from i2z_jax.types import Array, ArrayLike, Float
 
 # Fresnel reflection of skin head-on, and how far light wraps past the terminator.

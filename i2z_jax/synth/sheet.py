@@ -81,7 +81,8 @@ def portrait(
 ) -> UInt8[NDArray, "h w 3"]:
     """Render a head from 1 m.
 
-    Camera `yaw` and `pitch` are in degrees, positive to the subject's left and up.
+    Camera `yaw` and `pitch` are in degrees, positive to the subject's left and up;
+    `size` is (height, width), px.
     """
     names = subject.head.expression_names
     weights = np.zeros(len(names), np.float32)

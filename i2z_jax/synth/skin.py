@@ -13,13 +13,13 @@ import numpy as np
 
 from i2z_jax.geometry.topology import texel_map
 from i2z_jax.synth import chart, eyes_and_teeth
+from i2z_jax.synth.appearance import Appearance
 from i2z_jax.synth.blends import folded, mix, step
 from i2z_jax.synth.form import EYE_AXES, EYE_CENTRE, LID_SCALE, blob, eye_frame
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.landmarks import vermilion
 from i2z_jax.synth.noise import fractal, grain
 from i2z_jax.synth.template import MARGIN, SKIN, template
-from i2z_jax.types import ArrayLike, Float
 
 # Albedo of unpigmented skin, and absorption by melanin and blood.
 BARE = np.array([0.72, 0.50, 0.40])
@@ -27,23 +27,6 @@ MELANIN = np.array([1.85, 2.25, 2.55])
 BLOOD = np.array([0.10, 0.62, 0.52])
 # Size of the mesh used for painting, independent of the rendered one.
 PAINTED_VERTICES = 7000
-
-
-class Appearance(NamedTuple):
-    """Textures of one person, row 0 is v = 0; what light meets at each texel."""
-
-    albedo: Float[ArrayLike, "t t 3"]
-    """Linear RGB in [0, 1]."""
-    specular: Float[ArrayLike, "t t"]
-    """Strength of the gloss; 1 is skin at its usual 2.8 % head-on."""
-    roughness: Float[ArrayLike, "t t"]
-    """0 (mirror) to 1 (chalk)."""
-    height: Float[ArrayLike, "t t"]
-    """Fine relief, mm outwards."""
-    occlusion: Float[ArrayLike, "t t"]
-    """Share of the surroundings that a texel sees at rest, 0 to 1."""
-    translucence: Float[ArrayLike, "t t"]
-    """How far light spreads under the surface: 1 skin, 0 teeth and eyes."""
 
 
 class Ground(NamedTuple):
@@ -78,27 +61,32 @@ def paint(identity: Identity, size: int) -> Appearance:
     """
     place = ground(size)
     shown = (place.part == SKIN) | (place.part == MARGIN)
-    albedo = np.full((size, size, 3), 0.2)
-    flat = [np.zeros((size, size)) for _ in range(5)]
-    specular, roughness, height, occlusion, translucence = flat
-    roughness += 0.5
-    occlusion += 1
+    shape = (size, size)
+    textures = Appearance(
+        albedo=np.full((*shape, 3), 0.2),
+        specular=np.zeros(shape),
+        roughness=np.full(shape, 0.5),
+        height=np.zeros(shape),
+        occlusion=np.ones(shape),
+        translucence=np.zeros(shape),
+    )
     skin = _skin(identity, place.points[shown], place.uv[shown],
                  place.part[shown] == MARGIN, size)  # fmt: skip
-    layers = (albedo, specular, roughness, height, occlusion, translucence)
-    for layer, values in zip(layers, skin, strict=True):
-        layer[shown] = values
+    _assign(textures, shown, skin)
     for name in np.unique(place.part[~shown]):
         here = place.part == name
         painted = eyes_and_teeth.paint(
             str(name), identity, place.points[here], place.uv[here]
         )
-        for layer, values in zip(layers, painted, strict=True):
-            layer[here] = values
-    albedo[~place.used] = BARE * 0.4
-    return Appearance(
-        np.clip(albedo, 0, 1), *(x.astype(np.float32) for x in layers[1:])
-    )
+        _assign(textures, here, painted)
+    textures.albedo[~place.used] = BARE * 0.4
+    np.clip(textures.albedo, 0, 1, out=textures.albedo)
+    return Appearance(*(texture.astype(np.float32) for texture in textures))
+
+
+def _assign(textures: Appearance, where, part: Appearance) -> None:
+    for texture, values in zip(textures, part, strict=True):
+        texture[where] = values
 
 
 def complexion(melanin, blood):
@@ -107,7 +95,7 @@ def complexion(melanin, blood):
     return BARE * np.exp(-MELANIN * melanin - BLOOD * blood)
 
 
-def _skin(who: Identity, p, uv, margin, size):
+def _skin(who: Identity, p, uv, margin, size) -> Appearance:
     q = folded(p)
     angles = chart.angles_at(uv)
     fine = grain(size, who.seed)[_rows(uv, size)]
@@ -164,8 +152,14 @@ def _skin(who: Identity, p, uv, margin, size):
     roughness = 0.50 - 0.10 * oil - 0.16 * lips - 0.25 * margin + 0.12 * cover
     height = 0.035 * fine * face * (1 - lips) + _lines(q, who, lips)
     height += 0.10 * strands * cover + 0.06 * brow + 0.03 * beard * dots
-    return (albedo, specular, np.clip(roughness, 0.15, 0.9), height,
-            _occlusion(q, margin), np.ones(len(p)))  # fmt: skip
+    return Appearance(
+        albedo=albedo,
+        specular=specular,
+        roughness=np.clip(roughness, 0.15, 0.9),
+        height=height,
+        occlusion=_occlusion(q, margin),
+        translucence=np.ones(len(p)),
+    )
 
 
 def _rows(uv, size):

@@ -28,7 +28,7 @@ from i2z_jax.types import Float, NDArray, UInt8
 # Pixels or texels rendered in one go: bounds memory, whatever the number of cameras.
 BATCH_PIXELS = 2**20
 # Image size used for visibility only; the images are discarded.
-PROBE_WIDTH, PROBE_HEIGHT = 224, 256
+PROBE_SIZE = {"width": 224, "height": 256}
 
 # An expression -> its mesh, and the average texture as a capture would hold it.
 LabView = Callable[
@@ -55,14 +55,16 @@ class CaptureStage:
         seed: of the background colours.
     """
 
-    def __init__(self, subject: Subject, rig: Rig, width: int, height: int, seed: int):
+    def __init__(
+        self, subject: Subject, rig: Rig, *, width: int, height: int, seed: int
+    ):
         self.rig, self.width, self.height = rig, width, height
         self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
         self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
         pixels = max(width * height, subject.texture_size**2)
         self.batch = max(1, BATCH_PIXELS // pixels)
         self.vertices = jax.jit(subject.head.vertices)
-        self.walls = _walls(width, height, len(rig.cameras), seed)
+        self.walls = _walls(len(rig.cameras), width=width, height=height, seed=seed)
 
     def photograph(
         self, weights: Float[NDArray, "k"], world_from_head: Float[NDArray, "3 4"]
@@ -126,8 +128,8 @@ def lab_view(subject: Subject, cameras: int) -> LabView:
         cameras: of the stage. Their number and the default seed decide where they
             stand, so this is the captured rig unless the capture had another seed.
     """
-    rig = capture_rig(cameras, PROBE_WIDTH, PROBE_HEIGHT, np.random.default_rng(0))
-    stage = CaptureStage(subject, rig, PROBE_WIDTH, PROBE_HEIGHT, seed=0)
+    rig = capture_rig(cameras, np.random.default_rng(0), **PROBE_SIZE)
+    stage = CaptureStage(subject, rig, **PROBE_SIZE, seed=0)
     still = rigid(np.zeros(3), np.zeros(3), face_centre(subject.head))
     at_rest = chain(rig.world_from_stage, still)
 
@@ -138,7 +140,7 @@ def lab_view(subject: Subject, cameras: int) -> LabView:
     return capture
 
 
-def _walls(width: int, height: int, cameras: int, seed: int):
+def _walls(cameras: int, *, width: int, height: int, seed: int):
     """Dim backgrounds: a stage is dark, and no two cameras look at the same wall."""
     corners = np.random.default_rng(seed).uniform(0.01, 0.06, (cameras, 2, 2, 3))
     size = (width, height)

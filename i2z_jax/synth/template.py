@@ -74,7 +74,7 @@ def jaw_weight(
     # Around the slit the two lips part, most in the middle: an almond, no box.
     at_mouth = smooth((27 - x) / 22) * np.exp(-(((y + 74) / 26) ** 4))
     upper = 0.10 * smooth((turn - 16) / 18)
-    side = np.where(lip == 0, np.sign(-73.5 - y) * -1, lip)
+    side = np.where(lip == 0, np.sign(y + 73.5), lip)
     parted = np.where((lip == 0) & (x > 24), follows, np.where(side > 0, upper, 1.0))
     weight = follows + at_mouth * (parted - follows)
     # The nose, and the throat and neck, stay.
@@ -187,8 +187,8 @@ def _add_mouth(builder: _Builder, ring: Ring):
     uv_faces = [_band(a, b) for a, b in itertools.pairwise(local)]
     last, tip = index[-1], np.full(count, back)
     faces.append(np.stack([last, np.roll(last, -1), tip], axis=1))
-    last = local[-1]
-    uv_faces.append(np.stack([last, np.roll(last, -1), tip * 0 + len(uvs) - 1], axis=1))
+    last, tip = local[-1], np.full(count, len(uvs) - 1)
+    uv_faces.append(np.stack([last, np.roll(last, -1), tip], axis=1))
     # Round the mouth runs clockwise seen from in front.
     faces = np.concatenate(faces)[:, ::-1]
     uv_faces = np.concatenate(uv_faces)[:, ::-1]

@@ -108,7 +108,8 @@ def _frames(
 ) -> Iterator[tuple[Float[NDArray, "k"], Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
-    studio = Studio(subject, options.width, options.height)
+    width, height = options.width, options.height
+    studio = Studio(subject, width=width, height=height)
     centre = face_centre(subject.head)
     weights = free_weights(count, len(subject.head.expression_names), rng)
     # Bounded: a rare large turn would leave the picture.
@@ -119,11 +120,13 @@ def _frames(
     exposure = np.exp(smooth_noise(count, 3, LIGHT_FRAMES, rng) * 0.05 * hard)
     # The background is wider than the picture: the camera wanders over it.
     margin = 1.25
-    width, height = options.width, options.height
-    place = wild.background(round(width * margin), round(height * margin), rng)
+    place = wild.background(
+        rng, width=round(width * margin), height=round(height * margin)
+    )
     wander = smooth_noise(count, 2, MOTION_FRAMES, rng).clip(-2, 2) / 4 + 0.5
     for row in range(count):
-        lens = phone(width, height, rigid(angles[row], shift[row], centre))
+        placed = rigid(angles[row], shift[row], centre)
+        lens = phone(placed, width=width, height=height)
         portrait = studio.portrait(
             weights[row], lens, light(row / max(count - 1, 1), angles[row])
         )
@@ -134,14 +137,14 @@ def _frames(
         yield weights[row], portrait, lens, now.apply(image, rng)
 
 
-def phone(width: int, height: int, stage_from_head: Float[NDArray, "3 4"]) -> Lens:
+def phone(stage_from_head: Float[NDArray, "3 4"], *, width: int, height: int) -> Lens:
     """A phone held in front of a face.
 
     Args:
-        width: of the picture, px.
-        height: of the picture, px; the focal length follows the shorter side.
         stage_from_head: how the head is turned and shifted (`motion.rigid`): mm to
             the right of the picture, up and towards the phone.
+        width: of the picture, px.
+        height: of the picture, px; the focal length follows the shorter side.
     """
     focal = FOCAL_IN_WIDTHS * min(width, height)
     intrinsics = np.array(

@@ -65,7 +65,7 @@ def composite(
 
 
 def background(
-    width: int, height: int, rng: np.random.Generator
+    rng: np.random.Generator, *, width: int, height: int
 ) -> Float[NDArray, "h w 3"]:
     """Random cluttered background in linear light."""
     # Rooms and streets are mostly grey and brown: brightness varies more than hue.

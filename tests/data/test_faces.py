@@ -136,7 +136,7 @@ def test_a_small_face_in_a_large_picture_is_found(rng):
     (whole,) = opencv_detector(person)
     scale = 130 / (whole[2] - whole[0])
     small = cv2.resize(person, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    picture = wild.srgb(wild.background(1920, 1080, rng))
+    picture = wild.srgb(wild.background(rng, width=1920, height=1080))
     picture[500 : 500 + small.shape[0], 1200 : 1200 + small.shape[1]] = small
     (box,) = opencv_detector(picture)
     np.testing.assert_allclose(box[:4], scale * whole[:4] + [1200, 500] * 2, atol=16)
@@ -146,7 +146,7 @@ def test_busy_backgrounds_are_no_small_faces():
     """One of these passes for a face where as few windows must agree as at first."""
     rng = np.random.default_rng(2)
     for _ in range(8):
-        picture = wild.srgb(wild.background(640, 360, rng))
+        picture = wild.srgb(wild.background(rng, width=640, height=360))
         assert opencv_detector(picture).shape == (0, 5)
 
 

@@ -26,7 +26,7 @@ def head():
 
 def posed_frames(head, rng, *, noise_px, outliers, count=8):
     """Noisy landmarks of a moving face in six views, some of them plainly wrong."""
-    rig = capture_rig(6, SIZE, SIZE, rng)
+    rig = capture_rig(6, rng, width=SIZE, height=SIZE)
     for _ in range(count):
         vertices = head.rest + np.tensordot(rng.uniform(0, 1, 3), head.moves, axes=1)
         marks = landmark_points(head.topology, vertices)

@@ -149,7 +149,7 @@ def test_statistics_are_those_of_the_files(capture):
 
 
 def test_the_rig_is_a_frontal_field_at_a_metre():
-    rig = capture_rig(38, 1334, 2048, np.random.default_rng(0))
+    rig = capture_rig(38, np.random.default_rng(0), width=1334, height=2048)
     stage = rig.world_from_stage
     for number, camera in enumerate(rig.cameras.values()):
         r, t = camera.camera_from_world[:, :3], camera.camera_from_world[:, 3]
@@ -224,7 +224,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
 
 
 def test_a_camera_inside_the_head(tmp_path):
-    rig = capture_rig(1, 64, 64, np.random.default_rng(0))
+    rig = capture_rig(1, np.random.default_rng(0), width=64, height=64)
     camera = rig.cameras["400001"]
     moved = camera.camera_from_world.copy()
     moved[2, 3] -= 1080

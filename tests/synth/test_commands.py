@@ -354,7 +354,7 @@ def test_a_bad_video_is_one_line_and_a_recording_stays(tmp_path, capsys, words, 
 
 @pytest.mark.parametrize("change", ["--topology copy.npz", "--texture copy.png"])
 def test_another_scan_is_another_capture(scan, tmp_path, capsys, monkeypatch, change):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.chdir(scan)
