@@ -73,7 +73,8 @@ def verdict(rows: Sequence[dict[str, Any]], kept: int) -> str:
 
 
 def _change(before: float, after: float) -> str:
-    """
+    """Difference in percent, in words.
+
     >>> _change(2.0, 1.5), _change(1.0, 1.1)
     ('25 % less', '10 % more')
     """
@@ -82,6 +83,12 @@ def _change(before: float, after: float) -> str:
 
 
 def adaptation(out: Path, video: dict[str, Any]) -> list[Block]:
+    """The section, from the reports of adaptation.
+
+    Args:
+        out: the demo's folder.
+        video: `video.json`, of `evaluate video`.
+    """
     rows = systems(video)
     table = Table(
         (f"{rows[0]['frames']} frames", *SYSTEMS[: len(rows)]),
@@ -159,4 +166,5 @@ def _guard(out: Path) -> Plot:
 
 
 def adapted(out: Path) -> dict[str, Any]:
+    """Adaptation's figures for the demo's one video."""
     return json.loads((out / "adapt" / "adaptation.json").read_text())
