@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 LIBRARIES = ("jax", "jaxlib", "flax", "torch", "numpy")
 
@@ -27,7 +28,7 @@ class Rates(NamedTuple):
     bytes: float
 
 
-def measure_rates(dtype: Any) -> Rates:
+def measure_rates(dtype: DTypeLike) -> Rates:
     """Matrix products in `dtype`, and copies.
 
     Args:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 
 from i2z_jax.checkpoint import ModelCard, build, fill, named_arrays
 from i2z_jax.convert import fan, multiface_dam, torchvision_vgg
@@ -31,7 +32,7 @@ class Networks(NamedTuple):
     tensors: dict[str, Tensors]
 
 
-def random_networks(sizes: Preset, dtype: Any = jnp.float32) -> Networks:
+def random_networks(sizes: Preset, dtype: DTypeLike = jnp.float32) -> Networks:
     """All networks of a preset."""
     # PyTorch knows the names; it is needed for the peer anyway.
     from i2z_jax.convert.torch_reference.dam import TorchDAM
@@ -65,7 +66,7 @@ def random_networks(sizes: Preset, dtype: Any = jnp.float32) -> Networks:
     return Networks(net, decoder, tensors)
 
 
-def random_system(sizes: Preset, dtype: Any = jnp.float32) -> System:
+def random_system(sizes: Preset, dtype: DTypeLike = jnp.float32) -> System:
     """A tracker of the synthetic head, whose pose and mesh are about a face's.
 
     What is rasterised must look like a face, or it takes another time.
@@ -143,7 +144,9 @@ def _random_array(rng: np.random.Generator, name: str, shape: Any) -> np.ndarray
     return np.full(shape, float(leaf in ("scale", "var")), np.float32)
 
 
-def _converted(family: Published, config: Any, tensors: Tensors, dtype: Any) -> Any:
+def _converted(
+    family: Published, config: Any, tensors: Tensors, dtype: DTypeLike
+) -> Any:
     module = build(family.architecture, config, dtype=dtype)
     shapes = {name: tuple(leaf.shape) for name, leaf in named_arrays(module).items()}
     fitted = fit(tensors, family.entries(config), shapes, family.ignored)

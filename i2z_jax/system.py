@@ -9,9 +9,10 @@ What `train regress` and `adapt` leave behind, and `evaluate`, `adapt` and `trac
 """
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
@@ -52,7 +53,7 @@ def save_system(
             topologies.save(aside / "topology.npz", system.topology)
 
 
-def load_system(directory: str | Path, *, dtype: Any = jnp.float32) -> System:
+def load_system(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> System:
     """Read a system onto this process's first device.
 
     Raises:

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 from orbax.checkpoint import v1 as ocp
 
 from i2z_jax import __version__, dataclass_json
@@ -62,7 +63,9 @@ class ModelCard:
     tool_version: str = __version__
 
 
-def build(architecture: str, config: Any, *, dtype: Any = jnp.float32) -> nnx.Module:
+def build(
+    architecture: str, config: Any, *, dtype: DTypeLike = jnp.float32
+) -> nnx.Module:
     """The module with shapes in place of arrays: instant, and without memory."""
     _, module_class = ARCHITECTURES[architecture]
     return nnx.eval_shape(lambda: module_class(config, dtype=dtype, rngs=Keys(0)))
@@ -166,7 +169,7 @@ def read_card(directory: str | Path, *, architecture: str | None = None) -> Mode
     return ModelCard(**{**vars(card), "config": config})
 
 
-def load(directory: str | Path, *, dtype: Any = jnp.float32) -> Any:
+def load(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> Any:
     """The module of a model folder, ready to call, on this process's first device.
 
     Args:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from i2z_jax.config import DAMConfig
 from i2z_jax.errors import InputError
@@ -122,7 +123,7 @@ class Statistics(nnx.Module):
 class Encoder(nnx.Module):
     """Normalised mesh and average texture -> mean and log-std of z."""
 
-    def __init__(self, config: DAMConfig, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, config: DAMConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         start, blocks = texture_plan(config.texture_size)
         channels = (3, *DOWN_CHANNELS[-blocks:])
         kinds = {"dtype": dtype, "rngs": rngs}
@@ -153,7 +154,7 @@ class Encoder(nnx.Module):
 class Decoder(nnx.Module):
     """z and view -> normalised vertices and texture. The mesh does not see the view."""
 
-    def __init__(self, config: DAMConfig, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, config: DAMConfig, *, dtype: DTypeLike, rngs: nnx.Rngs):
         self.start, blocks = texture_plan(config.texture_size)
         kinds = {"dtype": dtype, "rngs": rngs}
         self.state = NormedDense(config.z_size, CODE, **kinds)
@@ -249,7 +250,9 @@ class DAM(nnx.Module):
         InputError: a texture size that no network is published or derived for.
     """
 
-    def __init__(self, config: DAMConfig, *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(
+        self, config: DAMConfig, *, dtype: DTypeLike = jnp.float32, rngs: nnx.Rngs
+    ):
         kinds = {"dtype": dtype, "rngs": rngs}
         self.statistics = Statistics(config)
         self.encoder = Encoder(config, **kinds)

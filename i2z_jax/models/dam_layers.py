@@ -7,12 +7,12 @@ Parameters are float32; `dtype` is what is computed in.
 """
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 
 from i2z_jax.config import DAMVariant
 from i2z_jax.models.convolution import NHWC, convolve
@@ -35,7 +35,7 @@ class WeightNorm(nnx.Module):
     `kernel · g / ‖kernel‖` starts as `kernel` itself: g starts at the norm.
     """
 
-    def __init__(self, kernel: Float[Array, "*b o"], dtype: Any):
+    def __init__(self, kernel: Float[Array, "*b o"], dtype: DTypeLike):
         outputs = kernel.shape[-1]
         self.kernel = nnx.Param(kernel)
         self.g = nnx.Param(jnp.full((outputs,), jnp.linalg.norm(kernel.ravel())))
@@ -62,7 +62,7 @@ class NormedDense(WeightNorm):
         outputs: int,
         *,
         gain: float = LEAKY_GAIN,
-        dtype: Any,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         bound = gain * math.sqrt(6 / (inputs + outputs))
@@ -85,7 +85,7 @@ class NormedConv(WeightNorm):
         *,
         size: int = 3,
         stride: int = 1,
-        dtype: Any,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         bound = LEAKY_GAIN * math.sqrt(6 / ((inputs + outputs) * size**2))
@@ -126,7 +126,7 @@ class Upsample(WeightNorm):
         *,
         variant: DAMVariant = "base",
         texel_bias: bool = True,
-        dtype: Any,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         self.repeats = variant == "bilinear"
@@ -174,7 +174,13 @@ class DownBlock(nnx.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, residual: bool, dtype: Any, rngs: nnx.Rngs
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        residual: bool,
+        dtype: DTypeLike,
+        rngs: nnx.Rngs,
     ):
         kinds = {"size": 4, "stride": 2, "dtype": dtype, "rngs": rngs}
         self.first = NormedConv(inputs, outputs, **kinds)
@@ -204,7 +210,7 @@ class UpBlock(nnx.Module):
         *,
         variant: DAMVariant = "base",
         final: bool = False,
-        dtype: Any,
+        dtype: DTypeLike,
         rngs: nnx.Rngs,
     ):
         kinds = {"variant": variant, "dtype": dtype, "rngs": rngs}
@@ -292,7 +298,7 @@ def deconvolution_from_repeated(
 
 
 def _residual(
-    channels: int, wanted: bool, dtype: Any, rngs: nnx.Rngs
+    channels: int, wanted: bool, dtype: DTypeLike, rngs: nnx.Rngs
 ) -> NormedConv | None:
     return NormedConv(channels, channels, dtype=dtype, rngs=rngs) if wanted else None
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
@@ -54,12 +55,12 @@ class AbstractStep(NamedTuple):
     frozen: int
 
 
-def shape(*sizes: int, dtype: Any = jnp.float32) -> Any:
+def shape(*sizes: int, dtype: DTypeLike = jnp.float32) -> Any:
     """An array without numbers."""
     return jax.ShapeDtypeStruct(sizes, dtype)
 
 
-def landmarks(sizes: Preset, batch: int, dtype: Any, _: Mesh):
+def landmarks(sizes: Preset, batch: int, dtype: DTypeLike, _: Mesh):
     """The hourglass on pictures."""
     size = sizes.i2z.image_size
     net = checkpoint.build("hourglass", sizes.i2z.hourglass, dtype=dtype)
@@ -69,7 +70,7 @@ def landmarks(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     }
 
 
-def dam(sizes: Preset, batch: int, dtype: Any, _: Mesh):
+def dam(sizes: Preset, batch: int, dtype: DTypeLike, _: Mesh):
     """The autoencoder on meshes and textures."""
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)
     t = sizes.dam.texture_size
@@ -83,7 +84,7 @@ def dam(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     }
 
 
-def regress(sizes: Preset, batch: int, dtype: Any, _: Mesh):
+def regress(sizes: Preset, batch: int, dtype: DTypeLike, _: Mesh):
     """I2ZNet on lab pictures, through the decoder."""
     net: Any = checkpoint.build("i2znet", sizes.i2z, dtype=dtype)
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)
@@ -103,7 +104,7 @@ def regress(sizes: Preset, batch: int, dtype: Any, _: Mesh):
     }
 
 
-def adapt(sizes: Preset, batch: int, dtype: Any, mesh: Mesh):
+def adapt(sizes: Preset, batch: int, dtype: DTypeLike, mesh: Mesh):
     """I2ZNet on cached frames of a video, and lab views."""
     net: Any = checkpoint.build("i2znet", sizes.i2z, dtype=dtype)
     model: Any = checkpoint.build("dam", sizes.dam, dtype=dtype)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.config import DAMConfig
@@ -62,7 +63,9 @@ def random_statistics(config: DAMConfig, seed: int) -> Tensors:
     }
 
 
-def converted(config: DAMConfig, tensors: Tensors, dtype: Any = jnp.float32) -> DAM:
+def converted(
+    config: DAMConfig, tensors: Tensors, dtype: DTypeLike = jnp.float32
+) -> DAM:
     """Our model of a checkpoint's tensors and statistics."""
     module = build("dam", config, dtype=dtype)
     shapes = {name: tuple(leaf.shape) for name, leaf in named_arrays(module).items()}

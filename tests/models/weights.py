@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
+from jax.typing import DTypeLike
 
 from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.convert.mapping import Published, Tensors, fit
@@ -28,7 +29,7 @@ def random_array(
 
 
 def random_module(
-    architecture: str, config: Any, *, seed: int = 0, dtype: Any = jnp.float32
+    architecture: str, config: Any, *, seed: int = 0, dtype: DTypeLike = jnp.float32
 ) -> nnx.Module:
     rng = np.random.default_rng(seed)
     module = build(architecture, config, dtype=dtype)
@@ -64,7 +65,7 @@ def random_tensors(network: torch.nn.Module, seed: int, *, gain: float) -> Tenso
 
 
 def converted(
-    family: Published, config: Any, tensors: Tensors, *, dtype: Any = jnp.float32
+    family: Published, config: Any, tensors: Tensors, *, dtype: DTypeLike = jnp.float32
 ) -> nnx.Module:
     """Our network with a PyTorch network's tensors."""
     module = build(family.architecture, config, dtype=dtype)
