@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small parts of pictures, for training and evaluation alike: dots, heat, sheets."""
+"""Small parts of pictures: dots, heat, grids, sheets."""
 
 from collections.abc import Sequence
 
@@ -61,6 +61,15 @@ def narrowed(image: UInt8[NDArray, "h w 3"], width: int) -> UInt8[NDArray, "h2 w
         return image
     size = width, round(image.shape[0] * width / image.shape[1])
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def grid(
+    images: Sequence[UInt8[NDArray, "h w 3"]], columns: int, blank: int = 0
+) -> UInt8[NDArray, "_ _ 3"]:
+    """Pictures of one size in rows of `columns`, the last row filled with `blank`."""
+    images = [*images, *[np.full_like(images[0], blank)] * (-len(images) % columns)]
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    return np.vstack([np.hstack(row) for row in rows])
 
 
 def sheet(

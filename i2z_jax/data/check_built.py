@@ -8,13 +8,12 @@ import numpy as np
 
 from i2z_jax.data import images, records
 from i2z_jax.data.check_report import DOT, MOST_CELLS, Report, near_side
-from i2z_jax.drawing import draw_dots
+from i2z_jax.drawing import GREEN, draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.spacing import evenly_spaced
 
-_GREEN = (60, 255, 90)
 # Records of each split that are decoded.
 DECODED = 64
 
@@ -72,7 +71,7 @@ def _split(report: Report, folder: Path, config: str, split: str, count: int) ->
             cell = pictures["image"].copy()
             points = _points(record, frames, cell.shape[0])
             if points is not None:
-                draw_dots(cell, points, _GREEN, DOT)
+                draw_dots(cell, points, GREEN, DOT)
             report.cells.append((f"{title}[{index}]", cell))
 
 

@@ -26,7 +26,7 @@ from i2z_jax.data.check_report import (
 from i2z_jax.data.krt import CalibratedCamera
 from i2z_jax.data.multiface import AVERAGE, Capture, Frame
 from i2z_jax.data.warp import sample_crop
-from i2z_jax.drawing import draw_dots
+from i2z_jax.drawing import GREEN, draw_dots
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.spacing import evenly_spaced
@@ -35,8 +35,6 @@ from i2z_jax.spacing import evenly_spaced
 _PNG_END = b"IEND\xaeB`\x82"
 # Pictures that are decoded whole.
 DECODED = 48
-# Colour of the projected mesh.
-_GREEN = (60, 255, 90)
 
 # A frame, and the camera that sees it.
 View = tuple[Frame, str]
@@ -242,7 +240,7 @@ def _draw(capture: Capture, views: list[View], report: Report) -> None:
         crop_from_image[:, 2] += 0.15 * CELL
         drawn = np.asarray(apply_affine(crop_from_image, points))
         cell = brightened(sample_crop(image, crop_from_image, CELL))
-        draw_dots(cell, near_side(drawn, depth), _GREEN, DOT)
+        draw_dots(cell, near_side(drawn, depth), GREEN, DOT)
         report.cells.append((f"{frame.segment} {frame.number} {name}", cell))
 
 

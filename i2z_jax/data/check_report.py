@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 
 from i2z_jax.data import images
-from i2z_jax.drawing import fitted
+from i2z_jax.drawing import fitted, grid
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_bytes
 from i2z_jax.types import NDArray, UInt8
 
 # Side of one picture of the contact sheet, and how many it has at most.
@@ -97,12 +97,4 @@ def contact_sheet(cells: list[tuple[str, np.ndarray]], path: Path) -> None:
             (255, 255, 255), 1, cv2.LINE_AA,
         )  # fmt: skip
         tiles.append(tile)
-    columns = min(4, len(tiles))
-    while len(tiles) % columns:
-        tiles.append(np.zeros_like(tiles[0]))
-    rows = [
-        np.concatenate(tiles[i : i + columns], axis=1)
-        for i in range(0, len(tiles), columns)
-    ]
-    with write_aside(path, overwrite=True) as aside:
-        aside.write_bytes(images.encode(np.concatenate(rows), "png"))
+    write_bytes(path, images.encode(grid(tiles, min(4, len(tiles))), "png"))

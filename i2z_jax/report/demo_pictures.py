@@ -9,7 +9,7 @@ from i2z_jax.data.images import decode, encode, read_picture
 from i2z_jax.data.multiface import Capture
 from i2z_jax.data.pipeline import VideoFrames, Views
 from i2z_jax.data.video import read_frames
-from i2z_jax.drawing import fitted, narrowed
+from i2z_jax.drawing import fitted, grid, narrowed
 from i2z_jax.evaluate.pictures import draw_mesh, frontal_pose
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.page import Picture
@@ -80,9 +80,7 @@ def frames_of(video: Path, count: int, caption: str) -> Picture:
     shown = [image for image in kept if image is not None]
     height, width = shown[0].shape[:2]
     columns = 2 if width > height else len(shown)
-    shown += [np.full_like(shown[0], 255)] * (-len(shown) % columns)
-    rows = [np.hstack(shown[i : i + columns]) for i in range(0, len(shown), columns)]
-    return encoded(np.vstack(rows), caption)
+    return encoded(grid(shown, columns, blank=255), caption)
 
 
 def stored(path: Path, caption: str) -> Picture:

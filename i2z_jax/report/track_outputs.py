@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from i2z_jax import console
@@ -136,7 +135,7 @@ def _write_overlay(
     video: Path,
     out: Path,
 ) -> list[tuple[int, bytes]]:
-    """The video (of one picture, a picture); returns some frames of it as JPEGs."""
+    """The video (of one picture, a picture); returns some frames of it as WebP."""
     clock = networks.clock
     overlay = Overlay(networks, track, mesh_landmarks)
     wanted = _key_rows(track)
@@ -148,7 +147,7 @@ def _write_overlay(
         panels = console.progress(overlay.frames(pictures), "overlay", total=len(track))
         for row, image in enumerate(panels):
             if row in wanted:
-                kept.append((row, _jpeg(image)))
+                kept.append((row, encode(narrowed(image, PICTURE_WIDTH), "webp")))
             yield float(track.time_s[row]), image
 
     if source.is_picture(video):
@@ -195,8 +194,3 @@ def _numbered(
     for vertices in _usable_parts(networks, track):
         for one in vertices:
             yield next(rows), one
-
-
-def _jpeg(image: UInt8[NDArray, "h w 3"]) -> bytes:
-    bgr = cv2.cvtColor(narrowed(image, PICTURE_WIDTH), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])[1].tobytes()

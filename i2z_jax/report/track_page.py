@@ -48,7 +48,7 @@ _MEANING = {
 class PageContent(NamedTuple):
     """What the page shows beside the track's numbers."""
 
-    key_frames: list[tuple[int, bytes]]  # frame number, JPEG
+    key_frames: list[tuple[int, bytes]]  # frame number, encoded picture
     mesh_landmarks: Float[NDArray, "f 68 2"] | None
     glb: bytes | None
     worst_mm: float

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from i2z_jax.console import progress
+from i2z_jax.drawing import grid
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
@@ -138,14 +139,8 @@ def sheet(texture_size: int = 1024) -> UInt8[NDArray, "h w 3"]:
         light = wild_light(rng)
         cells.append(portrait(subject, {}, yaw=yaw, pitch=pitch, light=light))
     beside = COLUMNS - 3
-    rows = [cells[i * beside : (i + 1) * beside] for i in range(3)]
-    right = np.concatenate([np.concatenate(row, axis=1) for row in rows])
-    rest = cells[3 * beside :]
-    below = [
-        np.concatenate(rest[i : i + COLUMNS], axis=1)
-        for i in range(0, len(rest), COLUMNS)
-    ]
-    return np.concatenate([np.concatenate([large, right], axis=1), *below])
+    above = np.hstack([large, grid(cells[: 3 * beside], beside)])
+    return np.vstack([above, grid(cells[3 * beside :], COLUMNS)])
 
 
 def main(arguments: list[str]) -> None:
