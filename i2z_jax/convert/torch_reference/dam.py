@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch peer of the deep appearance model, with Multiface's tensor names.
+"""PyTorch reference of the deep appearance model, with Multiface's tensor names.
 
 Written from the description of the architecture (DESIGN section 4, Lombardi et al.
 2018), so that a published `best_model.pth` loads strictly. It works in NCHW on

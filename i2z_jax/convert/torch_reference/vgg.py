@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch peer of VGG's convolutional part, with torchvision's tensor names."""
+"""PyTorch reference of VGG's convolutional part, with torchvision's tensor names."""
 
 import torch
 from torch import nn
