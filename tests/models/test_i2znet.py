@@ -106,20 +106,20 @@ def test_a_network_starts_as_the_fit(rng):
     net = random_module("i2znet", config)
     net.pose_mean[...] = jnp.arange(6.0)
     net.pose_std[...] = jnp.full(6, 2.0)
-    maps = net.streams(image_of(config, rng))
-    heatmaps = jnp.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
+    maps = run(net, "streams", image_of(config, rng))
+    heatmaps = np.stack([bells(rng.uniform(-0.5, 0.5, (8, 2))) for _ in range(30)])
     target = rng.normal(size=(30, config.z_size + 6)).astype(np.float32)
-    fit = fit_shape(heatmaps, jnp.asarray(target))
+    fit = jax.jit(fit_shape)(jnp.asarray(heatmaps), jnp.asarray(target))
     net.load_fit(fit)
     mean, whiten = map(np.asarray, fit[:2])
     (kernel, bias), (last_kernel, last_bias) = (map(np.asarray, x) for x in fit[2:])
-    x = (np.asarray(shape_of(maps.heatmaps)) - mean) @ whiten
+    x = (np.asarray(jax.jit(shape_of)(maps.heatmaps)) - mean) @ whiten
     hidden = np.maximum(x @ kernel + bias, 0)
     read = np.concatenate([x, hidden], -1) / np.sqrt(len(last_kernel))
     probe = read @ last_kernel + last_bias
     regressors = net.z_regressor, net.pose_regressor
     last = [np.asarray(each.layers[-1].bias[...]) for each in regressors]
-    said = net.regress(maps)
+    said = run(net, "regress", maps)
     np.testing.assert_allclose(said.z, probe[:, :-6] + last[0], rtol=1e-3, atol=1e-3)
     pose = np.arange(6) + 2 * (probe[:, -6:] + last[1])
     np.testing.assert_allclose(said.pose, pose, rtol=1e-3, atol=1e-3)
@@ -231,7 +231,8 @@ def test_scale_and_bias_inside_the_convolution_are_those_outside(rng):
         return jnp.sum(up * nnx.merge(graph, state)(Unified(x, scale, bias).whole()))
 
     ours, theirs = (
-        jax.value_and_grad(f, (0, 1, 2))(state, scale, bias) for f in (inside, outside)
+        jax.jit(jax.value_and_grad(f, (0, 1, 2)))(state, scale, bias)
+        for f in (inside, outside)
     )
     for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)

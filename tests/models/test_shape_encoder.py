@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The shape branch: what it reads of heatmaps, and what it knows before training."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,14 +20,20 @@ def bells(points):
     """Maps of 64 cells with a bell at each of some points, crop units."""
     cells = np.arange(64)[:, None] - ((points + 1) * 32 - 0.5).T[:, None]
     x, y = np.exp(-0.5 * cells**2)
-    return jnp.asarray(y[:, None] * x[None], jnp.float32)
+    return np.float32(y[:, None] * x[None])
+
+
+fit_of = jax.jit(fit_shape)
+read = jax.jit(shape_of)
+said = jax.jit(lambda encoder, maps: encoder(maps))
 
 
 def test_landmarks_are_read_free_of_place_and_size(rng):
     """Of one face, wherever it is, only place and size differ."""
     face = rng.uniform(-0.3, 0.3, (68, 2))
     moves = ((1.0, (0.0, 0.0)), (1.5, (0.2, -0.1)))
-    seen = [np.asarray(shape_of(bells(face * s + t)[None])[0]) for s, t in moves]
+    maps = np.stack([bells(face * s + t) for s, t in moves])
+    seen = np.asarray(read(jnp.asarray(maps)))
     np.testing.assert_allclose(seen[0][:-3], seen[1][:-3], atol=0.02)
     for (scale, shift), x in zip(moves, seen, strict=True):
         place = scale * face.mean(0) + shift
@@ -40,13 +47,13 @@ def test_small_motions_of_landmarks_are_made_as_large_as_wide_ones(rng):
     turn, chin = rng.normal(size=(2, 68, 2)) * 0.04
     both = rng.normal(size=(60, 2))
     faces = [face + a * turn + 0.1 * b * chin for a, b in both]
-    maps = jnp.stack([bells(points) for points in faces])
+    maps = jnp.asarray(np.stack([bells(points) for points in faces]))
     encoder = ShapeEncoder(68, 139, 2, dtype=jnp.float32, rngs=Keys(0))
-    encoder.load_fit(fit_shape(maps, jnp.asarray(both, jnp.float32)))
+    encoder.load_fit(fit_of(maps, jnp.asarray(both, jnp.float32)))
     encoder.to_z.kernel[...] = jnp.eye(139)
-    seen = np.asarray(encoder(maps)[0])
+    seen = np.asarray(said(encoder, maps)[0])
     np.testing.assert_allclose(seen.mean(0), 0, atol=1e-3)
-    raw = np.asarray(shape_of(maps))
+    raw = np.asarray(read(maps))
     was, now = (
         np.linalg.svd(x - x.mean(0), compute_uv=False) / np.sqrt(60)
         for x in (raw, seen)
@@ -77,16 +84,16 @@ def test_ridge_against_least_squares_of_a_longer_system(rng):
 
 def test_the_fit_knows_what_no_line_does(rng):
     """The product of two motions: half of a linear answer's error is gone, unseen."""
-    face = rng.uniform(-0.3, 0.3, (68, 2))
-    motions = rng.normal(size=(2, 68, 2)) * 0.03
+    face = rng.uniform(-0.3, 0.3, (12, 2))
+    motions = rng.normal(size=(2, 12, 2)) * 0.03
     weights = rng.uniform(-2, 2, size=(400, 2))
-    maps = jnp.stack([bells(face + np.tensordot(w, motions, 1)) for w in weights])
-    target = jnp.asarray(weights.prod(1, keepdims=True), jnp.float32)
-    encoder = ShapeEncoder(68, 4, 1, dtype=jnp.float32, rngs=Keys(0))
-    fit = fit_shape(maps[:300], target[:300])
+    maps = np.stack([bells(face + np.tensordot(w, motions, 1)) for w in weights])
+    maps, target = jnp.asarray(maps), jnp.float32(weights.prod(1, keepdims=True))
+    encoder = ShapeEncoder(12, 4, 1, dtype=jnp.float32, rngs=Keys(0))
+    fit = fit_of(maps[:300], target[:300])
     encoder.load_fit(fit)
-    error = np.asarray(encoder(maps[300:])[2] - target[300:])
-    x = (shape_of(maps) - fit.mean[None]) @ fit.whiten
+    error = np.asarray(said(encoder, maps[300:])[2] - target[300:])
+    x = (read(maps) - fit.mean[None]) @ fit.whiten
     kernel, bias = ridge(x[:300], target[:300])
     of_line = x[300:] @ kernel + bias[None] - target[300:]
     assert np.square(error).mean() < 0.25 * np.square(of_line).mean()

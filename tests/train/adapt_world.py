@@ -123,7 +123,7 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
     labelled = LabelledViews(
         build_cache(given.net, images[:views], dtype=jnp.float32, mesh=mesh).maps,
         known.pose,
-        given.dam.decode_vertices(known.z),
+        nnx.jit(lambda dam, z: dam.decode_vertices(z))(given.dam, known.z),
         known.z,
     )
     learn = np.arange(0, 7, dtype=np.int32)
