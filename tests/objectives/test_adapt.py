@@ -296,22 +296,75 @@ def test_a_detectors_bias_is_no_error(clip, mesh):
     assert abs(np.median(moved) - expected) < 0.1 * expected
 
 
-def test_distrusted_landmarks_say_nothing(clip, mesh):
-    wrong = clip.detected.points.at[:, :34].add(20.0)
-    blind = mesh._replace(landmark_trust=jnp.r_[jnp.zeros(34), jnp.full(34, 2.0)])
+@pytest.fixture(scope="module")
+def truth(clip, mesh):
+    """The clip's frames, seen through the right prediction."""
+    right = I2ZOutput(clip.z, clip.pose, None)
+    look = jax.jit(lambda image: observe(right, clip.dam, image, mesh, FAR))
+    return look(clip.image)
+
+
+@pytest.fixture(scope="module")
+def terms_of(clip, mesh):
+    """The terms of an observation, and of what a detector saw."""
 
     @jax.jit
-    def terms(detected, mesh):
-        prediction = I2ZOutput(clip.z, clip.pose, None)
-        seen = observe(prediction, clip.dam, clip.image, mesh, FAR)
+    def terms(seen, detected=clip.detected, face=mesh):
         return adaptation_terms(
-            seen, clip.z, detected, clip.equations, mesh,
+            seen, clip.z, detected, clip.equations, face,
             Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
         )  # fmt: skip
 
-    detected = Landmarks(wrong, clip.detected.confidence)
-    assert terms(detected, blind)["landmarks"] < 1e-3
-    assert terms(detected, mesh)["landmarks"] > 1
+    return terms
+
+
+@pytest.mark.parametrize("who", ["the mesh", "the detector"])
+def test_distrusted_landmarks_say_nothing(truth, terms_of, clip, mesh, who):
+    """Half of them, which are far off: known for a capture, or said for each frame."""
+    trust = jnp.r_[jnp.zeros(34), jnp.full(34, 2.0)]
+    wrong = clip.detected._replace(points=clip.detected.points.at[:, :34].add(20.0))
+    assert terms_of(truth, wrong)["landmarks"] > 1
+    if who == "the mesh":
+        mesh = mesh._replace(landmark_trust=trust)
+    else:
+        wrong = wrong._replace(confidence=jnp.tile(trust, (4, 1)) / 2)
+    assert terms_of(truth, wrong, mesh)["landmarks"] < 1e-3
+
+
+@pytest.mark.parametrize("of_pair", [0, 1], ids=["first", "second"])
+def test_frames_are_compared_where_both_show_the_face(truth, terms_of, of_pair):
+    """One frame of each pair is covered on the left, and that is known or not."""
+    covered = (jnp.arange(4) % 2 == of_pair)[:, None, None] & (
+        jnp.arange(TEXTURE)[None, None] < TEXTURE // 2
+    )
+    unknown = truth._replace(
+        observed=jnp.where(covered[..., None], 0.9, truth.observed)
+    )
+    known = unknown._replace(visible=jnp.where(covered, 0.0, truth.visible))
+    assert terms_of(known)["consistency"] < 0.01
+    assert terms_of(unknown)["consistency"] > 0.1
+
+
+def test_the_exposure_of_a_frame_is_no_error(truth, terms_of):
+    gain = jnp.asarray([1.0, 0.7, 1.2, 0.9])[:, None, None, None]
+    other = truth.face._replace(observed=gain * truth.face.observed)
+    assert terms_of(truth._replace(face=other))["appearance"] < 0.01
+
+
+def test_differences_count_at_three_sizes(truth, terms_of):
+    """What is alternately lighter and darker is nothing at half the size."""
+    i = jnp.arange(TEXTURE)
+    alternating = (-1.0) ** (i[:, None] + i[None])
+    sign = jnp.asarray([1.0, -1.0, 1.0, -1.0])[:, None, None, None]
+    for pattern, share in ((jnp.ones_like(alternating), 1), (alternating, 1 / 3)):
+        seen = truth._replace(
+            observed=0.5
+            + 0.1 * sign * jnp.tile(pattern[None, ..., None], (4, 1, 1, 3)),
+            visible=jnp.ones_like(truth.visible),
+        )
+        expected = share * (np.hypot(0.2, 0.01) - 0.01)
+        # At the border the pattern is repeated.
+        np.testing.assert_allclose(terms_of(seen)["consistency"], expected, rtol=0.05)
 
 
 def test_of_pairs_the_first_may_be_decoded_alone(clip, mesh):
