@@ -4,6 +4,7 @@
 import importlib
 import os
 import re
+import runpy
 import shlex
 import signal
 import subprocess
@@ -81,6 +82,28 @@ def test_doctor_and_its_launch_module_say_the_same(monkeypatch, tmp_path):
     assert ours.stdout == launched.stdout
     assert "backend" in ours.stdout
     assert "jax" in ours.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "adapt",
+        "convert",
+        "data",
+        "demo",
+        "evaluate",
+        "inspect",
+        "synth",
+        "track",
+        "train",
+    ],
+)
+def test_a_launch_module_is_the_command_of_its_name(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["launch", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"launch.{name}", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: i2z {name}")
 
 
 def test_a_wish_for_float64_is_not_half_heard(monkeypatch):

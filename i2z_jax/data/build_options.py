@@ -32,8 +32,8 @@ class MultiviewOptions:
     crop_size: int = 256
     # Side of the textures, texels; a capture of smaller ones keeps its own.
     texture_size: int = 1024
-    # Store the texture unwrapped from each camera. Without, training unwraps on the
-    # device, and a view takes about a tenth of the space.
+    # Store the texture unwrapped from each camera. Without, a view takes about a tenth
+    # of the space; `train dam` and the texture errors of `evaluate` need them.
     view_textures: bool = True
     # png is lossless and about four times as large.
     image_codec: Literal["png", "jpeg"] = "jpeg"

@@ -69,10 +69,11 @@ def write_outputs(
         options: options of the run.
         only_values: write track.npz alone, of an interrupted run.
     """
-    notes = []
+    notes, unfiltered = [], None
     if options.interpolate:
         track = interpolated(track)
     if options.smooth_hz is not None:
+        unfiltered = _mesh_landmarks(networks, track)
         track = smoothed(track, options.smooth_hz)
         lag = 1000 * latency_s(options.smooth_hz)
         notes.append(
@@ -93,7 +94,7 @@ def write_outputs(
     if only_values:
         return track
     key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
-    content = PageContent(key_frames, mesh_landmarks, None, 0.0, notes)
+    content = PageContent(key_frames, mesh_landmarks, unfiltered, None, 0.0, notes)
     if track.usable.any():
         texture = _frontal_texture(networks, track)
         shape = morphs(lambda: _usable_parts(networks, track), int(track.usable.sum()))

@@ -50,6 +50,8 @@ class PageContent(NamedTuple):
 
     key_frames: list[tuple[int, bytes]]  # frame number, encoded picture
     mesh_landmarks: Float[NDArray, "f 68 2"] | None
+    # As they were before `--smooth`; None without it.
+    unfiltered: Float[NDArray, "f 68 2"] | None
     glb: bytes | None
     worst_mm: float
     notes: list[str]
@@ -73,6 +75,8 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
     if residual is not None and np.isfinite(residual).any():
         median = float(np.nanmedian(residual))
         tiles.append((f"{median:.1f} px", "median landmark residual"))
+    if content.mesh_landmarks is not None:
+        tiles += _jitter_tile(track, content.mesh_landmarks, content.unfiltered)
     likeness = _likeness(track, content.mesh_landmarks)
     if (speed := clock.fps("net")) is not None:
         tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
@@ -150,6 +154,27 @@ def jitter(points: Float[NDArray, "f l 2"], track: Track) -> Float[NDArray, "f"]
     return result
 
 
+def _jitter_tile(
+    track: Track,
+    mesh_landmarks: Float[NDArray, "f 68 2"],
+    unfiltered: Float[NDArray, "f 68 2"] | None,
+) -> list[tuple[str, str]]:
+    """Jitter in px of the frames and, at the head's distance, in mm; as it was before
+    `--smooth`, too."""
+    px_per_mm = track.frame_pose()[:, 0]
+
+    def mean(points: Float[NDArray, "f 68 2"]) -> str:
+        shake = jitter(points, track)
+        return f"{np.nanmean(shake):.2f} px, {np.nanmean(shake / px_per_mm):.2f} mm"
+
+    if not np.isfinite(jitter(mesh_landmarks, track)).any():
+        return []
+    label = "mean jitter of the mesh's landmarks"
+    if unfiltered is not None:
+        label += f"; {mean(unfiltered)} without smoothing"
+    return [(mean(mesh_landmarks), label)]
+
+
 def _statuses(counts: dict[Status, int]) -> Table:
     rows = [
         (status.name.lower(), str(count), _MEANING[status])
@@ -203,6 +228,8 @@ def _plots(
             "mesh": jitter(content.mesh_landmarks, track),
             "landmarks seen": jitter(track.landmarks.astype(np.float64), track),
         }
+        if content.unfiltered is not None:
+            trembling["mesh, not smoothed"] = jitter(content.unfiltered, track)
         text = "Distance of the mesh's landmarks from the landmarks seen."
         blocks.append(plot({"residual": residual}, "landmark residual, px", text))
         text = (
