@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_text
 
 
@@ -15,12 +16,22 @@ def remember(path: Path, settings: Mapping[str, object]) -> list[str]:
         The names of those that differ.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: the file cannot be written, or is damaged.
     """
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if not path.exists():
         write_text(path, text)
         return []
-    before, now = json.loads(path.read_text()), json.loads(text)
+    now = json.loads(text)  # as it is read: a tuple is a list
+    try:
+        before = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            "cannot read what this folder was begun with",
+            where=path,
+            expected="a JSON object",
+            got=first_line(error),
+            fix="choose another folder, or remove this one",
+        ) from error
     names = sorted(before.keys() | now.keys())
     return [name for name in names if before.get(name) != now.get(name)]

@@ -99,11 +99,12 @@ def test_doctor_and_its_launch_module_say_the_same(monkeypatch, tmp_path):
     ],
 )
 def test_a_launch_module_is_the_command_of_its_name(name, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["launch", "--help"])
+    command = next(c for c in COMMANDS if c.split()[0] == name)
+    monkeypatch.setattr(sys, "argv", ["launch", *command.split()[1:], "--help"])
     with pytest.raises(SystemExit) as end:
         runpy.run_module(f"launch.{name}", run_name="__main__")
     assert end.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: i2z {name}")
+    assert capsys.readouterr().out.startswith(f"usage: i2z {command} ")
 
 
 def test_a_wish_for_float64_is_not_half_heard(monkeypatch):

@@ -35,6 +35,7 @@ from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import RunConfig, create_state
 from tests.data.tiny_datasets import video
+from tests.train import adapt_devices
 from tests.train import adapt_world as world
 from tests.train.scale_processes import finish, start
 from tests.xla import simulated
@@ -263,7 +264,7 @@ def test_a_network_without_landmarks_is_refused(system, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def on_devices(tmp_path_factory):
+def on_devices(tmp_path_factory, mesh):
     program = Path(__file__).with_name("adapt_devices.py")
     done = subprocess.run(
         [sys.executable, str(program)],
@@ -276,7 +277,8 @@ def on_devices(tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     out = tmp_path_factory.mktemp("cluster") / "found.json"
     finish(start(out, program=str(program), processes=2, devices=2))
-    return json.loads(done.stdout.splitlines()[-1]) | json.loads(out.read_text())
+    found = json.loads(done.stdout.splitlines()[-1]) | json.loads(out.read_text())
+    return found | {"one": adapt_devices.steps(mesh)}
 
 
 @pytest.mark.parametrize("where", ["four", "2x2, fsdp"])

@@ -9,14 +9,14 @@ import time
 import numpy as np
 import pytest
 
-from tests.train.scale_processes import alone, finish, start
+from tests.train.scale_processes import finish, start
 
 
 @pytest.fixture(scope="module")
-def run_of_eight(tmp_path_factory):
-    """A run on eight devices with fsdp, and its result."""
+def whole_run(tmp_path_factory):
+    """A run of two processes with two devices each and fsdp, and its result."""
     workdir = tmp_path_factory.mktemp("run")
-    alone("train", workdir, 2, devices=8)
+    finish(start("train", workdir, 2, processes=2, devices=2))
     return workdir
 
 
@@ -42,13 +42,11 @@ def losses(workdir):
 @pytest.mark.parametrize(
     ("processes", "devices", "fsdp"), [(1, 1, 1), (2, 4, 4)], ids=["one", "2x4"]
 )
-def test_a_checkpoint_goes_on_elsewhere(
-    tmp_path, run_of_eight, processes, devices, fsdp
-):
-    workdir = without_end(run_of_eight, tmp_path)
+def test_a_checkpoint_goes_on_elsewhere(tmp_path, whole_run, processes, devices, fsdp):
+    workdir = without_end(whole_run, tmp_path)
     finish(start("train", workdir, fsdp, processes=processes, devices=devices))
-    np.testing.assert_allclose(losses(workdir), losses(run_of_eight), rtol=1e-3)
-    expected, ours = final(run_of_eight), final(workdir)
+    np.testing.assert_allclose(losses(workdir), losses(whole_run), rtol=1e-3)
+    expected, ours = final(whole_run), final(workdir)
     assert expected.keys() == ours.keys()
     for name in expected:
         # Adam's step is up to a learning rate whatever the gradient: 4 of 1e-3.
@@ -56,17 +54,16 @@ def test_a_checkpoint_goes_on_elsewhere(
         assert np.abs(ours[name] - expected[name]).mean() < 2e-4
 
 
-def test_frozen_weights_are_in_no_checkpoint_and_have_their_hash(run_of_eight):
-    hashes = json.loads((run_of_eight / "frozen.json").read_text())
+def test_frozen_weights_are_in_no_checkpoint_and_have_their_hash(whole_run):
+    hashes = json.loads((whole_run / "frozen.json").read_text())
     assert any(name.startswith("dam.statistics.vert_mean") for name in hashes)
-    stored = (run_of_eight / "checkpoints" / "6" / "state" / "_METADATA").read_text()
+    stored = (whole_run / "checkpoints" / "6" / "state" / "_METADATA").read_text()
     assert "decoder" in stored
     assert "vert_mean" not in stored
 
 
-def test_sigterm_saves_on_every_process_and_resuming_repeats(tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(start("train", whole, 2, processes=2, devices=2))
+def test_sigterm_saves_on_every_process_and_resuming_repeats(tmp_path, whole_run):
+    stopped = tmp_path / "stopped"
     cluster = start("slow", stopped, 2, processes=2, devices=2)
     log = stopped / "metrics.jsonl"
     while cluster[0].poll() is None and not (log.exists() and log.stat().st_size):
@@ -76,6 +73,6 @@ def test_sigterm_saves_on_every_process_and_resuming_repeats(tmp_path):
     finish(cluster)
     assert not (stopped / "final.npz").exists()
     finish(start("train", stopped, 2, processes=2, devices=2))
-    assert losses(stopped) == losses(whole)
-    for name, expected in final(whole).items():
+    assert losses(stopped) == losses(whole_run)
+    for name, expected in final(whole_run).items():
         np.testing.assert_array_equal(final(stopped)[name], expected, err_msg=name)
