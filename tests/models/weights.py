@@ -5,16 +5,18 @@ Scaled so that activations neither vanish nor grow with depth, and filled withou
 initialisers, which take minutes to compile for networks of hundreds of shapes.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
-import torch
 from flax import nnx
 from jax.typing import DTypeLike
 
 from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.convert.mapping import Published, Tensors, fit
+
+if TYPE_CHECKING:  # it takes two seconds, and processes with networks alone start often
+    import torch
 
 
 def random_array(
@@ -44,7 +46,7 @@ def random_module(
 TORCH_LEAVES = {"running_var": "var", "running_mean": "mean", "bias": "bias"}
 
 
-def random_tensors(network: torch.nn.Module, seed: int, *, gain: float) -> Tensors:
+def random_tensors(network: "torch.nn.Module", seed: int, *, gain: float) -> Tensors:
     """A state dict for a PyTorch network, batch counters aside.
 
     Args:

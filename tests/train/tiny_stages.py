@@ -15,6 +15,7 @@ from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.objectives.regress import RegressWeights
 from i2z_jax.train.run import fresh_module
 from i2z_jax.train.stages import Stage, dam_stage, landmarks_stage, regress_stage
+from tests.models.weights import random_module
 
 HOURGLASS = HourglassConfig(stacks=1, stem=(4, 8), features=8, depth=1)
 NET = I2ZConfig(
@@ -42,7 +43,8 @@ def tiny_stage(name: str, mesh: Any) -> Stage:
         case "regress":
             # As a command has them: the decoder from a folder, on one device.
             net = fresh_module(lambda: I2ZNet(NET, rngs=Keys(0)), mesh)
-            dam = DAM(FACE, rngs=Keys(1))
+            dam = random_module("dam", FACE, seed=1)
+            dam.statistics.set(vert_var=1.0, tex_var=1.0)
             return regress_stage(
                 net,
                 dam,
