@@ -47,7 +47,8 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
     """Build the dataset under `out`; what is missing is in the summary.
 
     Raises:
-        InputError: no source has the layout; with `options.strict`, the first gap.
+        InputError: a source has not the layout, or is not whole; with `options.strict`,
+            the first gap.
     """
     items: dict[str, list[Item]] = {split: [] for split in ibug.SPLITS}
     gaps = []
@@ -56,6 +57,7 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
             raise InputError(
                 "not a 300-W folder", where=root, expected=" or ".join(ibug.FOLDERS)
             )
+        ibug.require_finished(root)
         gaps += [line + "; published scores do not compare" for line in
                  ibug.shortfall(root)]  # fmt: skip
         for folder, (split, _) in ibug.FOLDERS.items():

@@ -22,7 +22,7 @@ from i2z_jax.data.face_detector import FaceDetector, opencv_detector
 from i2z_jax.data.finish import Summary, finish, work_folder
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
-from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
+from i2z_jax.data.truth import VideoTruth, truth_of, truth_path
 from i2z_jax.data.video import Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, threaded
 from i2z_jax.data.warp import sample_crop
@@ -173,7 +173,7 @@ def _encode(
     path, analysis_path = item
     with np.load(analysis_path, allow_pickle=False) as file:
         analysis = Analysis(*(file[name] for name in Analysis._fields))
-    truth = _truth(path, len(analysis.box), limit)
+    truth = truth_of(path, len(analysis.box), limit)
 
     def record(frame: Frame) -> dict[str, Any] | Gap:
         number = frame.number
@@ -207,27 +207,6 @@ def _encode(
             outcome["cut"] |= broken
             broken = False
         yield outcome
-
-
-def _truth(path: Path, frames: int, limit: int | None) -> VideoTruth | None:
-    """What is known of a video, if anything is: a row for each of its frames.
-
-    One of other frames, as after a change of frame rate, would teach and measure lies.
-    """
-    where = truth_path(path)
-    if not where.exists():
-        return None
-    truth = read_truth(where)
-    known, cut_short = len(truth.pose), frames == limit
-    if known < frames or (known > frames and not cut_short):
-        raise InputError(
-            "ground truth of another video",
-            where=where,
-            expected=f"{frames} frames, as {path.name} has",
-            got=known,
-            fix="cut it as the video was cut, or move it away to build without",
-        )
-    return truth
 
 
 def _truth_fields(

@@ -61,7 +61,7 @@ def look(path: Path) -> Report:
     if len(unreadable) == len(sample):
         report.error("nothing readable", f"{path}: none of {len(sample)} pictures is")
         return report
-    _textures(capture, whole, report)
+    _textures(capture, whole, views, report)
     _outside(path, outside, len(sample), report)
     _draw(capture, [view for view in views if view not in unreadable], report)
     return report
@@ -194,18 +194,35 @@ def _file(report: Report, kind: str, path: Path) -> bool:
     return True
 
 
-def _textures(capture: Capture, whole: list[Frame], report: Report) -> None:
+def _textures(
+    capture: Capture, whole: list[Frame], views: list[View], report: Report
+) -> None:
+    """Some textures of frames and of views. One of another size than `tex_mean.png`
+    costs its frame or its view; if all are, nothing can be built."""
     size = capture.statistics.texture_mean.shape[:2]
-    for place in evenly_spaced(len(whole), MOST_CELLS):
-        path = capture.paths.texture(whole[place])
-        image = report.attempt(
-            "unreadable texture", lambda p=path: images.read_picture(p)
+    of_views = [capture.paths.texture(*view) for view in views]
+    there = [path for path in of_views if path.exists()]
+    if not there:
+        report.error(
+            "no textures",
+            f"{capture.paths.root}: no view has one; a build needs --no-view-textures",
         )
-        if image is not None and image.shape[:2] != size:
-            report.gap(
-                "wrong size",
-                f"{path}: texture of {image.shape[:2]}, tex_mean.png has {size}",
+    for paths in ([capture.paths.texture(frame) for frame in whole], there):
+        sample = [paths[i] for i in evenly_spaced(len(paths), MOST_CELLS)]
+        wrong = []
+        for path in sample:
+            image = report.attempt(
+                "unreadable texture", lambda p=path: images.read_picture(p)
             )
+            if image is not None and image.shape[:2] != size:
+                wrong.append(
+                    f"{path}: texture of {image.shape[:2]}, tex_mean.png has {size}"
+                )
+        if wrong and len(wrong) == len(sample):
+            report.error("wrong size", f"{wrong[0]}; so are all that were looked at")
+            continue
+        for line in wrong:
+            report.gap("wrong size", line)
 
 
 def _projected(

@@ -10,6 +10,7 @@ from i2z_jax.data import framing, ibug, images
 from i2z_jax.data.check_report import CELL, DOT, MOST_CELLS, Report
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.drawing import draw_dots
+from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import apply_affine, box_of_points
 from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray
@@ -30,6 +31,10 @@ def look(path: Path) -> Report:
     """Validate pictures and landmarks."""
     whole_layout = ibug.looks_like_300w(path)
     report = Report("300-W" if whole_layout else "pictures with .pts")
+    try:
+        ibug.require_finished(path)
+    except InputError as error:
+        report.error("unfinished", str(error))
     folders = [path / f for f in ibug.FOLDERS] if whole_layout else [path]
     good: list[tuple[Path, np.ndarray]] = []
     zero_based = one_based = 0

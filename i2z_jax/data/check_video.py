@@ -12,6 +12,7 @@ from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, opencv_detector
 from i2z_jax.data.frame_folder import VIDEO_SUFFIXES
 from i2z_jax.data.images import SUFFIXES
+from i2z_jax.data.truth import truth_of
 from i2z_jax.data.video import (
     frame_count,
     is_video,
@@ -88,6 +89,11 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         "repeated frames": repeats,
         "cuts or gaps": cuts - 1,
     }
+    try:
+        known = truth_of(path, len(times)) is not None
+        report.facts[path.name]["ground truth"] = "yes" if known else "none"
+    except InputError as error:
+        report.error("ground truth", str(error))
     found = [widths.max() for _, widths, _ in looked if len(widths)]
     report.facts[path.name]["face found in"] = (
         f"{len(found)} of {len(looked)} looked at"

@@ -30,6 +30,9 @@ FOLDERS: dict[str, tuple[str, int]] = {
     "300W/02_Outdoor": ("private", 300),
 }
 SPLITS = ("train", "common", "challenging", "private")
+# A file that stands in a rendered set (`i2z synth landmarks`) until it is whole: its
+# folders are filled one after the other, so an unfinished one has no pictures to test.
+UNFINISHED = "unfinished.txt"
 # The mirrored copies that preparation scripts leave beside the originals.
 MIRRORED = ("_mirror", "_mirrored", "_flip", "_flipped")
 
@@ -52,6 +55,20 @@ class Annotated:
 def looks_like_300w(root: Path) -> bool:
     """Whether at least one folder of the layout is there."""
     return any((root / folder).is_dir() for folder in FOLDERS)
+
+
+def require_finished(root: Path) -> None:
+    """Refuse a rendered set of which a part is missing.
+
+    Raises:
+        InputError: its rendering was interrupted, or is going on.
+    """
+    if (root / UNFINISHED).exists():
+        raise InputError(
+            "a part of this set is still to be rendered",
+            where=root,
+            fix="give the `i2z synth landmarks` command again to go on",
+        )
 
 
 def pictures(folder: Path) -> list[Annotated]:

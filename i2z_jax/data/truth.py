@@ -115,3 +115,31 @@ def read_truth(path: str | Path) -> VideoTruth:
             "fields of different length", where=path, got=f"{sorted(lengths)} frames"
         )
     return truth
+
+
+def truth_of(video: Path, frames: int, limit: int | None = None) -> VideoTruth | None:
+    """What is known of a video, if anything is: a row for each of its frames.
+
+    One of other frames, as after a change of frame rate, would teach and measure lies.
+
+    Args:
+        frames: how many were read of it.
+        limit: how many at most.
+
+    Raises:
+        InputError: a damaged sidecar, or one of another number of frames.
+    """
+    where = truth_path(video)
+    if not where.exists():
+        return None
+    truth = read_truth(where)
+    known, cut_short = len(truth.pose), frames == limit
+    if known < frames or (known > frames and not cut_short):
+        raise InputError(
+            "ground truth of another video",
+            where=where,
+            expected=f"{frames} frames, as {video.name} has",
+            got=known,
+            fix="cut it as the video was cut, or move it away to build without",
+        )
+    return truth

@@ -17,7 +17,7 @@ from i2z_jax import console
 from i2z_jax.data import ibug, images
 from i2z_jax.data.multiface import write_bytes
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import write_aside, write_text
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.synth import wild
 from i2z_jax.synth.claim import claim
@@ -91,6 +91,8 @@ def write_landmarks(
         for order, (folder, number) in enumerate(jobs)
         if not _stem(out, folder, number).with_suffix(".pts").exists()
     ]
+    if missing:
+        write_text(out / ibug.UNFINISHED, "Pictures are missing: see synth.json.\n")
     for order, folder, number in console.progress(missing, "pictures"):
         seed = np.random.SeedSequence([options.seed, order])
         image, points = _picture(casting, options, folder, np.random.default_rng(seed))
@@ -98,6 +100,7 @@ def write_landmarks(
         write_bytes(stem.with_suffix(".png"), images.encode(image, "png"))
         with write_aside(stem.with_suffix(".pts"), overwrite=True) as aside:
             ibug.write_pts(aside, points)
+    (out / ibug.UNFINISHED).unlink(missing_ok=True)
     return len(missing)
 
 

@@ -11,11 +11,14 @@ import pytest
 
 from i2z_jax.commands import main
 from i2z_jax.data import ibug, images
+from i2z_jax.data.build_multiview import build
+from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_topology import topology_of
 from i2z_jax.data.check import check
 from i2z_jax.data.check_report import contact_sheet
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture
+from i2z_jax.data.truth import VideoTruth
 from i2z_jax.errors import InputError
 from tests.data.captures import CAMERAS, camera_at, write_capture
 from tests.data.clips import gradient, write_clip
@@ -120,6 +123,40 @@ def test_a_capture_of_which_no_picture_can_be_read_is_not_usable(capture):
     assert len(lines) == len(set(lines)) == 27
 
 
+@pytest.mark.parametrize("kind", ["average", "view"])
+def test_textures_of_another_size_are_no_gap_when_all_are(capture, kind):
+    """What `data check` says is what a build does."""
+    paths = [
+        capture.paths.texture(frame, *names)
+        for frame in capture.frames
+        for names in ([()] if kind == "average" else [(n,) for n in capture.cameras])
+    ]
+    small = images.encode(np.zeros((8, 8, 3), np.uint8), "png")
+    root = capture.paths.root
+    paths[0].write_bytes(small)
+    report = check(root)
+    assert report.usable()
+    assert str(paths[0]) in report.gaps["wrong size"][0]
+    for path in paths:
+        path.write_bytes(small)
+    report = check(root)
+    assert list(report.errors) == ["wrong size"]
+    with pytest.raises(InputError, match="nothing could be built"):
+        build((root,), root.parent / "out", BuildOptions(), MultiviewOptions())
+
+
+def test_views_without_textures_need_a_build_without(capture):
+    root, out = capture.paths.root, capture.paths.root.parent / "out"
+    for frame in capture.frames:
+        for name in capture.cameras:
+            capture.paths.texture(frame, name).unlink()
+    (line,) = check(root).errors["no textures"]
+    assert "--no-view-textures" in line
+    with pytest.raises(InputError, match="nothing could be built"):
+        build((root,), out, BuildOptions(), MultiviewOptions())
+    build((root,), out, BuildOptions(), MultiviewOptions(view_textures=False))
+
+
 def test_a_capture_s_topology_is_looked_at(capture):
     root = capture.paths.root
     capture.paths.topology.unlink()
@@ -192,6 +229,18 @@ def test_videos(tmp_path):
     assert "broken.mov" in report.gaps["unreadable video"][0]
     assert report.facts["wall.mp4"]["frames"] == 5
     assert "poster.png" in report.facts["passed over"]
+
+
+def test_a_truth_of_another_length_is_no_gap(tmp_path):
+    clip = write_clip(tmp_path / "wall.mp4", [gradient(shift=4 * i) for i in range(5)])
+    for rows in (5, 4, 6):
+        crop = np.tile(np.eye(2, 3), (rows, 1, 1))
+        truth = VideoTruth(np.zeros((rows, 6)), crop, 64, np.zeros((rows, 4, 3)))
+        truth.save(tmp_path / "wall.truth.npz")
+        report = check(clip)
+        if rows == 5:
+            assert report.facts["wall.mp4"]["ground truth"] == "yes"
+        assert ("ground truth" in report.errors) == (rows != 5)
 
 
 def test_frames_that_are_there_twice(tmp_path):

@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from i2z_jax.data import ibug
+from i2z_jax.data.build_ibug import build
+from i2z_jax.data.build_options import BuildOptions
+from i2z_jax.data.check import check
 from i2z_jax.errors import InputError
 from i2z_jax.synth.landmark_set import (
     LandmarkOptions,
@@ -93,6 +96,28 @@ def test_an_interrupted_run_goes_on_to_the_same_files(folder, sitter):
     (folder / "ibug/image_0001.png").write_bytes(b"half")
     assert render(sitter, folder) == 1
     assert files(folder) == whole
+
+
+def test_a_part_of_a_set_is_not_taken_for_a_small_one(sitter, tmp_path):
+    """Killed at its fifth picture: nothing is built, until it has been gone on with."""
+    drawn = []
+
+    def casting(rng):
+        drawn.append(None)
+        if len(drawn) == 5:
+            raise KeyboardInterrupt
+        return sitter
+
+    out = tmp_path / "300w"
+    with pytest.raises(KeyboardInterrupt):
+        write_landmarks(casting, OPTIONS, out, origin={})
+    assert list(check(out).errors) == ["unfinished"]
+    options = BuildOptions(workers=1)
+    with pytest.raises(InputError, match="still to be rendered"):
+        build((out,), tmp_path / "built", options)
+    assert render(sitter, out) == 8
+    assert check(out).usable()
+    build((out,), tmp_path / "built", options)
 
 
 def test_other_options_are_another_set(folder, sitter):
