@@ -12,6 +12,7 @@ from i2z_jax.errors import require_at_least
 from i2z_jax.files import write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
+from i2z_jax.train.guard import HELD_OUT
 from i2z_jax.train.loop import LoopConfig
 from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.run import RunConfig
@@ -47,7 +48,7 @@ class Config:
     # 700, a capture stage 1000 and more. docs/notes/adaptation.md: what a guess costs.
     distance_mm: float = ARM_LENGTH_MM
     # Share of the video that only the guard sees.
-    held_out: float = 0.2
+    held_out: float = HELD_OUT
     # Pairs of frames to learn from at most, spread over the video: bounds the memory
     # of the feature cache (4 MB a frame for `paper` in bfloat16).
     pairs: int = 500

@@ -31,8 +31,10 @@ class Config:
     # The same network fine-tuned on the video's ground truth: the best to hope for.
     oracle: Path | None = None
     # Take the means over the frames that `i2z adapt --held-out` kept out, with the same
-    # share here; 0 takes all. The JSON has every frame's figures either way.
-    held_out: float = 0.0
+    # share here; 0 takes all. By default 0, and with --oracle what `adapt` has by
+    # default: its gap is of frames that nobody learned from. The JSON has every frame's
+    # figures either way.
+    held_out: float | None = None
     options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateOptions
     )
@@ -52,8 +54,11 @@ def run(config: Config) -> None:
     from i2z_jax.train import guard
 
     nearness = nearness_of(config.distance_mm)
-    if config.held_out:
-        guard.check_share(config.held_out)
+    held_out = config.held_out
+    if held_out is None:
+        held_out = guard.HELD_OUT if config.oracle is not None else 0.0
+    if held_out:
+        guard.check_share(held_out)
     runner = start(config.options)
     folders = {str(path): path for path in config.checkpoints}
     if config.oracle is not None:
@@ -67,8 +72,8 @@ def run(config: Config) -> None:
             where=config.data,
             fix="leave --oracle out",
         )
-    if config.held_out:
-        counted = guard.judged_frames(len(clip), config.held_out)
+    if held_out:
+        counted = guard.judged_frames(len(clip), held_out)
     systems = {name: load_system(path) for name, path in folders.items()}
     scores = video.evaluate_video(
         systems, config.data, runner, nearness=nearness, counted=counted
@@ -98,15 +103,19 @@ def run(config: Config) -> None:
             "checkpoints": [str(path) for path in config.checkpoints],
             "oracle": str(config.oracle) if config.oracle else None,
             "data": str(config.data),
-            "held_out": config.held_out,
+            "held_out": held_out,
             "distance_mm": config.distance_mm,
         },
         rows,
         [
+            f"Means over the frames that `i2z adapt --held-out {held_out:g}` keeps out."
+            if held_out
+            else "Means over all frames, those that a network learned from included.",
             "Landmark residual: to the hourglass's points, weighted with confidence. "
             "CFTC residual: mean |colour difference| of consecutive frames' textures "
             "where both are visible. Jitter: mean |x(t-1) - 2 x(t) + x(t+1)| of the "
-            "vertices, which motion has too: see the ground truth's where there is one."
+            "vertices, which motion has too: see the ground truth's where there is "
+            "one.",
         ],
         video.frame_table(scores),
     )

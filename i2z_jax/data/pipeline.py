@@ -35,7 +35,7 @@ ViewField = Literal["image", "vertices", "texture", "average_texture"]
 
 _VIEW_NUMBERS = ("pose", "view", "camera", "source", "frame_index")
 _VIDEO_NUMBERS = ("frame", "time_s")
-_VIDEO_TRUTH = ("has_truth", "pose", "vertices", "landmarks")
+_VIDEO_TRUTH = ("has_truth", "pose", "vertices", "landmarks", "z")
 
 
 class Views:

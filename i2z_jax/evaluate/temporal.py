@@ -25,6 +25,7 @@ class FrameFacts(NamedTuple):
     crop_size: int  # px, as stored
     truth: bool
     landmarks: bool  # the truth has them
+    z_size: int  # of the truth's z; 0 without one
 
 
 def frame_facts(video: VideoFrames) -> FrameFacts:
@@ -34,7 +35,7 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
         InputError: some frames have ground truth and some have none.
     """
     known = video.columns(
-        "has_truth", "time_s", "cut", "duplicate", "crop_from_image", "landmarks"
+        "has_truth", "time_s", "cut", "duplicate", "crop_from_image", "landmarks", "z"
     )
     truth = known["has_truth"].astype(bool)
     if truth.any() and not truth.all():
@@ -52,6 +53,7 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
         len(video[0]["image"]),
         bool(truth.all()),
         bool(known["landmarks"].any()),
+        known["z"].shape[1],
     )
 
 

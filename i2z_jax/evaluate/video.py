@@ -33,6 +33,7 @@ COLUMNS = (
     Column("eyes_mm", "eyes\nmm"),
     Column("mouth_mm", "mouth\nmm"),
     Column("jaw_mm", "jaw\nmm"),
+    Column("z_distance", "z\ndistance"),
     Column("pose_px", "pose\npx of 256", 2),
     Column("pose_deg", "pose\ndeg", 2),
     Column("nme_percent", "mesh NME %\ninter-ocular", 2),
@@ -110,7 +111,7 @@ def evaluate_video(
         partial(
             measure,
             size=size,
-            known=_known_fields(facts),
+            known=_known_fields(facts, first),
             nearness=np.array(nearness, np.float32),
         ),
         runner.place({n: face_model(s, texture_size) for n, s in systems.items()}),
@@ -202,11 +203,15 @@ def _resized(example: Example, rng: np.random.Generator, *, size: int) -> Exampl
     }
 
 
-def _known_fields(facts: FrameFacts) -> tuple[str, ...]:
-    """The fields of the truth."""
+def _known_fields(facts: FrameFacts, system: System) -> tuple[str, ...]:
+    """The fields of the truth; z where it may be of the system's decoder."""
     if not facts.truth:
         return ()
-    return ("pose", "vertices", *(["landmarks"] if facts.landmarks else []))
+    has = {
+        "landmarks": facts.landmarks,
+        "z": facts.z_size == system.dam_card.config.z_size,
+    }
+    return ("pose", "vertices", *(name for name, there in has.items() if there))
 
 
 class _Tally:

@@ -129,6 +129,8 @@ def _examine(
     if truth:
         vertex_error = distance(vertices, truth["vertices"])
         figures |= mesh.regional(vertex_error)
+        if predicted.z is not None and "z" in truth:
+            figures["z_distance"] = distance(predicted.z, truth["z"])
         figures["pose_px"] = pose_distance(pose, truth["pose"], truth["vertices"])
         figures["pose_deg"] = rotation_angle(pose, truth["pose"])
     flat = project_weak(pose, vertices)[..., :2]

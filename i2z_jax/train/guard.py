@@ -67,6 +67,10 @@ LIMITS = (
 )
 
 
+# Share of a video that is held out if nothing else is said.
+HELD_OUT = 0.2
+
+
 def check_share(share: float) -> None:
     """Refuse a share to hold out that leaves too little for one side.
 

@@ -211,6 +211,31 @@ def test_a_picture_that_fails_costs_no_figures(tmp_path, capsys):
     assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["error"] == 1.25
 
 
+def test_the_gap_that_was_closed_is_that_of_held_out_frames(place, tmp_path, capsys):
+    """Trackers whose mesh stands 4, 3 and 1.5 mm off: 0.4 of the gap."""
+    system = load_system(place / "system")
+    for name, offset in (("before", 4.0), ("after", 3.0), ("oracle", 1.5)):
+        # All that it decodes is its mean.
+        dam = nnx.clone(system.dam)
+        dam.statistics.set(vert_mean=egg() + np.array([0, 0, offset]), vert_var=0.0)
+        save_system(tmp_path / name, system._replace(dam=dam))
+    before, after, oracle = (tmp_path / n for n in ("before", "after", "oracle"))
+    out = tmp_path / "r.json"
+    line = ["video", before, after, "--oracle", oracle, "--data", place / "data"]
+    with pytest.raises(SystemExit) as end:
+        commands.main(["evaluate", *map(str, line), "--json", str(out)])
+    assert end.value.code == 0
+    assert "Means over the frames" in " ".join(capsys.readouterr().out.split())
+    report = json.loads(out.read_text())
+    first, second, third, _ = report["rows"]
+    assert [r["vertex_mm"] for r in (first, second, third)] == pytest.approx(
+        [4.0, 3.0, 1.5], rel=1e-4
+    )
+    assert second["gap_closed"] == pytest.approx(0.4, rel=1e-3)
+    assert "gap_closed" not in first | third
+    assert first["frames"] == sum(report["frames"]["counted"]) == 2  # of six
+
+
 def test_an_oracle_needs_truth(place, tmp_path, capsys):
     """Without ground truth there is no gap to close."""
     tiny_datasets.video(tmp_path, cut=[0], duplicate=[], frames=3)

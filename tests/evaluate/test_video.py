@@ -66,6 +66,17 @@ def test_known_errors_are_found(clip, runner):
     assert ours["jitter_mm"] == pytest.approx((1.5 + 3 + 1.5) / 4, rel=1e-4)
 
 
+def test_a_known_state_is_compared_with_one_of_its_size(tmp_path, runner):
+    """The oracle's z is the number of the frame, and three zeros."""
+    for size, expected in ((4, 5.0), (3, None), (0, None)):
+        z = np.zeros((FRAMES, 4), np.float32)
+        z[:, 0], z[:, 1] = np.arange(FRAMES) + 3, 4
+        clip = worlds.video(tmp_path / str(size), *motion(), z=z[:, :size])
+        ours, truth = scores(clip, runner, *motion()).rows
+        assert ours.get("z_distance") == (expected and pytest.approx(expected))
+        assert "z_distance" not in truth
+
+
 def test_jitter_is_measured_in_the_video_not_in_its_crops(tmp_path, runner):
     """A crop that jumps with the face standing still is no jitter."""
     poses, vertices = motion()

@@ -210,10 +210,11 @@ def video_oracle(
     images_u8: np.ndarray, poses: np.ndarray, vertices: np.ndarray
 ) -> System:
     """A system that knows the frames of a video."""
-    numbers = np.arange(len(poses))
+    z = np.zeros((len(poses), 4), np.float32)  # as the cards have it
+    z[:, 0] = np.arange(len(poses))
     net = OracleNet(
         jnp.asarray(images_u8) / 255,
-        jnp.asarray(np.stack([numbers, 0 * numbers], 1), jnp.float32),
+        jnp.asarray(z),
         jnp.asarray(poses, jnp.float32),
         jnp.zeros(6),
         jnp.zeros(6),

@@ -85,7 +85,9 @@ def test_jitter_is_that_of_the_evaluation(rng):
     points[repeats] = 0  # whatever they say
     one = replace(track(STILL[:frames], cuts=np.flatnonzero(cut)), duplicate=repeats)
     whole = np.tile([[1.0, 0, 0], [0, 1, 0]], (frames, 1, 1))
-    facts = FrameFacts(np.arange(frames) / 30, cut, repeats, whole, 256, False, False)
+    facts = FrameFacts(
+        np.arange(frames) / 30, cut, repeats, whole, 256, False, False, 0
+    )
     mesh, texture = np.zeros((frames, 68, 3)), np.zeros((frames, 1, 1, 3))
     seen = Watch(facts).see(mesh, points / 128 - 1, texture, texture[..., 0])
     ours, theirs = jitter(points, one), seen["jitter_px"]

@@ -14,7 +14,7 @@ from flax import nnx
 
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
-from i2z_jax.commands import train_dam
+from i2z_jax.commands import main, train_dam
 from i2z_jax.config import DAMConfig
 from i2z_jax.data.pipeline import Views
 from i2z_jax.drawing import HEAD, MARGIN, TITLE
@@ -301,6 +301,46 @@ def test_less_than_nothing_is_refused(toy_models, tmp_path):
         )  # fmt: skip
     with pytest.raises(InputError, match=r"--emphasis: too small .*got -3"):
         toy.dam(toy_models["data"], tmp_path, emphasis=-3.0)
+
+
+def test_a_tracker_learns_a_video_by_one_command(toy_models, tmp_path, capsys):
+    """What it says, what it leaves, and that it goes on where it was."""
+    clip, work = tmp_path / "clip", tmp_path / "run"
+    video(clip, cut=[0], duplicate=[], frames=30)
+    line = (
+        f"adapt --video {clip} --checkpoint {toy_models['system']} --workdir {work} "
+        f"--data {toy_models['data']} --distance-mm 700 --replay 4 --rehearse 4 "
+        "--batch-size 2 --loop.steps 4 --loop.evaluate-every 2 --loop.save-every 2 "
+        "--optimizer.warmup-steps 1"
+    ).split()
+
+    def adapted(*more):
+        with pytest.raises(SystemExit) as end:
+            main([*line, *more])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    said = adapted()
+    assert said.strip().endswith(str(work / "system"))
+    assert "held-out frames" in said
+    assert "is kept" in said
+    found = json.loads((work / "adaptation.json").read_text())
+    history = json.loads((work / "guard.json").read_text())
+    assert set(history) == {"0", "2", "4"}
+    best = min(history, key=lambda step: history[step]["score"])
+    assert found["best_step"] in (0, int(best))
+    result, given = (
+        weights(x / "i2znet") for x in (work / "system", toy_models["system"])
+    )
+    moved = {
+        name.split(".")[0] for name in given if (given[name] != result[name]).any()
+    }
+    assert moved <= {"unify", "encoders", "z_regressor", "pose_regressor"}
+    assert bool(moved) == (found["best_step"] > 0)
+    assert_equal(weights(work / "system/dam"), weights(toy_models["dam"]))
+    (work / "adaptation.json").unlink()
+    assert adapted() == said
+    assert json.loads((work / "adaptation.json").read_text()) == found
 
 
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
