@@ -24,7 +24,7 @@ from benchmarks.device import Rates
 from benchmarks.measure import Row, once, row
 from benchmarks.suite import Options
 from i2z_jax.data import images, records
-from i2z_jax.data.augment import augment_regression
+from i2z_jax.data.augment import augment_regression, resized_view
 from i2z_jax.data.batches import Batches, Stream, endless
 from i2z_jax.data.finish import finish
 from i2z_jax.data.pipeline import Views
@@ -77,7 +77,7 @@ def _rates(workers: int) -> dict[str, Rate]:
         encoded = [crops.record(i)["image"] for i in range(len(crops))]
         streams = {
             "crops, resized only": Stream(
-                crops, BATCH, partial(augment_regression, size=CROP, strength=None)
+                crops, BATCH, partial(resized_view, size=CROP)
             ),
             "crops, augmented": Stream(crops, BATCH, augment),
             "crops and meshes, augmented": Stream(meshes, BATCH, augment),

@@ -3,7 +3,7 @@
 
 The clip is the synthetic head's picture, which wanders over 720p; the tracker has
 random weights, so that no frame is lost and each is drawn. A stage's seconds are the
-run's own (`track/timing.py`), compiling apart.
+run's own (`i2z_jax/stopwatch.py`), compiling apart.
 """
 
 import tempfile

@@ -94,7 +94,7 @@ def require_multiple(name: str, value: int, *, of: int) -> None:
 
 
 def require(holds: bool, name: str, expected: str, got: object) -> None:
-    """Refuse a number for which what is `expected` of it does not hold.
+    """Refuse a number that is not as `expected`.
 
     Raises:
         InputError: it does not.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What work in a folder was begun with, so that it is gone on with as that."""
+"""The settings that work in a folder was begun with, compared when it goes on."""
 
 import json
 from collections.abc import Mapping

@@ -47,8 +47,8 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
     """Build the dataset under `out`; what is missing is in the summary.
 
     Raises:
-        InputError: a source has not the layout, or is not whole; with `options.strict`,
-            the first gap.
+        InputError: a source does not have the layout, or is unfinished; with
+            `options.strict`, the first gap.
     """
     items: dict[str, list[Item]] = {split: [] for split in ibug.SPLITS}
     gaps = []

@@ -115,8 +115,8 @@ def _files(capture: Capture, report: Report) -> tuple[list[Frame], list[View]]:
 def _pictures(
     capture: Capture, sample: list[View], report: Report
 ) -> tuple[set[View], list[View]]:
-    """Of some views those that are unreadable, and those beside whose picture the mesh
-    lies."""
+    """Of some views, those whose picture is unreadable, and those whose mesh lies
+    outside it."""
     sizes: Counter[str] = Counter()
     unreadable, outside = set(), []
     for view in console.progress(sample, "pictures"):
@@ -197,9 +197,9 @@ def _file(report: Report, kind: str, path: Path) -> bool:
 def _textures(
     capture: Capture, whole: list[Frame], views: list[View], report: Report
 ) -> None:
-    """Some textures of frames and of views. One of another size than `tex_mean.png`
+    """Some textures of frames and of views. One that is smaller than what is stored
     costs its frame or its view; if all are, nothing can be built."""
-    size = capture.statistics.texture_mean.shape[:2]
+    side = min(MultiviewOptions().texture_size, len(capture.statistics.texture_mean))
     of_views = [capture.paths.texture(*view) for view in views]
     there = [path for path in of_views if path.exists()]
     if not there:
@@ -214,12 +214,19 @@ def _textures(
             image = report.attempt(
                 "unreadable texture", lambda p=path: images.read_picture(p)
             )
-            if image is not None and image.shape[:2] != size:
+            if image is None:
+                continue
+            height, width = image.shape[:2]
+            if height != width or height < side:
                 wrong.append(
-                    f"{path}: texture of {image.shape[:2]}, tex_mean.png has {size}"
+                    f"{path}: texture of {width}x{height}, a build stores {side}x{side}"
                 )
         if wrong and len(wrong) == len(sample):
-            report.error("wrong size", f"{wrong[0]}; so are all that were looked at")
+            report.error(
+                "wrong size",
+                f"{wrong[0]}; so it is with all that were looked at, which need a "
+                "build with --texture-size",
+            )
             continue
         for line in wrong:
             report.gap("wrong size", line)

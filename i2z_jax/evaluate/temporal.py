@@ -25,7 +25,7 @@ class FrameFacts(NamedTuple):
     crop_size: int  # px, as stored
     truth: bool
     landmarks: bool  # the truth has them
-    z_size: int  # of the truth's z; 0 without one
+    z_size: int  # of the truth's z; 0 if it has none, or of different sizes
 
 
 def frame_facts(video: VideoFrames) -> FrameFacts:
@@ -35,7 +35,7 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
         InputError: some frames have ground truth and some have none.
     """
     known = video.columns(
-        "has_truth", "time_s", "cut", "duplicate", "crop_from_image", "landmarks", "z"
+        "has_truth", "time_s", "cut", "duplicate", "crop_from_image", "landmarks"
     )
     truth = known["has_truth"].astype(bool)
     if truth.any() and not truth.all():
@@ -53,8 +53,13 @@ def frame_facts(video: VideoFrames) -> FrameFacts:
         len(video[0]["image"]),
         bool(truth.all()),
         bool(known["landmarks"].any()),
-        known["z"].shape[1],
+        _state_size(video) if truth.all() else 0,
     )
+
+
+def _state_size(video: VideoFrames) -> int:
+    sizes = {len(video.record(index)["z"]) for index in range(len(video))}
+    return sizes.pop() if len(sizes) == 1 else 0
 
 
 class Watch:

@@ -111,12 +111,12 @@ def evaluate_video(
         partial(
             measure,
             size=size,
-            known=_known_fields(facts, first),
+            known=_known_fields(facts),
             nearness=np.array(nearness, np.float32),
         ),
         runner.place({n: face_model(s, texture_size) for n, s in systems.items()}),
         what=Path(directory).name,
-        change=partial(_resized, size=size),
+        change=partial(_resized, size=size, z=facts.z_size > 0),
     )
 
     names = [*systems, *([TRUTH] if facts.truth else [])]
@@ -193,24 +193,24 @@ def _require_mesh(vertices: NDArray, system: System, where: str | Path) -> None:
         )
 
 
-def _resized(example: Example, rng: np.random.Generator, *, size: int) -> Example:
-    """A frame's crop at the network's size, landmarks with it; H is in [-1, 1]."""
+def _resized(
+    example: Example, rng: np.random.Generator, *, size: int, z: bool
+) -> Example:
+    """A frame's crop at the network's size, landmarks with it; H is in [-1, 1]. Frames
+    of which some have no z, or another decoder's, are given without."""
     scale = size / example["image"].shape[0]
     return {
-        **example,
+        **{name: x for name, x in example.items() if z or name != "z"},
         "image": resized(example["image"], size),
         "landmarks": np.float32(example["landmarks"] * scale),
     }
 
 
-def _known_fields(facts: FrameFacts, system: System) -> tuple[str, ...]:
-    """The fields of the truth; z where it may be of the system's decoder."""
+def _known_fields(facts: FrameFacts) -> tuple[str, ...]:
+    """The fields of the truth."""
     if not facts.truth:
         return ()
-    has = {
-        "landmarks": facts.landmarks,
-        "z": facts.z_size == system.dam_card.config.z_size,
-    }
+    has = {"landmarks": facts.landmarks, "z": facts.z_size > 0}
     return ("pose", "vertices", *(name for name, there in has.items() if there))
 
 

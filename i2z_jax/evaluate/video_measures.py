@@ -129,8 +129,9 @@ def _examine(
     if truth:
         vertex_error = distance(vertices, truth["vertices"])
         figures |= mesh.regional(vertex_error)
-        if predicted.z is not None and "z" in truth:
-            figures["z_distance"] = distance(predicted.z, truth["z"])
+        z = truth.get("z")
+        if predicted.z is not None and z is not None and z.shape == predicted.z.shape:
+            figures["z_distance"] = distance(predicted.z, z)
         figures["pose_px"] = pose_distance(pose, truth["pose"], truth["vertices"])
         figures["pose_deg"] = rotation_angle(pose, truth["pose"])
     flat = project_weak(pose, vertices)[..., :2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A topology as arrays that a compiled function takes: one program for all meshes."""
+"""A topology as arrays for compiled functions: one program for meshes of one size."""
 
 from typing import NamedTuple
 

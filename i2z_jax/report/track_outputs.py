@@ -69,11 +69,11 @@ def write_outputs(
         options: options of the run.
         only_values: write track.npz alone, of an interrupted run.
     """
-    notes, unfiltered = [], None
+    notes: list[str] = []
     if options.interpolate:
         track = interpolated(track)
+    raw = track
     if options.smooth_hz is not None:
-        unfiltered = _mesh_landmarks(networks, track)
         track = smoothed(track, options.smooth_hz)
         lag = 1000 * latency_s(options.smooth_hz)
         notes.append(
@@ -93,6 +93,7 @@ def write_outputs(
         )
     if only_values:
         return track
+    unfiltered = None if raw is track else _mesh_landmarks(networks, raw)
     key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
     content = PageContent(key_frames, mesh_landmarks, unfiltered, None, 0.0, notes)
     if track.usable.any():

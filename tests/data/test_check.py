@@ -139,10 +139,14 @@ def test_textures_of_another_size_are_no_gap_when_all_are(capture, kind):
     assert str(paths[0]) in report.gaps["wrong size"][0]
     for path in paths:
         path.write_bytes(small)
-    report = check(root)
-    assert list(report.errors) == ["wrong size"]
+    assert list(check(root).errors) == ["wrong size"]
     with pytest.raises(InputError, match="nothing could be built"):
         build((root,), root.parent / "out", BuildOptions(), MultiviewOptions())
+    large = images.encode(np.zeros((64, 64, 3), np.uint8), "png")
+    for path in paths:
+        path.write_bytes(large)
+    assert check(root).usable(strict=True)
+    build((root,), root.parent / "out", BuildOptions(strict=True), MultiviewOptions())
 
 
 def test_views_without_textures_need_a_build_without(capture):
@@ -231,7 +235,7 @@ def test_videos(tmp_path):
     assert "poster.png" in report.facts["passed over"]
 
 
-def test_a_truth_of_another_length_is_no_gap(tmp_path):
+def test_a_truth_of_another_length_costs_its_video(tmp_path):
     clip = write_clip(tmp_path / "wall.mp4", [gradient(shift=4 * i) for i in range(5)])
     for rows in (5, 4, 6):
         crop = np.tile(np.eye(2, 3), (rows, 1, 1))
@@ -240,7 +244,7 @@ def test_a_truth_of_another_length_is_no_gap(tmp_path):
         report = check(clip)
         if rows == 5:
             assert report.facts["wall.mp4"]["ground truth"] == "yes"
-        assert ("ground truth" in report.errors) == (rows != 5)
+        assert ("ground truth" in report.gaps) == (rows != 5)
 
 
 def test_frames_that_are_there_twice(tmp_path):

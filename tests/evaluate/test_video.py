@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video whose motion is known, watched by networks that know it or half of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,24 @@ def test_a_known_state_is_compared_with_one_of_its_size(tmp_path, runner):
         ours, truth = scores(clip, runner, *motion()).rows
         assert ours.get("z_distance") == (expected and pytest.approx(expected))
         assert "z_distance" not in truth
+
+
+def test_truths_with_and_without_a_state_are_measured_together(tmp_path, runner):
+    """Two videos in one dataset; and two trackers of which one has another decoder."""
+    z = [np.zeros(4 if i < 3 else 0, np.float32) for i in range(FRAMES)]
+    clip = worlds.video(tmp_path / "mixed", *motion(), z=z)
+    ours, _ = scores(clip, runner, *motion()).rows
+    assert ours["vertex_mm"] == 0
+    assert "z_distance" not in ours
+    clip = worlds.video(
+        tmp_path / "whole", *motion(), z=np.zeros((FRAMES, 4), np.float32)
+    )
+    system = worlds.video_oracle(pictures(clip), *motion())
+    net = replace(system.net, z=system.net.z[:, :2])
+    systems = {"other": system._replace(net=net), "ours": system}
+    other, ours, _ = video.evaluate_video(systems, clip, runner).rows
+    assert "z_distance" not in other
+    assert ours["z_distance"] == pytest.approx(np.mean(np.arange(FRAMES)))
 
 
 def test_jitter_is_measured_in_the_video_not_in_its_crops(tmp_path, runner):

@@ -2,6 +2,7 @@
 """The command from outside: inputs of every kind, bad ones, interruptions."""
 
 import os
+import re
 import shutil
 from collections import Counter
 
@@ -62,6 +63,19 @@ def test_very_short_videos(tmp_path, checkpoint, frames):
     assert statuses(tmp_path / "out") == ["tracked"] * frames
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+
+
+def test_the_report_says_what_smoothing_brought(tmp_path, checkpoint):
+    video, boxes = clip(tmp_path, 3)
+    out = tmp_path / "out"
+    assert track(video, checkpoint, out, "--boxes", boxes, "--smooth", "0.1") == 0
+    page = (out / "report.html").read_text()
+    smooth, raw = map(float, re.findall(r"(\d+\.\d+) px, \d+\.\d+ mm", page))
+    now = values(out)["mesh_landmarks"].astype(float)
+    shake = np.linalg.norm(now[0] - 2 * now[1] + now[2], axis=-1).mean()
+    assert smooth == pytest.approx(shake, abs=0.006)
+    assert raw != smooth
+    assert "without smoothing" in page
 
 
 def test_one_picture(tmp_path, checkpoint):
