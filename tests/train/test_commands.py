@@ -347,6 +347,7 @@ def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
     """Those that are drawn into the video stay, if they are asked for."""
     video(tmp_path, cut=[0], duplicate=[], frames=30)
     system = load_system(toy_models["system"])
+    z = labels.encode_frames(system.dam, toy_models["data"])
     for rehearsed in (3, 0):
         material = prepare(
             system, tmp_path, toy_models["data"], nearness=1 / 600,
@@ -354,6 +355,10 @@ def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
             seed=0, dtype=jnp.float32, mesh=create_mesh(),
         )  # fmt: skip
         assert material.watched is not None
+        # Of the capture: the prior of z, and where the detector marks.
+        np.testing.assert_allclose(material.lab.z_mean, z.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(material.lab.z_std, z.std(0), rtol=1e-4)
+        assert np.abs(material.face.landmark_offset).max() > 0
         replay = material.replay
         assert (0 if replay is None else len(replay.pose)) == rehearsed
 
