@@ -245,6 +245,7 @@ def test_a_truth_of_another_length_costs_its_video(tmp_path):
         if rows == 5:
             assert report.facts["wall.mp4"]["ground truth"] == "yes"
         assert ("ground truth" in report.gaps) == (rows != 5)
+        assert report.cells  # what it looks like, all the same
 
 
 def test_frames_that_are_there_twice(tmp_path):
