@@ -110,21 +110,20 @@ def _plate(rest, topology, handles):
     """(displacements of handles m 3) -> displacements of all vertices n 3."""
     count = len(rest)
     faces = topology.faces[~_mouth_sheet(topology)]
-    near = np.array([np.argmin(np.linalg.norm(rest - p, axis=1)) for p in handles])
-    distance = np.min(
-        [np.linalg.norm(rest - point, axis=1) for point in handles], axis=0
-    )
+    distances = np.linalg.norm(rest[None] - handles[:, None], axis=2)
     # Uniform weights: scans have even triangles, and slivers cannot upset them.
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     ones = np.ones(len(edges))
     graph = sp.coo_matrix((ones, edges.T), (count, count)).tocsr()
     graph = ((graph + graph.T) > 0).astype(float)
     degree = np.asarray(graph.sum(axis=1)).ravel()
+    # Multiface's mesh has vertices around the eyes that no triangle uses.
+    near = np.where(degree == 0, np.inf, distances).argmin(axis=1)
     laplacian = sp.eye(count) - sp.diags(1 / np.maximum(degree, 1)) @ graph
     energy = (laplacian.T @ laplacian).tocsc()
     # Handles may share a vertex: the first one has it.
     held, first = np.unique(near, return_index=True)
-    fixed = (distance > REACH_MM) | (degree == 0)
+    fixed = (distances.min(axis=0) > REACH_MM) | (degree == 0)
     fixed[held] = True
     free = ~fixed
     factor = splu(energy[free][:, free])

@@ -58,6 +58,21 @@ def test_left_and_right_are_the_subjects(head):
     assert marks(head, mouth_left=1.0)[57, 0] > rest[57, 0] + 3
 
 
+def test_vertices_without_triangles_do_not_take_a_handles_place(head):
+    """Multiface's mesh has some around the eyes; lids must move all the same."""
+    loose = landmark_points(head.topology, head.rest)
+    regions = head.topology.regions.items()
+    again = scan_head(
+        np.concatenate([head.rest, loose]),
+        dataclasses.replace(
+            head.topology,
+            vertex_count=len(head.rest) + len(loose),
+            regions={name: np.append(mask, [False] * 68) for name, mask in regions},
+        ),
+    )
+    np.testing.assert_allclose(again.moves[:, : len(head.rest)], head.moves, atol=1e-3)
+
+
 def test_the_back_of_the_head_does_not_move(head):
     far = np.min(np.linalg.norm(head.rest[:, None] - marks(head)[None], axis=2), axis=1)
     for move in head.moves:
