@@ -35,6 +35,10 @@ COMMANDS: dict[str, Command] = {
         "the whole system on a synthetic capture, on a laptop CPU",
         "i2z_jax.commands.demo",
     ),
+    "synth blendshapes": Command(
+        "write the expressions of a synthetic head, or of a scan, as OBJ files",
+        "i2z_jax.commands.synth_blendshapes",
+    ),
     "synth capture": Command(
         "render a synthetic head into a multiview capture",
         "i2z_jax.commands.synth_capture",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the three `i2z synth` commands share: sizes by name, and who is seen."""
+"""What the `i2z synth` commands share: sizes by name, and who is seen."""
 
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -32,7 +32,11 @@ class LandmarkSizes(NamedTuple):
     vertices: int
 
 
-Sizes = TypeVar("Sizes", CaptureSizes, VideoSizes, LandmarkSizes)
+class HeadSizes(NamedTuple):
+    vertices: int
+
+
+Sizes = TypeVar("Sizes", CaptureSizes, VideoSizes, LandmarkSizes, HeadSizes)
 
 CAPTURE_SIZES = {
     "tiny": CaptureSizes(
@@ -110,9 +114,6 @@ def captured(
     Raises:
         InputError: part of a scan, or files that are none.
     """
-    import numpy as np
-
-    from i2z_jax.synth.identity import Identity
     from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
     from i2z_jax.synth.sitter import procedural_subject
 
@@ -121,7 +122,38 @@ def captured(
         return scan_subject(ScanFiles(mesh, topology, texture), sizes.texture_size)
     if topology is not None or texture is not None:
         raise InputError("needs --template", where="--topology, --texture")
-    who = Identity.sample(np.random.default_rng(identity)) if identity else Identity()
     return procedural_subject(
-        who, vertices=sizes.vertices, texture_size=sizes.texture_size
+        _identity(identity), vertices=sizes.vertices, texture_size=sizes.texture_size
     )
+
+
+def captured_head(
+    identity: int, template: tuple[Path | None, Path | None], sizes: HeadSizes
+) -> Any:
+    """The head of `captured`, without its texture.
+
+    Args:
+        identity: of the procedural head; 0 is the default face.
+        template: mesh and topology of a scan, or Nones.
+        sizes: of its mesh.
+
+    Raises:
+        InputError: part of a scan, or files that are none.
+    """
+    from i2z_jax.synth.head import ProceduralHead
+    from i2z_jax.synth.scan_subject import read_scan_head
+
+    mesh, topology = template
+    if mesh is not None:
+        return read_scan_head(mesh, topology)
+    if topology is not None:
+        raise InputError("needs --template", where="--topology")
+    return ProceduralHead(_identity(identity), sizes.vertices)
+
+
+def _identity(number: int) -> Any:
+    import numpy as np
+
+    from i2z_jax.synth.identity import Identity
+
+    return Identity.sample(np.random.default_rng(number)) if number else Identity()

@@ -23,6 +23,8 @@ OUTPUTS = (
     "mesh.glb",
     "report.html",
     "meshes",
+    "blendshapes.csv",
+    "blendshapes.glb",
 )
 
 
@@ -60,6 +62,9 @@ class Config:
     vertices: bool = False
     # Also write a mesh file for every frame to OUT/meshes.
     meshes: Literal["obj", "ply"] | None = None
+    # Also fit the weights of these blend shapes, such as ARKit's 52, to every frame: a
+    # folder with neutral.obj and an OBJ for each, in the mesh's vertex order.
+    blendshapes: Path | None = None
     # Frames that go through the networks together.
     batch_size: int = 8
     # What the networks compute in.
@@ -83,8 +88,11 @@ def run(config: Config) -> None:
 
 
 def _track(config: Config) -> None:
+    import numpy as np
+
     from i2z_jax.data.box_file import read_boxes
     from i2z_jax.data.face_detector import opencv_detector
+    from i2z_jax.geometry.blendshapes import read_blend_shapes
     from i2z_jax.report.track_outputs import OutputOptions, write_outputs
     from i2z_jax.stopwatch import Stopwatch
     from i2z_jax.system import load_system
@@ -92,6 +100,12 @@ def _track(config: Config) -> None:
     from i2z_jax.track.networks import Networks
 
     system = load_system(config.checkpoint, dtype=config.dtype)
+    blendshapes = None
+    if config.blendshapes is not None:
+        face = np.asarray(system.dam.statistics.vert_mean[...], float)
+        blendshapes = read_blend_shapes(config.blendshapes, face)
+        if still := blendshapes.still:
+            console.err.print(f"without an effect on this mesh: {', '.join(still)}")
     boxes, box_source = None, "detector"
     if config.boxes is not None:
         boxes, box_source = read_boxes(config.boxes)
@@ -115,6 +129,7 @@ def _track(config: Config) -> None:
         interpolate=config.interpolate,
         vertices=config.vertices,
         meshes=config.meshes,
+        blendshapes=blendshapes,
     )
 
     def collected():

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from i2z_jax.drawing import INK, PAPER, font, heat, titled
+from i2z_jax.drawing import INK, PAPER, font, grid, heat, titled
 from i2z_jax.files import write_aside
+from i2z_jax.geometry.blendshapes import BlendShapes
 from i2z_jax.geometry.camera import project_near, project_weak, view_direction
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.mesh import vertex_normals
@@ -27,6 +28,8 @@ CURVES = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180,
 SKIN = np.array([0.72, 0.66, 0.62], np.float32)
 # Side of a face on an error map; width and height of error curves; px.
 FACE, PLOT = 360, (640, 400)
+# Of an expression on a sheet, px.
+CELL = 240
 # Drawn larger and averaged, for smooth edges.
 _FINER = 2
 
@@ -139,6 +142,25 @@ def error_map(
         for yaw in (-0.7, 0.0, 0.7)
     ]
     return titled(np.hstack([*views, _scale(limit, FACE)]), title)
+
+
+def shapes_sheet(
+    shapes: BlendShapes, topology: Topology, *, columns: int = 8
+) -> UInt8[NDArray, "h w 3"]:
+    """Every expression at weight 1, coloured by how far it moves each vertex."""
+    amounts = np.linalg.norm(shapes.moves, axis=-1)
+    pose = frontal_pose(shapes.neutral)
+
+    def cell(name: str, vertices: NDArray, moved: NDArray) -> UInt8[NDArray, "h w 3"]:
+        limit = float(moved.max())
+        colours = heat(moved.astype(np.float32), limit)
+        picture = draw_mesh(vertices, pose, topology, CELL, colours)
+        return noted(picture, f"{name}\n{moved.max():.1f} mm" if limit else name)
+
+    cells = [cell("neutral", shapes.neutral, np.zeros(len(shapes.neutral)))]
+    for name, move, moved in zip(shapes.names, shapes.moves, amounts, strict=True):
+        cells.append(cell(name, shapes.neutral + move, moved))
+    return grid(cells, columns, blank=255)
 
 
 def round_up(value: float) -> float:

@@ -99,6 +99,33 @@ def read_obj(path: str | Path) -> ObjMesh:
     return mesh
 
 
+def read_obj_vertices(path: str | Path) -> Float[NDArray, "n 3"]:
+    """The `v` lines alone, float64: of meshes whose triangles are known.
+
+    Raises:
+        InputError: not readable, no vertices, a number that is not one or not finite.
+    """
+    path = Path(path)
+    vertices = []
+    with reading(path):
+        text = path.read_text(encoding="utf-8", errors="replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.lstrip().startswith(("v ", "v\t")):
+            continue
+        try:
+            x, y, z, *_ = map(float, line.split("#", 1)[0].split()[1:])
+        except ValueError as error:
+            raise InputError(
+                f"cannot read the line {line.strip()!r}", where=f"{path}:{number}"
+            ) from error
+        if not np.isfinite([x, y, z]).all():
+            raise InputError("a vertex is not finite", where=f"{path}:{number}")
+        vertices.append((x, y, z))
+    if not vertices:
+        raise InputError("no vertices (v lines)", where=path, fix="is it an OBJ mesh?")
+    return np.array(vertices)
+
+
 def _corner(word: str, vertices: int, uvs: int) -> tuple[int, int]:
     """Zero-based vertex and UV index of `v/vt` or `v/vt/vn`."""
     vertex, *rest = word.split("/")

@@ -208,10 +208,13 @@ def _mesh(
         "indices": binary.array(corners.faces.reshape(-1), target=ELEMENT_BUFFER),
         "material": 0,
     }
-    mesh = {"name": "face", "primitives": [primitive]}
+    mesh: dict[str, Any] = {"name": "face", "primitives": [primitive]}
     if len(shape.targets):
         primitive["targets"] = [{"POSITION": positions(t)} for t in shape.targets]
         mesh["weights"] = weights.tolist()
+    if shape.names:
+        # Where Blender, three.js and Unreal look for them.
+        mesh["extras"] = {"targetNames": list(shape.names)}
     return mesh
 
 
@@ -241,7 +244,10 @@ def _held(usable: Bool[NDArray, "f"]) -> Int[NDArray, "f"]:
 def _extras(track: Track, shape: Morphs, per_mm: float) -> dict[str, Any]:
     bridged = track.status == Status.INTERPOLATED
     return {
-        "vertex_error_mm": {"worst": shape.worst_mm, "mean": shape.mean_mm},
+        "vertex_error_mm": {
+            "worst": shape.worst_mm,
+            "mean": float(shape.frame_mm.mean()),
+        },
         "video": track.video,
         "frames": len(track),
         "frames_per_second": track.fps,

@@ -4,6 +4,7 @@
     track.npz                values
     overlay.mp4 (or .png)    drawn from track.npz's values and the decoder
     mesh.glb, meshes/        for other tools
+    blendshapes.csv, .glb    for animators
     report.html              for a person
 
 Each is written aside and renamed, so that no file is ever half-written.
@@ -20,10 +21,12 @@ from i2z_jax.data.images import encode
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.drawing import narrowed
 from i2z_jax.files import write_aside, write_bytes
+from i2z_jax.geometry.blendshapes import BlendShapes
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.report.blend_weights import write_weights
 from i2z_jax.report.gltf import write_glb
-from i2z_jax.report.morphs import morphs
+from i2z_jax.report.morphs import morphs, named_morphs
 from i2z_jax.report.overlay import Overlay
 from i2z_jax.report.sequence import Format, write_sequence
 from i2z_jax.report.track_page import PageContent, track_page
@@ -48,6 +51,7 @@ class OutputOptions:
     interpolate: bool = False
     vertices: bool = False
     meshes: Format | None = None
+    blendshapes: BlendShapes | None = None
 
 
 def write_outputs(
@@ -95,10 +99,14 @@ def write_outputs(
         return track
     unfiltered = None if raw is track else _mesh_landmarks(networks, raw)
     key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
-    content = PageContent(key_frames, mesh_landmarks, unfiltered, None, 0.0, notes)
-    if track.usable.any():
+    content = PageContent(key_frames, mesh_landmarks, unfiltered, notes)
+    if count := int(track.usable.sum()):
         texture = _frontal_texture(networks, track)
-        shape = morphs(lambda: _usable_parts(networks, track), int(track.usable.sum()))
+
+        def sequence() -> Iterator[Float[NDArray, "_ n 3"]]:
+            return _usable_parts(networks, track)
+
+        shape = morphs(sequence, count)
         with write_aside(out / "mesh.glb", overwrite=True) as aside:
             write_glb(aside, track, shape, topology, texture)
         glb = (out / "mesh.glb").read_bytes()
@@ -107,6 +115,13 @@ def write_outputs(
             with write_aside(out / "meshes", overwrite=True) as aside:
                 meshes = _numbered(networks, track)
                 write_sequence(aside, meshes, topology, texture, options.meshes)
+        if options.blendshapes is not None:
+            named = named_morphs(sequence, count, options.blendshapes)
+            with write_aside(out / "blendshapes.glb", overwrite=True) as aside:
+                write_glb(aside, track, named, topology, texture)
+            with write_aside(out / "blendshapes.csv", overwrite=True) as aside:
+                write_weights(aside, track, named)
+            content = content._replace(named=named)
     else:
         notes.append(
             "No frame has landmarks of enough confidence, so there is no mesh: "

@@ -7,6 +7,7 @@ import numpy as np
 
 from i2z_jax.data import landmarks68
 from i2z_jax.evaluate.metrics import second_difference
+from i2z_jax.report.morphs import Morphs
 from i2z_jax.report.page import (
     Block,
     Gallery,
@@ -19,7 +20,7 @@ from i2z_jax.report.page import (
     Tiles,
     page,
 )
-from i2z_jax.report.plots import curves
+from i2z_jax.report.plots import COLOURS, curves
 from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.track.result import Status, Track
 from i2z_jax.types import Float, NDArray
@@ -52,9 +53,11 @@ class PageContent(NamedTuple):
     mesh_landmarks: Float[NDArray, "f 68 2"] | None
     # As they were before `--smooth`; None without it.
     unfiltered: Float[NDArray, "f 68 2"] | None
-    glb: bytes | None
-    worst_mm: float
     notes: list[str]
+    glb: bytes | None = None
+    worst_mm: float = 0.0
+    # Weights of blend shapes, if a set was given.
+    named: Morphs | None = None
 
 
 def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
@@ -77,6 +80,9 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
         tiles.append((f"{median:.1f} px", "median landmark residual"))
     if content.mesh_landmarks is not None:
         tiles += _jitter_tile(track, content.mesh_landmarks, content.unfiltered)
+    if content.named is not None:
+        label = "mean distance of the blend shapes from the mesh"
+        tiles.append((f"{content.named.frame_mm.mean():.2f} mm", label))
     likeness = _likeness(track, content.mesh_landmarks)
     if (speed := clock.fps("net")) is not None:
         tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
@@ -237,7 +243,18 @@ def _plots(
             "over: trembling, and true motion."
         )
         blocks.append(plot(trembling, "jitter, px", text))
+    if content.named is not None:
+        text = "Weights of the blend shapes that vary most; blendshapes.csv has all."
+        blocks.append(plot(_strongest(track, content.named), "blend shapes", text))
     return blocks
+
+
+def _strongest(track: Track, named: Morphs) -> dict[str, Float[NDArray, "f"]]:
+    """The weights that vary most, NaN in frames without a face."""
+    chosen = np.argsort(-named.weights.std(axis=0), kind="stable")[: len(COLOURS)]
+    weights = np.full((len(track), len(named.names)), np.nan)
+    weights[track.usable] = named.weights
+    return {named.names[k]: weights[:, k] for k in chosen}
 
 
 def _speed(clock: Stopwatch) -> Table:

@@ -15,7 +15,7 @@ from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.mesh import read_obj, vertex_normals
 from i2z_jax.geometry.raster import interpolate
 from i2z_jax.geometry.topology import texel_map
-from i2z_jax.synth.scan_head import scan_head, skin_texture
+from i2z_jax.synth.scan_head import ScanHead, scan_head, skin_texture
 from i2z_jax.synth.shade import Light, roll_off, sky_light
 from i2z_jax.synth.subject import Subject
 from i2z_jax.types import Array
@@ -49,30 +49,48 @@ def scan_subject(files: ScanFiles, texture_size: int) -> Subject:
     Raises:
         InputError: a file is missing, or they do not belong together.
     """
-    mesh = files.mesh
-    source = files.topology or (mesh if mesh.suffix.lower() == ".obj" else None)
-    if source is None or files.texture is None:
-        missing = "--texture" if source else "--topology"
-        raise InputError(
-            f"a scan needs {missing}", where="--template", got=str(mesh),
-            fix="give --template MESH --topology FACE.obj --texture TEXTURE.png",
-        )  # fmt: skip
-    topology = topologies.load(source)
-    if mesh.suffix.lower() == ".obj":
-        vertices = read_obj(mesh).vertices
-        if len(vertices) != topology.vertex_count:
-            raise InputError(
-                "not this topology's vertices", where=mesh,
-                expected=topology.vertex_count, got=len(vertices),
-            )  # fmt: skip
-    else:
-        vertices = read_vertices(mesh, count=topology.vertex_count)
-    head = scan_head(vertices, topology)
+    head = read_scan_head(files.mesh, files.topology)
+    if files.texture is None:
+        raise _incomplete(files.mesh, "--texture")
     picture = read_texture(files.texture)
     texture = skin_texture(picture.astype(np.float32) / 255, head)
     size = (texture_size, texture_size)
     texture = cv2.resize(texture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return Subject(head, _relit(head.topology, texture), texture_size)
+
+
+def read_scan_head(mesh: Path, topology: Path | None) -> ScanHead:
+    """The head of a scan.
+
+    Args:
+        mesh: `.obj`, or `.bin` with a topology. Head space, mm.
+        topology: its triangles and UVs; those of an `.obj` by default.
+
+    Raises:
+        InputError: a file is missing, or they do not belong together.
+    """
+    is_obj = mesh.suffix.lower() == ".obj"
+    source = topology or (mesh if is_obj else None)
+    if source is None:
+        raise _incomplete(mesh, "--topology")
+    known = topologies.load(source)
+    if is_obj:
+        vertices = read_obj(mesh).vertices
+        if len(vertices) != known.vertex_count:
+            raise InputError(
+                "not this topology's vertices", where=mesh,
+                expected=known.vertex_count, got=len(vertices),
+            )  # fmt: skip
+    else:
+        vertices = read_vertices(mesh, count=known.vertex_count)
+    return scan_head(vertices, known)
+
+
+def _incomplete(mesh: Path, missing: str) -> InputError:
+    return InputError(
+        f"a scan needs {missing}", where="--template", got=str(mesh),
+        fix="give --template MESH --topology FACE.obj --texture TEXTURE.png",
+    )  # fmt: skip
 
 
 def _relit(topology, texture):

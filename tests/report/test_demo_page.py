@@ -71,7 +71,8 @@ def out(tmp_path_factory):
     write_clip(out / "tracked" / "overlay.mp4", pictures)
     base = faces.average().astype(np.float32)
     shape = Morphs(base, np.zeros((1, *base.shape), np.float32),
-                   np.zeros((len(STILL), 1), np.float32), 0.01, 0.001)  # fmt: skip
+                   np.zeros((len(STILL), 1), np.float32), 0.01,
+                   np.full(len(STILL), 0.001))  # fmt: skip
     texture = np.full((32, 32, 3), 200, np.uint8)
     glb = out / "tracked" / "mesh.glb"
     write_glb(glb, track(STILL), shape, faces.topology(), texture)

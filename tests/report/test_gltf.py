@@ -17,7 +17,7 @@ def written(tmp_path, value) -> Glb:
     base = average().astype(np.float32)
     count = int(value.usable.sum())
     weights = np.linspace(-1, 1, count, dtype=np.float32)[:, None]
-    shape = Morphs(base, base[None] * 0.1, weights, 0.01, 0.001)
+    shape = Morphs(base, base[None] * 0.1, weights, 0.01, np.full(count, 0.001))
     texture = np.full((8, 8, 3), 128, np.uint8)
     write_glb(tmp_path / "mesh.glb", value, shape, topology(), texture)
     return Glb((tmp_path / "mesh.glb").read_bytes())

@@ -30,7 +30,7 @@ def test_error_is_measured_over_every_frame(rng, frames, rank, noise):
     again = result.base + np.tensordot(result.weights, result.targets, axes=1)
     distance = np.linalg.norm(again - vertices, axis=-1)
     assert result.worst_mm == pytest.approx(distance.max(), rel=1e-3, abs=1e-4)
-    assert result.mean_mm == pytest.approx(distance.mean(), rel=1e-3, abs=1e-4)
+    assert result.frame_mm == pytest.approx(distance.mean(axis=1), rel=1e-3, abs=1e-4)
     assert np.abs(result.weights).max(initial=0) <= 1 + 1e-6
     if noise:
         assert len(result.targets) == MOST_TARGETS

@@ -35,7 +35,7 @@ def html(tmp_path_factory) -> str:
     weights = np.sin(np.arange(90)[:, None] / [9, 5]).astype(np.float32)
     path = tmp_path_factory.mktemp("page") / "mesh.glb"
     texture = rng.integers(90, 255, (32, 32, 3)).astype(np.uint8)
-    shape = Morphs(base, targets, weights, 0.01, 0.001)
+    shape = Morphs(base, targets, weights, 0.01, np.full(len(weights), 0.001))
     write_glb(path, track(STILL), shape, topology(), texture)
     picture = Picture(encode(texture, "png"), "a <picture>")
     line = curves(np.arange(9.0), {"a": np.arange(9.0)}, x_label="s", y_label="mm")

@@ -60,7 +60,7 @@ def test_the_mean_confidence_is_that_of_the_frames_with_the_face():
     confidence = np.full(90, 0.75)
     confidence[30:60], confidence[60:70], confidence[70:] = 0, 0.1, np.nan
     one = replace(track(STILL, status), confidence=confidence)
-    page = track_page(one, PageContent([], None, None, None, 0.0, []), Stopwatch())
+    page = track_page(one, PageContent([], None, None, []), Stopwatch())
     assert re.search(r"0\.75\D+mean landmark confidence", page)
 
 
@@ -103,7 +103,7 @@ def test_the_page_says_what_smoothing_brought(smoothed):
     wobble = np.stack([np.arange(len(STILL)) % 2, np.zeros(len(STILL))], -1)[:, None]
     pixels = one.frame_pose()[0, 0]
     raw = still + 2 * wobble if smoothed else None
-    content = PageContent([], still + 0.5 * wobble, raw, None, 0.0, [])
+    content = PageContent([], still + 0.5 * wobble, raw, [])
     page = track_page(one, content, Stopwatch())
     assert f"1.00 px, {1 / pixels:.2f} mm" in page
     before = f"4.00 px, {4 / pixels:.2f} mm without smoothing"
@@ -117,7 +117,7 @@ def test_a_thousand_lost_frames_are_one_span(rng):
     status[300:1300] = Status.LOST
     times = np.cumsum(rng.uniform(0.01, 0.06, 1500))
     one = replace(track(np.tile(STILL[:1], (1500, 1)), status), time_s=times)
-    page = track_page(one, PageContent([], None, None, None, 0.0, []), Stopwatch())
+    page = track_page(one, PageContent([], None, None, []), Stopwatch())
     found = re.findall(r'<rect class="lost" x="([\d.]+)"[^>]* width="([\d.]+)"', page)
     assert len(found) == 2
     (start, width), other = (tuple(map(float, f)) for f in found)

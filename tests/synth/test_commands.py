@@ -27,10 +27,13 @@ from i2z_jax.data.multiface import Capture
 from i2z_jax.data.truth import read_truth, truth_path
 from i2z_jax.data.video import read_frames
 from i2z_jax.geometry import mesh, topology
+from i2z_jax.geometry.blendshapes import read_blend_shapes
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.models.dam import DAM
 from i2z_jax.synth import capture as synth_capture
 from i2z_jax.synth import landmark_set
+from i2z_jax.synth.head import ProceduralHead
+from i2z_jax.synth.identity import Identity
 from tests.synth.test_capture import files, head_pose, krt
 
 TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
@@ -393,3 +396,26 @@ def test_a_model_of_another_mesh(dam, tmp_path, capsys):
     says = r"^i2z synth video: .*: a model of another mesh than this head's \(expected"
     assert re.search(says, capsys.readouterr().err)
     assert not list(tmp_path.iterdir())
+
+
+def test_blend_shapes_are_the_heads_expressions(tmp_path, capsys):
+    out = tmp_path / "shapes"
+    words = ["synth", "blendshapes", "--out", str(out), "--vertices", "500"]
+    words += ["--identity", "3"]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
+    who = Identity.sample(np.random.default_rng(3))
+    head = ProceduralHead(who, 500)
+    smile = np.eye(38)[head.expression_names.index("mouth_smile_left")]
+    shapes = read_blend_shapes(out, head.neutral)
+    assert len(shapes.names) == len(head.expression_names)
+    np.testing.assert_allclose(shapes.neutral, head.neutral, atol=1e-3)
+    found = shapes.neutral + shapes.moves[shapes.names.index("mouthSmileLeft")]
+    np.testing.assert_allclose(found, head.vertices(smile), atol=1e-3)
+    with Image.open(out / "shapes.png") as picture:
+        assert picture.size == (8 * 240, 5 * 240)
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 1
+    assert "already exists" in capsys.readouterr().err

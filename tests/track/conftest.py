@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.commands import main
+from i2z_jax.geometry.blendshapes import write_blend_shapes
 from tests.data.clips import write_clip
 from tests.track import worlds
 
@@ -36,10 +37,13 @@ def tracked(tmp_path_factory, checkpoint) -> Run:
     times = [40 * i + (15 if i % 3 == 1 else 0) for i in range(21)]
     video = write_clip(folder / "clip.mp4", pictures, times_ms=times)
     boxes = worlds.write_boxes(folder / "boxes.csv", centres)
+    shapes = worlds.blend_shapes()
+    write_blend_shapes(folder / "shapes", shapes, worlds.topology())
     arguments = [
         "track", str(video), "--checkpoint", str(checkpoint), "--out",
         str(folder / "out"), "--boxes", str(boxes), "--min-confidence", "0",
         "--vertices", "--meshes", "ply", "--batch-size", "4",
+        "--blendshapes", str(folder / "shapes"),
     ]  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         main(arguments)

@@ -14,6 +14,7 @@ import pytest
 from i2z_jax import commands
 from i2z_jax.commands import main
 from i2z_jax.errors import InputError
+from i2z_jax.geometry.blendshapes import write_blend_shapes
 from i2z_jax.track import networks, result, run, source
 from tests.data.clips import turn_clockwise, write_clip
 from tests.track import worlds
@@ -47,6 +48,27 @@ def complaint(capsys, out) -> str:
     assert len(lines) == 1
     assert not out.exists()
     return lines[0]
+
+
+def test_blend_shapes_are_looked_at_before_the_video(tmp_path, checkpoint, capsys):
+    video, boxes = clip(tmp_path, 1)
+    out = tmp_path / "out"
+    more = "--boxes", boxes, "--blendshapes", str(tmp_path)
+    assert track(video, checkpoint, out, *more) == 1
+    assert "not a set of blend shapes" in complaint(capsys, out)
+
+
+def test_frames_without_a_face_have_empty_cells(tmp_path, checkpoint):
+    pictures = [worlds.picture(60 + 3 * i, 60) for i in range(3)]
+    boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(60, 60), None, None])
+    video = write_clip(tmp_path / "clip.mp4", pictures)
+    shapes, out = worlds.blend_shapes(), tmp_path / "out"
+    write_blend_shapes(tmp_path / "shapes", shapes, worlds.topology())
+    more = "--boxes", str(boxes), "--blendshapes", str(tmp_path / "shapes")
+    assert track(video, checkpoint, out, *more) == 0
+    usable = [name in ("tracked", "followed") for name in statuses(out)]
+    lines = (out / "blendshapes.csv").read_text().splitlines()[1:]
+    assert [not line.endswith(",,,") for line in lines] == usable
 
 
 def clip(folder, frames):

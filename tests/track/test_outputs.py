@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `i2z track` leaves behind: values, overlay and mesh say the same."""
 
+import csv
 from dataclasses import replace
 
 import av
@@ -141,6 +142,35 @@ def glb(tracked):
     return Glb((tracked.folder / "mesh.glb").read_bytes())
 
 
+@pytest.fixture(scope="module")
+def blended(tracked):
+    return Glb((tracked.folder / "blendshapes.glb").read_bytes())
+
+
+def test_blend_shapes_are_named_and_state_their_distance(blended, values):
+    (mesh,) = blended.json["meshes"]
+    assert mesh["extras"]["targetNames"] == ["across", "along"]
+    truth = values["vertices"][:, values["faces"].reshape(-1)]
+    error = np.linalg.norm(1000 * morphed(blended) - truth, axis=-1)
+    stated = blended.json["asset"]["extras"]["vertex_error_mm"]
+    assert error.max() == pytest.approx(stated["worst"], rel=1e-3)
+
+
+def test_the_table_has_the_weights_of_the_animation(tracked, blended):
+    with (tracked.folder / "blendshapes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["frame", "time_s", "error_mm", "across", "along"]
+    assert [int(row["frame"]) for row in rows] == list(range(len(tracked.pictures)))
+    times, weights = blended.animation()["weights"]
+    table = np.array([[float(row[k]) for k in ("across", "along")] for row in rows])
+    np.testing.assert_allclose(table, weights.reshape(-1, 2), atol=1e-5)
+    first = float(rows[0]["time_s"])
+    np.testing.assert_allclose([float(r["time_s"]) - first for r in rows], times)
+    stated = blended.json["asset"]["extras"]["vertex_error_mm"]["mean"]
+    mean = np.mean([float(row["error_mm"]) for row in rows])
+    assert mean == pytest.approx(stated, abs=1e-4)
+
+
 def morphed(glb: Glb) -> np.ndarray:
     """Corners of all triangles at all keys, metres."""
     primitive = glb.json["meshes"][0]["primitives"][0]
@@ -209,7 +239,8 @@ def test_mesh_sequence_has_the_vertices(tracked, values):
 
 def test_nothing_of_the_run_itself_is_left(tracked):
     names = {p.name for p in tracked.folder.iterdir()}
-    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html", "meshes"}
+    usual = {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+    assert names == usual | {"meshes", "blendshapes.csv", "blendshapes.glb"}
 
 
 def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):

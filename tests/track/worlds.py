@@ -8,6 +8,7 @@ import numpy as np
 
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.config import DAMConfig, HourglassConfig, I2ZConfig, VGGConfig
+from i2z_jax.geometry.blendshapes import BlendShapes
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
@@ -45,6 +46,14 @@ def average() -> np.ndarray:
     line = np.linspace(-1, 1, SIDE)
     x, y = (a.reshape(-1) for a in np.meshgrid(line, line))
     return np.stack([80 * x, 100 * y, 60 * (1 - x**2 - y**2 / 2)], axis=-1)
+
+
+def blend_shapes() -> BlendShapes:
+    """Two waves over the mask, in centimetres."""
+    x, y, _ = (average() / [80, 100, 60]).T
+    waves = [np.sin(3 * x), np.cos(2 * y)]
+    moves = np.stack([wave[:, None] * [0.0, 0.0, 1.0] for wave in waves])
+    return BlendShapes(("across", "along"), average() / 10, moves)
 
 
 def system(*, z_size: int = 8, decoder_z_size: int | None = None) -> System:
