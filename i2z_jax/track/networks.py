@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The system's networks, compiled once for one batch size; compile time is its own.
 
-One program serves any number of frames, in chunks of that size.
+One program serves any number of frames, in chunks of that size, and the videos that
+the same process tracks after it.
 Parameters are arguments of the programs, not constants in them. They are taken out of
 their modules once, because nnx takes 15 ms for that (docs/notes/performance.md).
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -59,51 +60,32 @@ class Networks:
     def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> Seen:
         """The landmark stream alone; half the work of the network."""
 
-        def program(hourglass, crops):
-            heatmaps = hourglass(unit_range(crops))[-1]
-            return tuple(soft_argmax(heatmaps, self.size))
-
         # Following a face goes frame by frame; the rest comes in whole batches.
         batch = 1 if len(crops) == 1 else self.batch_size
         net = self.system.net.hourglass
+        program = _landmarks(self.size)
         return Seen(*self._run("landmarks", program, net, (crops,), batch))
 
     def predict(self, crops: UInt8[NDArray, "k h w 3"]) -> Prediction:
         """z, H and landmarks."""
 
-        def program(net, crops):
-            out = net(unit_range(crops))
-            if out.heatmaps is None:
-                nothing = jnp.full((len(crops), 68, 3), jnp.nan)
-                return out.z, out.pose, nothing[..., :2], nothing[..., 2]
-            return out.z, out.pose, *soft_argmax(out.heatmaps, self.size)
-
         z, pose, points, confidence = self._run(
-            "net", program, self.system.net, (crops,), self.batch_size
+            "net", _predict(self.size), self.system.net, (crops,), self.batch_size
         )
         return Prediction(z, pose, Seen(points, confidence))
 
     def vertices(self, z: Float[NDArray, "k z"]) -> Float[NDArray, "k n 3"]:
         """Decoded vertices, mm, head space."""
-
-        def program(dam, z):
-            return (dam.decode_vertices(z),)
-
         arrays = (z.astype(np.float32),)
-        return self._run("decoder", program, self.system.dam, arrays, self.batch_size)[
-            0
-        ]
+        batch = self.batch_size
+        return self._run("decoder", _vertices, self.system.dam, arrays, batch)[0]
 
     def texture(
         self, z: Float[NDArray, "k z"], view: Float[NDArray, "k 3"]
     ) -> Float[NDArray, "k t t 3"]:
         """Decoded textures as seen from directions in head space, [0, 1]."""
-
-        def program(dam, z, view):
-            return (jnp.clip(dam.decode_texture(z, view), 0, 1),)
-
         arrays = (z.astype(np.float32), view.astype(np.float32))
-        return self._run("texture", program, self.system.dam, arrays, 1)[0]
+        return self._run("texture", _texture, self.system.dam, arrays, 1)[0]
 
     def _run(
         self,
@@ -156,9 +138,56 @@ class Program:
 
     def _compile(self, arrays: list[np.ndarray]) -> Callable:
         parameters, tree = jax.tree.flatten(self._model)
-
-        def flat(parameters, *arrays):
-            return self._function(jax.tree.unflatten(tree, parameters), *arrays)
-
-        compiled = jax.jit(flat).lower(parameters, *arrays).compile()
+        compiled = _compiled(self._function, tree, _shapes(parameters), _shapes(arrays))
         return partial(compiled, parameters)
+
+
+def _shapes(arrays: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
+    return tuple(
+        jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None))
+        for a in arrays
+    )
+
+
+# The programs of the last videos stay: tracing them again takes seconds.
+@lru_cache(maxsize=16)
+def _compiled(
+    function: Callable,
+    tree: Any,
+    parameters: tuple[jax.ShapeDtypeStruct, ...],
+    arrays: tuple[jax.ShapeDtypeStruct, ...],
+) -> Callable:
+    def flat(parameters, *arrays):
+        return function(jax.tree.unflatten(tree, parameters), *arrays)
+
+    return jax.jit(flat).lower(list(parameters), *arrays).compile()
+
+
+# One function for each size, so that the programs are found again.
+@cache
+def _landmarks(size: int) -> Callable:
+    def program(hourglass, crops):
+        heatmaps = hourglass(unit_range(crops))[-1]
+        return tuple(soft_argmax(heatmaps, size))
+
+    return program
+
+
+@cache
+def _predict(size: int) -> Callable:
+    def program(net, crops):
+        out = net(unit_range(crops))
+        if out.heatmaps is None:
+            nothing = jnp.full((len(crops), 68, 3), jnp.nan)
+            return out.z, out.pose, nothing[..., :2], nothing[..., 2]
+        return out.z, out.pose, *soft_argmax(out.heatmaps, size)
+
+    return program
+
+
+def _vertices(dam, z):
+    return (dam.decode_vertices(z),)
+
+
+def _texture(dam, z, view):
+    return (jnp.clip(dam.decode_texture(z, view), 0, 1),)
