@@ -16,19 +16,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from i2z_jax import __version__
 from i2z_jax.data.images import encode
-from i2z_jax.geometry.camera import view_from_head
 from i2z_jax.geometry.topology import Topology
+from i2z_jax.report.head_motion import CAMERA_Z, FAR, METRES, NEAR, head_motion
 from i2z_jax.report.morphs import Morphs
 from i2z_jax.track.result import Status, Track
-from i2z_jax.types import Bool, Float, Int, NDArray, UInt8
+from i2z_jax.types import Float, Int, NDArray, UInt8
 
-METRES = 1e-3  # glTF's unit, in mm
-# Distance of the camera and its clipping planes, metres: a head fits in between.
-CAMERA_Z, NEAR, FAR = 1.0, 0.01, 3.0
+# From the key that holds a shot's last pose to the cut, s: displays hardly ever show a
+# moment in between, and Blender, which merges keys within 0.01 of a frame, keeps both.
+HOLD_S = 1e-3
 
 # Numbers of the specification.
 FLOAT, UNSIGNED_INT = 5126, 5125
@@ -46,7 +45,8 @@ def write_glb(
 ) -> None:
     """Write the animated mesh.
 
-    Frames without a face hold the last one that had one; `extras` lists them.
+    Keys are those of `head_motion`: frames without a face hold the last one that had
+    one, which `extras` lists, and a cut is a jump.
 
     Args:
         path: the file.
@@ -56,23 +56,23 @@ def write_glb(
         texture: row 0 is v = 0.
     """
     times = (track.time_s - track.time_s[0]).astype(np.float32)
-    # glTF wants strictly increasing key times: of equal ones the first frame is kept.
-    keys = np.flatnonzero(np.diff(times, prepend=-np.inf) > 0)
-    row = _held(track.usable)[keys]
-    weights = shape.weights[row]
-    pose = track.frame_pose()[track.usable]
-    per_mm = float(np.median(pose[:, 0]))
-    head = _placed(pose[row], per_mm, track.frame_size)
+    motion = head_motion(track, times, HOLD_S)
+    weights = shape.weights[motion.row]
+    head = {
+        "rotation": motion.rotation,
+        "translation": motion.translation,
+        "scale": motion.scale,
+    }
 
     binary = _Binary()
     mesh = _mesh(binary, shape, topology, weights[0])
     picture = binary.view(encode(np.ascontiguousarray(texture[::-1]), "jpeg"))
-    half_width, half_height = (track.frame_size / (2 * per_mm) * METRES).tolist()
+    half_width, half_height = (motion.frame_metres(track.frame_size) / 2).tolist()
     camera = {"xmag": half_width, "ymag": half_height, "znear": NEAR, "zfar": FAR}
     animated = {**head, "weights": weights.reshape(-1)}
     if not len(shape.targets):
         del animated["weights"]
-    time_accessor = binary.array(times[keys], bounds=True)
+    time_accessor = binary.array(motion.time, bounds=True)
     samplers = [
         {"input": time_accessor, "output": binary.array(values)}
         for values in animated.values()
@@ -86,7 +86,7 @@ def write_glb(
         "asset": {
             "version": "2.0",
             "generator": f"i2z_jax {__version__}",
-            "extras": _extras(track, shape, per_mm),
+            "extras": _extras(track, shape, motion.pixels_per_mm),
         },
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
@@ -216,29 +216,6 @@ def _mesh(
         # Where Blender, three.js and Unreal look for them.
         mesh["extras"] = {"targetNames": list(shape.names)}
     return mesh
-
-
-def _placed(
-    pose: Float[NDArray, "f 6"], per_mm: float, frame_size: Int[NDArray, "2"]
-) -> dict[str, Float[NDArray, "f _"]]:
-    """The node's rotation, translation (metres) and scale: glTF's y is up, its z
-    toward the camera; the origin is the middle of the frame."""
-    flip = np.diag([1.0, -1.0, -1.0])
-    turned = Rotation.from_matrix(flip @ np.asarray(view_from_head(pose))).as_quat()
-    # q and -q turn alike; neighbours of one sign interpolate the short way.
-    signs = np.cumprod(
-        np.where(np.sum(turned[1:] * turned[:-1], axis=1) < 0, -1.0, 1.0)
-    )
-    turned[1:] *= signs[:, None]
-    middle = (pose[:, 4:6] - frame_size / 2) / per_mm * METRES
-    place = np.stack([middle[:, 0], -middle[:, 1], np.zeros(len(pose))], axis=-1)
-    size = np.repeat(pose[:, :1] / per_mm, 3, axis=1)
-    return {"rotation": turned, "translation": place, "scale": size}
-
-
-def _held(usable: Bool[NDArray, "f"]) -> Int[NDArray, "f"]:
-    """For every frame, the index of the latest usable one."""
-    return np.maximum(np.cumsum(usable) - 1, 0)
 
 
 def _extras(track: Track, shape: Morphs, per_mm: float) -> dict[str, Any]:
