@@ -47,6 +47,12 @@ def test_frames_of_one_time_do_not_hasten_the_others():
     assert replace(twice, time_s=np.zeros(6)).fps == 0
 
 
+def test_frames_a_second_are_those_of_the_video():
+    """Of one that lost frames, in a container that counts milliseconds."""
+    times = np.round(np.delete(np.arange(92), [20, 21]) / 30, 3)
+    assert replace(track(STILL), time_s=times).fps == pytest.approx(30, rel=1e-3)
+
+
 def test_trembling_is_calmed(rng):
     noisy = STILL + rng.normal(0, 1, STILL.shape) * [1e-5, 2e-3, 2e-3, 2e-3, 2e-3, 2e-3]
     result = smoothed(track(noisy), 1.0)
