@@ -16,7 +16,7 @@ $(LIBRARY): pyproject.toml constraints.txt
 	touch $@
 
 $(STAMP): $(LIBRARY)
-	$(PIP) -e '.[torch,test,dev]'
+	$(PIP) -e '.[torch,usd,test,dev]'
 	touch $@
 
 test: $(STAMP)

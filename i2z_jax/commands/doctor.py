@@ -24,7 +24,7 @@ LIBRARIES = (
     "opencv-python-headless",
     "av",
 )
-EXTRAS = {"torch": "torch", "test": "pytest", "dev": "ruff"}
+EXTRAS = {"torch": "torch", "usd": "usd-core", "test": "pytest", "dev": "ruff"}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
     overlay.mp4 (or .png)    drawn from track.npz's values and the decoder
     mesh.glb, meshes/        for other tools
     blendshapes.csv, .glb    for animators
+    mesh.usdz                for pipelines of visual effects
     report.html              for a person
 
 Each is written aside and renamed, so that no file is ever half-written.
@@ -52,6 +53,7 @@ class OutputOptions:
     vertices: bool = False
     meshes: Format | None = None
     blendshapes: BlendShapes | None = None
+    usd: bool = False
 
 
 def write_outputs(
@@ -129,7 +131,19 @@ def write_outputs(
         )
     with write_aside(out / "report.html", overwrite=True) as aside:
         aside.write_text(track_page(track, content, networks.clock), encoding="utf-8")
+    # Last: it may be more than a .usdz can hold.
+    if options.usd and track.usable.any():
+        _write_usdz(networks, track, out)
     return track
+
+
+def _write_usdz(networks: Networks, track: Track, out: Path) -> None:
+    from i2z_jax.report.usd import write_usdz  # needs an optional library
+
+    topology, texture = networks.system.topology, _frontal_texture(networks, track)
+    with write_aside(out / "mesh.usdz", overwrite=True) as aside:
+        vertices = _usable_parts(networks, track)
+        write_usdz(aside, track, vertices, topology, texture)
 
 
 def _mesh_landmarks(

@@ -42,7 +42,7 @@ def tracked(tmp_path_factory, checkpoint) -> Run:
     arguments = [
         "track", str(video), "--checkpoint", str(checkpoint), "--out",
         str(folder / "out"), "--boxes", str(boxes), "--min-confidence", "0",
-        "--vertices", "--meshes", "ply", "--batch-size", "4",
+        "--vertices", "--meshes", "ply", "--usd", "--batch-size", "4",
         "--blendshapes", str(folder / "shapes"),
     ]  # fmt: skip
     with pytest.raises(SystemExit) as ended:

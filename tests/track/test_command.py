@@ -4,6 +4,7 @@
 import os
 import re
 import shutil
+import sys
 from collections import Counter
 
 import av
@@ -449,6 +450,15 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
     assert track(tracked.video, folder, out) == 1
     line = complaint(capsys, out)
     assert ("z_size" if kind == "of another preset" else "not a tracker") in line
+
+
+def test_usd_without_its_library_is_refused_before_any_work(
+    tmp_path, tracked, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "pxr", None)
+    out = tmp_path / "out"
+    assert track(tracked.video, tracked.checkpoint, out, "--usd") == 1
+    assert "pip install '.[usd]'" in complaint(capsys, out)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import trimesh
+from pxr import Usd, UsdGeom
 from scipy.spatial.transform import Rotation
 
 from i2z_jax.geometry import topology as topologies
@@ -229,6 +230,40 @@ def test_glb_opens_in_another_reader(tracked, values):
     assert mesh.visual.uv.max() <= 1
 
 
+@pytest.fixture(scope="module")
+def stage(tracked):
+    return Usd.Stage.Open(str(tracked.folder / "mesh.usdz"))
+
+
+def test_usd_has_the_decoded_vertices_at_the_videos_times(stage, tracked, values):
+    mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/track/head/face"))
+    points, faces = mesh.GetPointsAttr(), mesh.GetFaceVertexIndicesAttr().Get()
+    np.testing.assert_array_equal(faces, values["faces"].reshape(-1))
+    codes = points.GetTimeSamples()
+    assert stage.GetTimeCodesPerSecond() == pytest.approx(25)
+    np.testing.assert_allclose(np.array(codes) / 25, tracked.times, atol=0.05 / 25)
+    for code, vertices in zip(codes, values["vertices"], strict=True):
+        np.testing.assert_array_equal(points.Get(code), vertices)
+
+
+def test_usd_seen_by_its_camera_is_the_overlay_from_afar(stage, values):
+    mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/track/head/face"))
+    camera = UsdGeom.Camera(stage.GetPrimAtPath("/track/video"))
+    codes = mesh.GetPointsAttr().GetTimeSamples()
+    for code, expected in zip(codes, projected(values, np.inf), strict=True):
+        lens = camera.GetCamera(code).frustum
+        to_picture = (
+            mesh.ComputeLocalToWorldTransform(code)
+            * lens.ComputeViewMatrix()
+            * lens.ComputeProjectionMatrix()
+        )
+        points = np.array(mesh.GetPointsAttr().Get(code), float)
+        seen = np.pad(points, [(0, 0), (0, 1)], constant_values=1) @ to_picture
+        assert np.abs(seen[:, 2]).max() < 1  # between near and far
+        pixels = (seen[:, :2] * [1, -1] + 1) / 2 * [160, 120]
+        np.testing.assert_allclose(pixels, expected, atol=1e-3)
+
+
 def test_mesh_sequence_has_the_vertices(tracked, values):
     files = sorted((tracked.folder / "meshes").glob("*.ply"))
     assert [f.stem for f in files] == [f"{i:06d}" for i in range(len(tracked.pictures))]
@@ -240,7 +275,8 @@ def test_mesh_sequence_has_the_vertices(tracked, values):
 def test_nothing_of_the_run_itself_is_left(tracked):
     names = {p.name for p in tracked.folder.iterdir()}
     usual = {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
-    assert names == usual | {"meshes", "blendshapes.csv", "blendshapes.glb"}
+    asked = {"meshes", "blendshapes.csv", "blendshapes.glb", "mesh.usdz"}
+    assert names == usual | asked
 
 
 def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):
