@@ -60,7 +60,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
     total = frame_count(path)
     wanted = set(evenly_spaced(total or 300, 4 * MOST_CELLS))
     continuity = Continuity()
-    times, repeats, cuts, size, hdr = [], 0, 0, (0, 0), ""
+    times, repeats, cuts, size, converted = [], 0, 0, (0, 0), ""
     # For each frame looked at: number, widths of its faces, a small picture with them.
     looked: list[tuple[int, NDArray, NDArray]] = []
     for frame in console.progress(read_frames(path), path.name, total=total):
@@ -70,7 +70,8 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         if frame.image is None:
             report.gap("unreadable frame", frame.problem)
         else:
-            size, hdr = frame.image.shape[1::-1], hdr or frame.hdr
+            size = frame.image.shape[1::-1]
+            converted = converted or frame.converted
             if frame.number in wanted:
                 boxes = opencv_detector(frame.image)[:, :4]
                 widths = boxes[:, 2] - boxes[:, 0]
@@ -80,7 +81,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
     report.facts[path.name] = {
         "frames": len(times),
         "size": f"{size[0]}x{size[1]}",
-        "colours": f"HDR ({hdr}), converted to SDR" if hdr else "SDR",
+        "colours": f"{converted}, converted to BT.709" if converted else "SDR",
         "seconds": round(times[-1] - times[0], 3),
         "frames a second": round(float(1 / np.median(steps)), 2)
         if len(steps)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A video file or a folder of frames -> upright RGB frames in order.
 
-The display matrix and EXIF are applied, pixels are square, as on a display, HDR is
-brought to SDR, and times are the container's own (a variable frame rate stays one) but
-never go back.
+The display matrix and EXIF are applied, pixels are square, as on a display, colours are
+BT.709's, and times are the container's own (a variable frame rate stays one) but never
+go back.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 
-from i2z_jax.data import hdr
+from i2z_jax.data import colour
 from i2z_jax.data.frame_folder import (
     FOLDER_FPS,
     VIDEO_SUFFIXES,
@@ -45,8 +45,8 @@ class Frame:
     problem: str = ""
     # The container's clock was set back: recordings that were joined.
     restarts: bool = False
-    # What `image` was converted to SDR from: HLG or PQ.
-    hdr: str = ""
+    # What `image` was converted to SDR of BT.709 from, in words.
+    converted: str = ""
 
 
 def is_video(path: Path) -> bool:
@@ -173,14 +173,14 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                     later_s = last_s + 1 / rate - time_s
                 last_s = max(time_s + later_s, last_s)
                 width = round(decoded.width * squeezed)
-                if transfer := hdr.transfer(decoded):
-                    image = hdr.sdr_picture(decoded, width)
-                else:
-                    image = decoded.to_ndarray(format="rgb24", width=width)
+                image = colour.picture(decoded, width)
                 if matrix := decoded.side_data.get("DISPLAYMATRIX"):
                     numbers = np.frombuffer(cast(Any, matrix), np.int32)
                     image = _displayed(image, numbers)
-                yield Frame(number, last_s, image, restarts=restarts, hdr=transfer)
+                converted = colour.coding(decoded).converted
+                yield Frame(
+                    number, last_s, image, restarts=restarts, converted=converted
+                )
                 number += 1
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
