@@ -33,8 +33,8 @@ OUTPUTS = (
 class Config:
     """Track a face through a video; docs/track.md describes what is left in OUT.
 
-    Ctrl-C keeps the frames that are done (`complete` is false in track.npz), once the
-    video has been looked through for the face; the same command goes on from there.
+    Ctrl-C keeps what is done, and the same command goes on from there. track.npz has
+    the frames that went through the network by then; its `complete` is false.
     """
 
     # Video file, folder of frames, picture, or a camera's index. A camera is
@@ -155,13 +155,14 @@ def _track(config: Config) -> None:
         tracking.run(networks, video, work, options, opencv_detector)
     except KeyboardInterrupt:
         track = collected()
+        kept = f"{work} has what was done"
         if track is not None:
             written(track, only_values=True)
-            less = " without --overwrite" if config.overwrite else ""
-            console.err.print(
-                f"{config.out / 'track.npz'} has the {len(track)} frames that were "
-                f"done; the same command{less} goes on from there"
+            kept = (
+                f"{config.out / 'track.npz'} has the {len(track)} frames that were done"
             )
+        less = " without --overwrite" if config.overwrite else ""
+        console.err.print(f"{kept}; the same command{less} goes on from there")
         raise
     except InputError:
         tracking.abandon(work)
@@ -240,7 +241,7 @@ def _settings(config: Config, video: Path) -> dict:
 
     return {
         # Of the files of an interrupted run.
-        "format": 2,
+        "format": 3,
         "video": str(video.resolve()),
         "video_file": state_of(video),
         "checkpoint": str(config.checkpoint.resolve()),

@@ -20,6 +20,7 @@ from i2z_jax.data.box_file import read_boxes
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.data.face_detector import FaceDetector, opencv_detector
 from i2z_jax.data.finish import Summary, finish, work_folder
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, truth_of, truth_path
@@ -153,9 +154,17 @@ def _analysed(
     detect: FaceDetector,
 ) -> tuple[Path, int]:
     """The first pass, or what the work folder has of it: its file, and its length."""
-    kept = work / f"faces-{_digest([path], options, video)}.npz"
+    name = f"faces-{_digest([path], options, video)}"
+    kept = work / f"{name}.npz"
     if not kept.exists():
-        analysis = analyse(path, detect, given, options.max_frames, options.workers)
+        analysis = analyse(
+            path,
+            detect,
+            given,
+            options.max_frames,
+            options.workers,
+            RowFiles(work, name),
+        )
         write_npz(kept, analysis._asdict())
     with np.load(kept, allow_pickle=False) as file:
         return kept, len(file["box"])

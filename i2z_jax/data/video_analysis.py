@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first pass over a video: a steady face box for each frame, repeats and cuts.
 
-Detection runs in threads beside decoding: OpenCV releases the GIL.
+Detection runs in threads beside decoding: OpenCV releases the GIL. It is nearly all of
+the work, so the faces are kept as they are found. A pass that goes on decodes the
+frames before again, which tells repeats and cuts as in one go.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +20,7 @@ from i2z_jax import console
 from i2z_jax.data.box_track import bridge, stretches, track
 from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, FaceDetector
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.data.video import Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, Float, NDArray
@@ -46,8 +50,17 @@ def analyse(
     given: Float[NDArray, "g 4"] | None,
     limit: int | None,
     threads: int,
+    kept: RowFiles,
 ) -> Analysis:
     """The first pass: one steady box a frame, repeats, cuts and gaps.
+
+    Args:
+        path: the video.
+        detect: finds faces in one picture.
+        given: boxes from elsewhere, which take the detector's place.
+        limit: look at this many frames at most.
+        threads: of the detector.
+        kept: what an interrupted pass has found, for `seen_faces`.
 
     Raises:
         InputError: the video is unreadable, or it has no face.
@@ -60,11 +73,12 @@ def analyse(
         total=frame_count(path, limit),
     )
     detector = detect if given is None else None
-    for frame, boxes, _ in seen_faces(frames, detector, threads):
-        repeats, start = continuity.step(frame)
-        duplicate.append(repeats)
-        cut.append(start)
-        detections.append(boxes)
+    with closing(kept):
+        for frame, boxes, _ in seen_faces(frames, detector, threads, kept):
+            repeats, start = continuity.step(frame)
+            duplicate.append(repeats)
+            cut.append(start)
+            detections.append(boxes)
     starts = np.array(cut)
     if given is None:
         box, found = track(detections, starts)
@@ -81,19 +95,27 @@ def analyse(
 
 
 def seen_faces(
-    frames: Iterator[Frame], detect: FaceDetector | None, threads: int
+    frames: Iterator[Frame], detect: FaceDetector | None, threads: int, kept: RowFiles
 ) -> Iterator[tuple[Frame, Float[NDArray, "k 5"], float]]:
     """Each frame, the faces detected in it, and the seconds that this took. At the
     end it is said how many could not be read, and why the first could not.
 
     Args:
+        frames: from the first one on.
         detect: called from so many threads; None sees no face.
+        threads: how many.
+        kept: has the faces of frames that are not looked at again, and gets the others.
+            Who iterates closes it: an interruption there does not come through here.
     """
+    found = kept.read()
+    before = np.split(found["boxes"], found["faces"].cumsum()[:-1]) if found else []
 
     def look(frame: Frame) -> tuple[Float[NDArray, "k 5"], float]:
         start = time.perf_counter()
         if detect is None or frame.image is None:
             return NO_BOX, 0.0
+        if frame.number < len(before):
+            return before[frame.number], 0.0
         return detect(frame.image), time.perf_counter() - start
 
     count, problems = 0, []
@@ -101,6 +123,8 @@ def seen_faces(
         count += 1
         if frame.image is None:
             problems.append(frame.problem)
+        if detect is not None and frame.number >= len(before):
+            kept.add(1, faces=np.array([len(boxes)]), boxes=boxes)
         yield frame, boxes, seconds
     if problems:
         console.err.print(

@@ -2,9 +2,10 @@
 """Runs the tracking passes; finished work is kept on disk.
 
     WORK/settings.json     a run with others does not go on from here
+    WORK/faces-00000.npz   what the detector saw in the first frames, and so on
     WORK/scan.npz          first pass
     WORK/places.npz        second pass
-    WORK/rows-0000000.npz  what the network said of frames 0 ..., and so on
+    WORK/rows-00000.npz    what the network said of the first frames, and so on
 
 Memory does not grow with the video but for a few numbers a frame. An interrupted run
 keeps the frames that are done; the same command goes on from there.
@@ -12,7 +13,7 @@ keeps the frames that are done; the same command goes on from there.
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
 from i2z_jax.geometry.crop import apply_affine, invert
@@ -35,9 +37,9 @@ from i2z_jax.track.result import Status, Track
 from i2z_jax.track.scan import Scan, scan
 from i2z_jax.types import Float, NDArray, UInt8
 
-# Frames between two writes to the disk: what an interrupted run loses at most.
-CHUNK = 256
 SETTINGS = "settings.json"
+# Names of what the first and the last pass have done (`RowFiles`).
+FACES, ROWS = "faces", "rows"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ def run(
             given=options.boxes,
             limit=options.max_frames,
             threads=options.threads,
+            kept=RowFiles(work, FACES),
             clock=clock,
         )
 
@@ -147,7 +150,7 @@ def clear(work: Path) -> None:
 
 def abandon(work: Path) -> None:
     """Remove the work folder of a run that finished no frame."""
-    if not any(work.glob("rows-*.npz")):
+    if not any(work.glob(f"{ROWS}-*.npz")):
         clear(work)
 
 
@@ -168,10 +171,9 @@ def collect(
         min_confidence: frames with less of it are lost.
         distance_mm: of the camera from the head.
     """
-    parts = [_read(p) for p in sorted(work.glob("rows-*.npz"))]
-    if not parts:
+    rows = RowFiles(work, ROWS).read()
+    if not rows:
         return None
-    rows = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
     scanned, places = (
         Scan(**_read(work / "scan.npz")),
         Places(**_read(work / "places.npz")),
@@ -234,78 +236,39 @@ def _predict(
     options: Options,
 ) -> None:
     clock, size = networks.clock, networks.size
-    done = sum(len(_read(p)["z"]) for p in work.glob("rows-*.npz"))
-    total = len(scanned.box)
+    rows = RowFiles(work, ROWS)
+    done, total = len(rows.read().get("z", ())), len(scanned.box)
     if done == total:
         return
-    chunks = _Chunks(networks, work, done)
+    waiting: list[UInt8[NDArray, "s s 3"]] = []
+
+    def predict() -> None:
+        crops = np.stack(waiting)
+        waiting.clear()
+        out = networks.predict(crops)
+        rows.add(
+            len(crops),
+            z=out.z,
+            pose=out.pose,
+            landmarks=out.seen.points,
+            landmark_confidence=out.seen.confidence,
+        )
+
     frames = (
         frame
         for frame in clock.each("decode", source.frames(path, options.max_frames))
         if done <= frame.number < total
     )
-    try:
+    with closing(rows):
         for frame in console.progress(
             frames, f"{path.name}: network", total=total - done
         ):
             with clock.stage("crop", 1):
-                crop = cut(frame.image, places.square[frame.number], size)
-            chunks.add(crop)
-    finally:
-        # An interruption comes through here too: what is done is kept.
-        chunks.write()
-
-
-class _Chunks:
-    """Crops, in order, to predictions in files of the run's folder.
-
-    Args:
-        networks: predict as many crops as they take at a time.
-        work: the folder.
-        start: row of the first crop.
-    """
-
-    def __init__(self, networks: Networks, work: Path, start: int):
-        self._networks, self._work, self._start = networks, work, start
-        self._waiting: list[UInt8[NDArray, "s s 3"]] = []
-        self._rows: list[dict[str, np.ndarray]] = []
-        self._count = 0
-
-    def add(self, crop: UInt8[NDArray, "s s 3"]) -> None:
-        """The next one; written with the others when there are enough."""
-        self._waiting.append(crop)
-        self._count += 1
-        if len(self._waiting) == self._networks.batch_size:
-            self._predict()
-        if self._count >= CHUNK:
-            self.write()
-
-    def write(self) -> None:
-        """What was added since the last time, as one file."""
-        self._predict()
-        if self._rows:
-            columns = {
-                name: np.concatenate([part[name] for part in self._rows])
-                for name in self._rows[0]
-            }
-            write_npz(self._work / f"rows-{self._start:07d}.npz", columns)
-            self._start += len(columns["z"])
-            self._rows.clear()
-            self._count = 0
-
-    def _predict(self) -> None:
-        if not self._waiting:
-            return
-        out = self._networks.predict(np.stack(self._waiting))
-        self._rows.append(
-            {
-                "z": out.z,
-                "pose": out.pose,
-                "landmarks": out.seen.points,
-                "landmark_confidence": out.seen.confidence,
-            }
-        )
-        self._waiting.clear()
+                waiting.append(cut(frame.image, places.square[frame.number], size))
+            if len(waiting) == networks.batch_size:
+                predict()
+        if waiting:
+            predict()
 
 
 def _kept(path: Path, kind: Any, make: Any) -> Any:

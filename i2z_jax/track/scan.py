@@ -7,6 +7,7 @@ detections away and looking again gives the second one, and so on. A face that w
 for longer than the box track bridges is looked for again in the frames left open.
 """
 
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from i2z_jax import console
 from i2z_jax.data.box_track import LONGEST_MISS, stretches, track
 from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, FaceDetector
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.data.video_analysis import NO_BOX, seen_faces, steady
 from i2z_jax.errors import InputError
 from i2z_jax.stopwatch import Stopwatch
@@ -46,6 +48,7 @@ def scan(
     given: Float[NDArray, "g 4"] | None = None,
     limit: int | None = None,
     threads: int = 2,
+    kept: RowFiles,
     clock: Stopwatch,
 ) -> Scan:
     """Find the face that is wanted in every frame.
@@ -57,6 +60,8 @@ def scan(
         given: boxes from elsewhere, a row a frame, NaN where there is none; they
             take the detector's place.
         limit: look at this many frames at most.
+        threads: of the detector.
+        kept: what an interrupted pass has found, for `seen_faces`.
         clock: gets stages `decode` and `detect` (seconds of all threads together).
 
     Raises:
@@ -71,16 +76,17 @@ def scan(
         total=source.count(path, limit),
     )
     detector = detect if given is None else None
-    for frame, boxes, seconds in seen_faces(frames, detector, threads):
-        duplicate, cut = continuity.step(frame)
-        times.append(frame.time_s)
-        detections.append(boxes)
-        cuts.append(cut)
-        duplicates.append(duplicate)
-        readable.append(frame.image is not None)
-        if frame.image is not None:
-            size[:] = frame.image.shape[1], frame.image.shape[0]
-            if given is None:
+    with closing(kept):
+        for frame, boxes, seconds in seen_faces(frames, detector, threads, kept):
+            duplicate, cut = continuity.step(frame)
+            times.append(frame.time_s)
+            detections.append(boxes)
+            cuts.append(cut)
+            duplicates.append(duplicate)
+            readable.append(frame.image is not None)
+            if frame.image is not None:
+                size[:] = frame.image.shape[1], frame.image.shape[0]
+            if seconds:
                 clock.add("detect", seconds, 1)
     cut = np.array(cuts)
     if given is None:

@@ -90,6 +90,30 @@ def test_boxes_corrected_meanwhile_are_in_the_build_that_goes_on(frames, tmp_pat
         np.testing.assert_allclose(record["box"], (10, 20, 50, 60))
 
 
+def test_a_build_goes_on_with_the_faces_that_were_found(frames, tmp_path):
+    looks = []
+
+    def detect(image):
+        looks.append(image)
+        if len(looks) == stop:
+            raise KeyboardInterrupt
+        return np.array([[20.0, 10.0, 60.0 + image.mean() / 20, 50.0, 1.0]])
+
+    stop = 0
+    options = BuildOptions(workers=1)
+    build((frames,), tmp_path / "whole", options, PNG, detect)
+    looks.clear()
+    stop = 6
+    with pytest.raises(KeyboardInterrupt):
+        build((frames,), tmp_path, options, PNG, detect)
+    looks.clear()
+    stop = 0
+    build((frames,), tmp_path, options, PNG, detect)
+    assert len(looks) == 3
+    for ours, whole in zip(rows(tmp_path), rows(tmp_path / "whole"), strict=True):
+        np.testing.assert_equal(ours, whole)
+
+
 def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     vertices = rng.normal(0, 40, (8, 30, 3))
     points = rng.uniform(10, 60, (8, 68, 2))

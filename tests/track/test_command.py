@@ -14,6 +14,7 @@ import pytest
 
 from i2z_jax import commands
 from i2z_jax.commands import main
+from i2z_jax.data import row_files
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.blendshapes import write_blend_shapes
 from i2z_jax.track import networks, result, run, source
@@ -205,7 +206,7 @@ def test_an_interrupted_run_keeps_its_frames_and_goes_on(
 ):
     out = tmp_path / "out"
     more = ["--boxes", str(tracked.boxes), "--vertices", "--meshes", "ply"]
-    monkeypatch.setattr(run, "CHUNK", 6)
+    monkeypatch.setattr(row_files, "CHUNK", 6)
     with monkeypatch.context() as patch:
         interrupting(patch, after=5)
         assert track(tracked.video, tracked.checkpoint, out, *more) == 130
@@ -307,12 +308,12 @@ def contents(folder) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("end", ["no face", "no networks", "Ctrl-C", "killed"])
 def test_what_was_there_outlives_a_run_without_results(
-    tmp_path, tracked, monkeypatch, end
+    tmp_path, tracked, monkeypatch, capsys, end
 ):
     out, wall, more = tmp_path / "out", tmp_path / "wall.mp4", ["--overwrite"]
     shutil.copytree(tracked.folder, out)
     (out / "work").mkdir()
-    (out / "work" / "rows-0000000.npz").write_bytes(b"of an earlier run")
+    (out / "work" / "rows-00000.npz").write_bytes(b"of an earlier run")
     before = contents(tracked.folder)
     plain(wall)
     video = wall if end == "no face" else tracked.video
@@ -332,6 +333,8 @@ def test_what_was_there_outlives_a_run_without_results(
     rest = {name for name in left if name not in before}
     going_on = {"work/settings.json", "work/scan.npz"}
     assert rest == (going_on if code > 128 else set())
+    goes_on = "has what was done; the same command without --overwrite goes on"
+    assert (goes_on in capsys.readouterr().err) == (end == "Ctrl-C")
 
 
 def raising(error: BaseException):
@@ -384,10 +387,10 @@ def test_a_half_removed_run_is_not_gone_on_with(tmp_path, tracked, capsys):
     """Its settings go first; and a folder of the user's own may have its name."""
     work = tmp_path / "out" / "work"
     work.mkdir(parents=True)
-    (work / "rows-0000256.npz").write_bytes(b"of some run")
+    (work / "rows-00001.npz").write_bytes(b"of some run")
     assert track(tracked.video, tracked.checkpoint, tmp_path / "out") == 1
     assert "already exists" in capsys.readouterr().err
-    assert [path.name for path in work.iterdir()] == ["rows-0000256.npz"]
+    assert [path.name for path in work.iterdir()] == ["rows-00001.npz"]
 
 
 def audio(path):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.data import framing
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.stopwatch import Stopwatch
@@ -112,7 +113,8 @@ def test_a_face_that_leaves_and_returns_elsewhere(tmp_path):
         worlds.picture(*c, 0 if i in away else 26) for i, c in enumerate(centres)
     ]
     video, clock = write_clip(tmp_path / "clip.mp4", pictures), Stopwatch()
-    found = scan(video, disc_detector, clock=clock)
+    kept = RowFiles(tmp_path, "faces")
+    found = scan(video, disc_detector, kept=kept, clock=clock)
     places = follow(video, found, DiscEye(), AVERAGE, min_confidence=0.3, clock=clock)
     there = np.isfinite(places.square[:, 0])
     # The detector's track holds on to an end for a moment; nothing is seen there.

@@ -34,7 +34,7 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
         "landmarks": np.ones((4, 68, 2), np.float32),
         "landmark_confidence": np.repeat(said[:, None], 68, axis=1),
     }
-    write_npz(tmp_path / "rows-0000000.npz", values)
+    write_npz(tmp_path / "rows-00000.npz", values)
     track = run.collect(
         tmp_path, tmp_path / "clip.mp4", 64, min_confidence=0.2, distance_mm=550.0
     )

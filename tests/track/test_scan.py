@@ -5,6 +5,9 @@ import cv2
 import numpy as np
 import pytest
 
+from i2z_jax.data import row_files
+from i2z_jax.data.continuity import Continuity
+from i2z_jax.data.row_files import RowFiles
 from i2z_jax.errors import InputError
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.scan import choose, scan
@@ -71,11 +74,16 @@ def look(image):
     return boxes(box(columns.mean() + 0.5, rows.mean() + 0.5, 44))
 
 
+def scanned(video, work, detect=look, *, clock=None, **options):
+    kept = RowFiles(work, "faces")
+    return scan(video, detect, kept=kept, clock=clock or Stopwatch(), **options)
+
+
 def test_a_clip_is_scanned_with_its_times_and_size(tmp_path):
     pictures = [worlds.picture(60 + i, 60) for i in range(8)]
     video = write_clip(tmp_path / "clip.mp4", pictures)
     clock = Stopwatch()
-    result = scan(video, look, clock=clock)
+    result = scanned(video, tmp_path / "work", clock=clock)
     np.testing.assert_allclose(result.time_s, np.arange(8) * 0.04, atol=1e-3)
     assert result.size.tolist() == [160, 120]
     assert result.found.all()
@@ -92,11 +100,59 @@ def test_frames_that_cannot_be_read_are_counted_and_the_first_explained(
         cv2.imwrite(str(tmp_path / f"{i}.png"), worlds.picture(60 + i, 60)[..., ::-1])
     (tmp_path / "2.png").write_bytes(b"not a picture")
     cv2.imwrite(str(tmp_path / "4.png"), worlds.picture(60, 60, size=(80, 60)))
-    found = scan(tmp_path, look, clock=Stopwatch())
+    found = scanned(tmp_path, tmp_path / "work")
     assert found.readable.tolist() == [True, True, False, True, False]
     said = capsys.readouterr().err
     assert "2 of 5 frames could not be read; the first:" in said
     assert "2.png: damaged or not a picture" in said
+
+
+@pytest.mark.parametrize("where", ["in the detector", "between frames"])
+def test_an_interrupted_scan_goes_on_as_in_one_go(tmp_path, monkeypatch, where):
+    """Twice; among repeats, a cut, and frames with no face and with two."""
+    pictures = [
+        worlds.picture(50 + i // 2 * 3, 60, 0 if i in {5, 6, 31} else 26)
+        for i in range(40)
+    ]
+    pictures[22:] = [110 + picture // 2 for picture in pictures[22:]]
+    video, work = write_clip(tmp_path / "clip.mp4", pictures), tmp_path / "work"
+    looks, stops, step = [], {}, Continuity.step
+
+    def detect(image):
+        looks.append(image)
+        if len(looks) == stops.get("in the detector"):
+            raise KeyboardInterrupt
+        seen = look(image)
+        return np.concatenate([seen, seen + 9]) if seen[:, 0].sum() > 50 else seen
+
+    def stopping(self, frame):
+        if frame.number == stops.get("between frames"):
+            raise KeyboardInterrupt
+        return step(self, frame)
+
+    monkeypatch.setattr(Continuity, "step", stopping)
+    whole = scanned(video, tmp_path / "whole", detect)
+    assert whole.cut.sum() == 2
+    assert whole.duplicate.any()
+    monkeypatch.setattr(row_files, "CHUNK", 6)
+    for number in (14, 20):
+        looks.clear()
+        stops[where] = number
+        with pytest.raises(KeyboardInterrupt):
+            scanned(video, work, detect)
+    kept = RowFiles(work, "faces").read()["faces"]
+    assert len(kept) >= 20
+    assert set(kept) == {0, 1, 2}
+    # Of a run that is killed, these are left.
+    with np.load(work / "faces-00000.npz") as first:
+        assert len(first["faces"]) == 6
+    looks.clear()
+    stops.clear()
+    assert_same = np.testing.assert_array_equal
+    result = scanned(video, work, detect)
+    for name in whole._fields:
+        assert_same(getattr(result, name), getattr(whole, name), err_msg=name)
+    assert len(looks) == 40 - len(kept)
 
 
 @pytest.mark.parametrize("face", [1, 2], ids=["no face", "no second face"])
@@ -105,6 +161,6 @@ def test_nobody_there_is_one_clear_line(tmp_path, face):
     pictures = [worlds.picture(60, 60, 26 if there else 0) for _ in range(4)]
     video = write_clip(tmp_path / "clip.mp4", pictures)
     with pytest.raises(InputError, match="no face") as error:
-        scan(video, look, face=face, clock=Stopwatch())
+        scanned(video, tmp_path / "work", face=face)
     assert "\n" not in str(error.value)
     assert "--boxes" in str(error.value)
