@@ -38,7 +38,8 @@ class Config:
     """
 
     # Video file, folder of frames, picture, or a camera's index. A camera is
-    # recorded to OUT/camera.mp4 until Ctrl-C, then tracked.
+    # recorded to OUT/camera.mp4 (camera2.mp4, ...: no recording is replaced) until
+    # Ctrl-C, then tracked.
     video: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="VIDEO")]
     # What `i2z train regress` or `i2z adapt` left in WORKDIR/system.
     checkpoint: Path
@@ -75,8 +76,7 @@ class Config:
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Threads of the detector. Default: all cores.
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    # Start anew. What an earlier run left in OUT stays until there are new results, but
-    # for a camera's recording.
+    # Start anew. What an earlier run left in OUT stays until there are new results.
     overwrite: bool = False
 
 
@@ -211,9 +211,11 @@ def _video(config: Config) -> Path:
 
     video = Path(config.video)
     if source.is_camera(config.video):
-        video = config.out / "camera.mp4"
-        if config.overwrite or not video.exists():
-            source.record_camera(int(config.video), video, config.max_frames)
+        recorded = source.last_recording(config.out)
+        if config.overwrite or recorded is None:
+            recorded = source.next_recording(config.out)
+            source.record_camera(int(config.video), recorded, config.max_frames)
+        video = recorded
     elif not video.exists():
         raise InputError(
             "not found",

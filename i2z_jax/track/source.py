@@ -6,6 +6,7 @@ slow, and the run can be repeated.
 """
 
 import hashlib
+import itertools
 import signal
 import threading
 import time
@@ -67,6 +68,21 @@ def count(path: Path, limit: int | None = None) -> int | None:
     return 1 if is_picture(path) else frame_count(path, limit)
 
 
+def last_recording(folder: Path) -> Path | None:
+    """The newest recording of a camera in a folder; None if there is none."""
+    made = folder.glob("camera*.mp4")
+    return max(made, key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
+def next_recording(folder: Path) -> Path:
+    """Where another recording goes: `camera.mp4`, `camera2.mp4`, ...
+
+    None takes the place of another, which cannot be made again.
+    """
+    names = (f"camera{number}.mp4" for number in itertools.chain([""], itertools.count(2)))
+    return next(folder / name for name in names if not (folder / name).exists())
+
+
 def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
     """Record a camera until Ctrl-C, or for `limit` frames, to an mp4.
 
@@ -79,7 +95,7 @@ def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
     try:
         if not camera.isOpened():
             raise InputError("no such camera, or it is in use", where=f"camera {index}")
-        with _ctrl_c() as asked, write_aside(path, overwrite=True) as aside:
+        with _ctrl_c() as asked, write_aside(path) as aside:
             if not write_video(aside, _live(camera, limit, asked), crf=16.0):
                 raise InputError("the camera gives no picture", where=f"camera {index}")
     finally:

@@ -268,22 +268,38 @@ def test_two_runs_do_not_share_a_folder(tmp_path, tracked, capsys):
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
 
 
-def test_a_camera_is_recorded_again_on_request(tmp_path, tracked, monkeypatch):
-    """And what was there stays until that is done: here it never is."""
-    out = tmp_path / "out"
-    shutil.copytree(tracked.folder, out)
-    shutil.copy(tracked.video, out / "camera.mp4")
-    before = sorted(p.name for p in out.iterdir())
-    recordings = []
+def test_a_camera_is_recorded_again_and_no_recording_is_lost(
+    tmp_path, tracked, monkeypatch
+):
+    """Not by a camera that fails, nor by a recording without a face; and an interrupted
+    run goes on with its own one."""
+    out, recordings = tmp_path / "out", []
 
-    def failing(index, path, limit):
-        recordings.append(path)
-        raise InputError("the camera gives no picture")
+    def recording(index, path, limit):
+        recordings.append(path.name)
+        if len(recordings) == 2:
+            raise InputError("the camera gives no picture")
+        if len(recordings) == 3:
+            plain(path)
+        else:
+            shutil.copy(tracked.video, path)
 
-    monkeypatch.setattr(source, "record_camera", failing)
+    monkeypatch.setattr(source, "record_camera", recording)
+    boxes = ["--boxes", str(tracked.boxes)]
+    assert track("77", tracked.checkpoint, out, *boxes) == 0
+    before = contents(out)
     assert track("77", tracked.checkpoint, out, "--overwrite") == 1
-    assert recordings == [out / "camera.mp4"]
-    assert sorted(p.name for p in out.iterdir()) == before
+    assert contents(out) == before
+    assert track("77", tracked.checkpoint, out, "--overwrite") == 1
+    assert contents(out).items() > before.items()
+    with monkeypatch.context() as patch:
+        interrupting(patch, after=3)
+        code = track("77", tracked.checkpoint, out, *boxes, "--overwrite")
+        assert code == 130
+    assert track("77", tracked.checkpoint, out, *boxes) == 0
+    assert values(out)["video"] == "camera3.mp4"
+    assert recordings == ["camera.mp4", "camera2.mp4", "camera2.mp4", "camera3.mp4"]
+    assert contents(out)["camera.mp4"] == before["camera.mp4"]
 
 
 def test_existing_output_is_refused_or_replaced(tmp_path, tracked, capsys):
