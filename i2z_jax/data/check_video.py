@@ -10,8 +10,7 @@ from i2z_jax import console
 from i2z_jax.data.check_report import CELL, MOST_CELLS, Report
 from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, opencv_detector
-from i2z_jax.data.frame_folder import VIDEO_SUFFIXES
-from i2z_jax.data.images import SUFFIXES
+from i2z_jax.data.frame_folder import holds_videos
 from i2z_jax.data.truth import truth_of
 from i2z_jax.data.video import (
     frame_count,
@@ -22,7 +21,6 @@ from i2z_jax.data.video import (
 )
 from i2z_jax.drawing import fitted
 from i2z_jax.errors import InputError
-from i2z_jax.files import visible
 from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -33,10 +31,7 @@ SMALL_FACE = 96
 
 def recognises(path: Path) -> bool:
     """Whether it is a video, a folder of frames, or a folder of videos."""
-    if path.is_file():
-        return is_video(path)
-    inside = {p.suffix.lower() for p in visible(path)}
-    return bool(inside & {*SUFFIXES, *VIDEO_SUFFIXES})
+    return is_video(path) or (path.is_dir() and holds_videos(path))
 
 
 def look(path: Path) -> Report:

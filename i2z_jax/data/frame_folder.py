@@ -23,7 +23,7 @@ def frame_pictures(path: Path) -> list[Path]:
     Raises:
         InputError: there is none, or it has videos.
     """
-    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in visible(path)):
+    if holds_videos(path):
         raise InputError(
             "a folder of videos", where=path, expected="one video", fix="give one of it"
         )
@@ -33,6 +33,18 @@ def frame_pictures(path: Path) -> list[Path]:
     frames = sorted(set(pictures) - set(strays(pictures)))
     places = _places([frame.stem for frame in frames])
     return [frame for _, frame in sorted(zip(places, frames, strict=True))]
+
+
+def holds_videos(path: Path) -> bool:
+    """Whether a folder is one of videos: files, or folders of frames beside which no
+    picture has a number, as a cover has none.
+    """
+    inside = visible(path)
+    if any(p.suffix.lower() in VIDEO_SUFFIXES for p in inside):
+        return True
+    if any(_numbers(picture.stem) for picture in pictures_in(path)):
+        return False
+    return any(p.is_dir() and pictures_in(p) for p in inside)
 
 
 def pictures_in(path: Path) -> list[Path]:

@@ -20,11 +20,12 @@ from i2z_jax.data.frame_folder import (
     FOLDER_FPS,
     VIDEO_SUFFIXES,
     frame_pictures,
+    holds_videos,
     pictures_in,
     strays,
     times_s,
 )
-from i2z_jax.data.images import SUFFIXES, read_picture
+from i2z_jax.data.images import read_picture
 from i2z_jax.errors import InputError
 from i2z_jax.files import reading, visible
 from i2z_jax.types import Int, NDArray, UInt8
@@ -52,11 +53,10 @@ class Frame:
 def is_video(path: Path) -> bool:
     """Whether the name says video, or it is a folder of frames.
 
-    Pictures beside video files are no frames: posters, the stills of live photos.
+    Pictures beside videos are no frames: posters, covers, the stills of live photos.
     """
     if path.is_dir():
-        inside = {p.suffix.lower() for p in visible(path)}
-        return not inside.isdisjoint(SUFFIXES) and inside.isdisjoint(VIDEO_SUFFIXES)
+        return bool(pictures_in(path)) and not holds_videos(path)
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 

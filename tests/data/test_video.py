@@ -231,6 +231,23 @@ def test_pictures_beside_videos_are_no_frames(tmp_path):
             read(tmp_path)
 
 
+def test_a_picture_beside_folders_of_frames_is_no_frame(tmp_path):
+    """A cover, or the picture of `i2z data check`; a number makes it one."""
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "0.png").write_bytes(images.encode(gradient(), "png"))
+    assert videos(tmp_path) == folders
+    (tmp_path / "cover.png").write_bytes(images.encode(gradient(), "png"))
+    assert videos(tmp_path) == folders
+    assert passed_over(tmp_path) == "pictures beside videos (1: cover.png ...)"
+    with pytest.raises(InputError, match=r"a folder of videos .*give one of"):
+        frame_count(tmp_path)
+    (tmp_path / "1.png").write_bytes(images.encode(gradient(), "png"))
+    assert videos(tmp_path) == [tmp_path]
+    assert frame_count(tmp_path) == 2
+
+
 def test_hidden_files_are_no_frames_and_no_videos(tmp_path):
     """What macOS leaves beside files on disks that are not its own."""
     frames, clips = tmp_path / "frames", tmp_path / "clips"
