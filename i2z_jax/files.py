@@ -108,6 +108,11 @@ def make_place(path: Path) -> None:
     make_writable(path.parent)
 
 
+def named(path: Path) -> Path:
+    """The path, absolute if its last part is no name: `.` and `..`."""
+    return path if path.name not in ("", "..") else path.resolve()
+
+
 def visible(folder: Path) -> list[Path]:
     """Non-hidden entries of a folder, sorted.
 
@@ -143,12 +148,15 @@ def write_aside(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: replace what is there; otherwise an existing path is refused.
 
     Raises:
-        InputError: `path` exists and `overwrite` is off, or is a device or a pipe, or
-            it cannot be written, or not wholly: the disk is full.
+        InputError: `path` exists and `overwrite` is off, or is the current folder, a
+            device or a pipe, or cannot be written, or not wholly: the disk is full.
     """
     path = Path(path)
     if path.is_symlink():
         path = Path(os.path.realpath(path))
+    if path.is_dir() and path.samefile(os.curdir):
+        # A shell that stands in it would stay in the one that is replaced.
+        raise InputError("is the current folder", where=path, fix="name one in it")
     _refuse_devices(path)
     if not overwrite and path.exists() and not _is_empty_folder(path):
         raise InputError(

@@ -92,6 +92,15 @@ def test_a_folder_that_cannot_be_replaced_is_still_there(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.parametrize("given", [".", "../here"])
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch, given):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(InputError, match="is the current folder"), write_aside(given):
+        pass
+    assert [p.name for p in tmp_path.rglob("*")] == ["here"]
+
+
 def test_unwritable_parent_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with (

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import getdoc
+from pathlib import Path
 from typing import NamedTuple
 
 from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
@@ -190,6 +191,7 @@ def _dispatch(arguments: list[str]) -> int:
             description=_description(module.Config),
             args=options,
             default=defaults(options) if defaults else None,
+            registry=_path_options(),
         )
         with _ended_by_sigterm():
             cluster.join(asked=distributed)
@@ -206,6 +208,30 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _path_options():
+    """How tyro reads paths: those that name nothing, as `.`, become absolute, since
+    results and messages are called by names."""
+    from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec
+
+    from i2z_jax.files import named
+
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def path(info) -> PrimitiveConstructorSpec | None:
+        if info.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: named(Path(words[0])),
+            is_instance=lambda value: isinstance(value, Path),
+            str_from_instance=lambda value: [str(value)],
+        )
+
+    return registry
 
 
 @contextmanager

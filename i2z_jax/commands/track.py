@@ -12,6 +12,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError, require, require_at_least
+from i2z_jax.files import named
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 
@@ -209,7 +210,7 @@ def _video(config: Config) -> Path:
     from i2z_jax.data.video import passed_over
     from i2z_jax.track import source
 
-    video = Path(config.video)
+    video = named(Path(config.video))
     if source.is_camera(config.video):
         recorded = source.last_recording(config.out)
         if config.overwrite or recorded is None:

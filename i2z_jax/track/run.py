@@ -57,17 +57,19 @@ class Options:
 
 @contextmanager
 def hold(out: Path) -> Iterator[None]:
-    """Keep a second run out of the folder of the results; it goes if it stays empty.
+    """Keep a second run out of the folder of the results, which goes if it is new and
+    stays empty.
 
     Raises:
         InputError: another run is at work here, or the folder cannot be written.
     """
+    is_new = not out.exists()
     with locked(out, busy="another run is tracking here", option="--out"):
         try:
             yield
         finally:
             (out / LOCK).unlink(missing_ok=True)
-            if not any(out.iterdir()):
+            if is_new and not any(out.iterdir()):
                 out.rmdir()
 
 

@@ -329,6 +329,18 @@ def test_the_picture_is_not_drawn_into_the_data(sound, tmp_path, monkeypatch, ca
     assert (home / "a.png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize(("inside", "given"), [("takes", "."), ("takes/a", "..")])
+def test_the_current_folder_is_called_by_its_name(
+    tmp_path, monkeypatch, capsys, inside, given
+):
+    frames = tmp_path / "takes" / "a"
+    frames.mkdir(parents=True)
+    (frames.parent / "1.png").write_bytes(images.encode(gradient(), "png"))
+    monkeypatch.chdir(tmp_path / inside)
+    ends(1, given, "--picture", tmp_path / "sheet.png")
+    assert "  takes: frames 1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", "{}".encode("utf-16")])
 def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
     path = tmp_path / "ibug_300w" / "dataset.json"

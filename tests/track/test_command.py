@@ -266,6 +266,11 @@ def test_two_runs_do_not_share_a_folder(tmp_path, tracked, capsys):
     with run.hold(out):
         pass
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
+    # Nor does a folder go that was there, such as the current one.
+    (out / "notes.txt").unlink()
+    with run.hold(out):
+        pass
+    assert out.exists()
 
 
 def test_a_camera_is_recorded_again_and_no_recording_is_lost(
