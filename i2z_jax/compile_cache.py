@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
+from i2z_jax.wording import counted
+
 PLACE, ENABLED = "JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"
 LEAST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 # What JAX takes for no.
@@ -64,4 +66,4 @@ def describe(environment: Mapping[str, str]) -> str:
     if not is_writable(place):
         return f"off: {place} cannot be written; set {PLACE}"
     files = [path.stat().st_size for path in place.glob("*-cache")]
-    return f"{place}: {len(files)} programs, {sum(files) / 2**20:.0f} MiB"
+    return f"{place}: {counted(len(files), 'program')}, {sum(files) / 2**20:.0f} MiB"

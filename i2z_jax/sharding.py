@@ -20,6 +20,7 @@ from jax.sharding import PartitionSpec as P
 
 from i2z_jax.errors import InputError
 from i2z_jax.types import Int, NDArray, PyTree
+from i2z_jax.wording import counted
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ def create_mesh(*, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -
         raise InputError(
             "the mesh does not fit the devices",
             where="--fsdp",
-            expected=f"a divisor of {len(devices)} devices",
+            expected=f"a divisor of {counted(len(devices), 'device')}",
             got=fsdp,
         )
     shape = (len(devices) // fsdp, fsdp)

@@ -3,10 +3,13 @@
 
 import doctest
 
-from i2z_jax import errors
+import pytest
+
+from i2z_jax import errors, wording
 
 
-def test_the_examples_are_true():
-    found = doctest.testmod(errors)
-    assert found.attempted >= 2
+@pytest.mark.parametrize(("module", "least"), [(errors, 2), (wording, 1)])
+def test_the_examples_are_true(module, least):
+    found = doctest.testmod(module)
+    assert found.attempted >= least
     assert not found.failed

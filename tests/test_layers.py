@@ -22,6 +22,7 @@ LAYERS = [
         "config",
         "presets",
         "dataclass_json",
+        "wording",
     },
     {"chunks", "drawing", "spacing", "stopwatch"},
     {"compile_cache", "malloc", "xla_flags"},
@@ -63,6 +64,7 @@ NO_JAX = {
     "presets",
     "dataclass_json",
     "stopwatch",
+    "wording",
 }
 
 

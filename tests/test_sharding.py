@@ -41,7 +41,7 @@ def test_one_device_holds_everything():
 
 @pytest.mark.parametrize("fsdp", [0, 2])
 def test_a_mesh_that_does_not_fit(fsdp):
-    with pytest.raises(InputError, match=f"a divisor of 1 devices, got {fsdp}"):
+    with pytest.raises(InputError, match=f"a divisor of 1 device, got {fsdp}"):
         create_mesh(fsdp=fsdp, devices=jax.devices()[:1])
 
 

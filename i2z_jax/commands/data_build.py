@@ -17,6 +17,7 @@ from i2z_jax.data.build_options import (
     MultiviewOptions,
 )
 from i2z_jax.errors import InputError, require_at_least
+from i2z_jax.wording import counted
 
 # Lines of gaps that are printed; `dataset.json` has them all.
 SHOWN_GAPS = 12
@@ -122,8 +123,8 @@ def run(config: Config) -> None:
         rest = len(built.gaps) - SHOWN_GAPS
         console.out.print(f"  and {rest} more, see {folder / DESCRIPTION}")
     console.out.print(
-        f"{folder}: {records} records in {seconds:.1f} s "
-        f"({records / seconds:.0f}/s), {len(built.gaps)} gaps"
+        f"{folder}: {counted(records, 'record')} in {seconds:.1f} s "
+        f"({records / seconds:.0f}/s), {counted(len(built.gaps), 'gap')}"
     )
 
 

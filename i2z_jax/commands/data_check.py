@@ -10,6 +10,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
+from i2z_jax.wording import counted
 
 # Lines that are printed of one kind of problem; --json has them all.
 SHOWN = 3
@@ -68,7 +69,9 @@ def run(config: Config) -> None:
         problems = sum(map(len, report.errors.values())) or sum(
             map(len, report.gaps.values())
         )
-        raise InputError(f"not usable, {problems} problems", where=config.path)
+        raise InputError(
+            f"not usable, {counted(problems, 'problem')}", where=config.path
+        )
     console.out.print("  usable")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from i2z_jax import console
 from i2z_jax.errors import InputError
+from i2z_jax.wording import counted
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def run(config: Config) -> None:
     topologies.save(config.out, topology, overwrite=config.overwrite)
     worst = int(np.argmax(found.spread_mm))
     console.out.print(
-        f"{config.out}: 68 landmarks from {len(frames)} frames; single frames lie "
-        f"{np.median(found.spread_mm):.2f} mm from them (worst: landmark {worst}, "
-        f"{found.spread_mm[worst]:.2f} mm)"
+        f"{config.out}: 68 landmarks from {counted(len(frames), 'frame')}; "
+        f"single frames lie {np.median(found.spread_mm):.2f} mm from them "
+        f"(worst: landmark {worst}, {found.spread_mm[worst]:.2f} mm)"
     )

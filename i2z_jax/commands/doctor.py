@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from rich.table import Table
 
 from i2z_jax import __version__, compile_cache, console
+from i2z_jax.wording import counted
 
 LIBRARIES = (
     "jax",
@@ -54,7 +55,9 @@ def run(config: Config) -> None:
     axes = create_mesh().shape.items()
     table.add_row("mesh", ", ".join(f"{name} {size}" for name, size in axes))
     table.add_row("processes", f"{jax.process_count()}")
-    table.add_row("host", f"{os.cpu_count()} cores, {_host_memory_gib():.1f} GiB")
+    table.add_row(
+        "host", f"{counted(os.cpu_count() or 1, 'core')}, {_host_memory_gib():.1f} GiB"
+    )
     table.add_row("compile cache", compile_cache.describe(os.environ))
     for extra, package in EXTRAS.items():
         found = _version(package)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from i2z_jax import console
 from i2z_jax.commands.synth_options import CAPTURE_SIZES, captured, chosen
+from i2z_jax.wording import counted
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def run(config: Config) -> None:
     start = time.monotonic()
     new = write_capture(subject, options, config.out, origin=origin, rig=rig)
     console.out.print(
-        f"{config.out}: {options.frames} frames x {options.cameras} cameras, "
+        f"{config.out}: {options.frames} frames x "
+        f"{counted(options.cameras, 'camera')}, "
         f"{options.width} x {options.height} px, texture {subject.texture_size}; "
-        f"{new} frames rendered in {time.monotonic() - start:.1f} s"
+        f"{counted(new, 'frame')} rendered in {time.monotonic() - start:.1f} s"
     )

@@ -8,6 +8,7 @@ from typing import Literal
 
 from i2z_jax import console
 from i2z_jax.commands.synth_options import LANDMARK_SIZES, chosen
+from i2z_jax.wording import counted
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def run(config: Config) -> None:
     }
     new = write_landmarks(casting, options, config.out, origin=origin)
     console.out.print(
-        f"{config.out}: {options.count} pictures, {options.width} x {options.height}"
-        f" px; {new} rendered in {time.monotonic() - start:.1f} s"
+        f"{config.out}: {counted(options.count, 'picture')}, "
+        f"{options.width} x {options.height} px; "
+        f"{new} rendered in {time.monotonic() - start:.1f} s"
     )

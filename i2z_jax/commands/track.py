@@ -15,6 +15,7 @@ from i2z_jax.errors import InputError, require, require_at_least
 from i2z_jax.files import named
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
+from i2z_jax.wording import counted
 
 # What a run leaves in its folder: these are removed for another's, and nothing else.
 OUTPUTS = (
@@ -159,9 +160,8 @@ def _track(config: Config) -> None:
         kept = f"{work} has what was done"
         if track is not None:
             written(track, only_values=True)
-            kept = (
-                f"{config.out / 'track.npz'} has the {len(track)} frames that were done"
-            )
+            done = counted(len(track), "frame")
+            kept = f"{config.out / 'track.npz'} has {done} so far"
         less = " without --overwrite" if config.overwrite else ""
         console.err.print(f"{kept}; the same command{less} goes on from there")
         raise
@@ -263,7 +263,7 @@ def _say(config: Config, track, clock) -> None:
 
     for status in Status:
         if count := int((track.status == status).sum()):
-            console.out.print(f"{status.name.lower():<14}{count:>7} frames")
+            console.out.print(f"{status.name.lower():<14}{counted(count, 'frame'):>14}")
     for stage, seconds in clock.seconds.items():
         fps = clock.fps(stage)
         speed = "" if fps is None else f"{fps:>9.1f} frames/s"

@@ -14,6 +14,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.crop import apply_affine, box_of_points
 from i2z_jax.spacing import evenly_spaced
 from i2z_jax.types import Float, NDArray
+from i2z_jax.wording import counted
 
 _YELLOW, _RED = (255, 230, 40), (255, 60, 60)
 # Every file that `ibug.pictures` would pair.
@@ -66,8 +67,8 @@ def look(path: Path) -> Report:
     if zero_based and not one_based:
         report.gap(
             "apparently 0-based",
-            f"{path}: {zero_based} files have points half a pixel outside on the left "
-            "or top, none on the right or bottom; .pts are 1-based",
+            f"{path}: {counted(zero_based, 'file')} with points half a pixel outside "
+            "on the left or top, none on the right or bottom; .pts are 1-based",
         )
     report.facts["usable"] = len(good)
     if not good:
@@ -95,7 +96,8 @@ def _pair(
     if out.any():
         report.gap(
             "landmarks out of bounds",
-            f"{pair.points}: {out.sum()} points outside {size[0]:.0f}x{size[1]:.0f}",
+            f"{pair.points}: {counted(out.sum(), 'point')} outside "
+            f"{size[0]:.0f}x{size[1]:.0f}",
         )
         if out.mean() > 0.5:
             return None

@@ -22,6 +22,7 @@ from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.lock import locked
+from i2z_jax.wording import counted
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def finish(
     if not all(sum(splits.values()) for splits in counts.values()):
         # The last is of an item; the first may be a remark on the whole.
         reason = (
-            f"{len(gaps)} gaps, the last: {gaps[-1]}" if gaps else "nothing to read"
+            f"{counted(len(gaps), 'gap')}, the last: {gaps[-1]}"
+            if gaps
+            else "nothing to read"
         )
         raise InputError("nothing could be built", where=sources[0], got=reason)
     with write_aside(out / name / records.DESCRIPTION) as path:

@@ -17,6 +17,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import reading, visible
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Float, NDArray
+from i2z_jax.wording import counted
 
 # Folder -> (split, number of pictures as published). Full = common + challenging.
 FOLDERS: dict[str, tuple[str, int]] = {
@@ -199,6 +200,6 @@ def shortfall(root: Path) -> Iterator[str]:
                 for folder, count in found.items()
             )
             yield (
-                f"{root}: {split} has {sum(found.values())} pictures, published "
-                f"{published_count(split)} ({counts})"
+                f"{root}: {split} has {counted(sum(found.values()), 'picture')}, "
+                f"published {published_count(split)} ({counts})"
             )

@@ -28,6 +28,7 @@ from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.types import Int, NDArray
+from i2z_jax.wording import counted
 
 # What a view can bring beside its small fields. "texture" is what this camera saw,
 # "average_texture" the mean over the cameras of its frame.
@@ -78,7 +79,7 @@ class Views:
                 raise InputError(
                     f"table {name!r} is of another capture",
                     where=directory,
-                    expected=f"{len(self._frames)} rows",
+                    expected=counted(len(self._frames), "row"),
                     got=len(table),
                 )
         if len(self) and "texture" in fields and "texture" not in self._views[0]:

@@ -12,6 +12,7 @@ from i2z_jax.data.multiface import Capture, Frame
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.landmark_map import PosedFrame
 from i2z_jax.types import NDArray
+from i2z_jax.wording import counted
 
 # Side of Multiface's pictures, px, where there are none.
 PICTURE_SIZE = 2048
@@ -42,7 +43,9 @@ def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], i
         except InputError as error:
             gaps.append(str(error))
     if gaps:
-        console.err.print(f"{len(gaps)} frames left out, the first: {gaps[0]}")
+        console.err.print(
+            f"{counted(len(gaps), 'frame')} left out, the first: {gaps[0]}"
+        )
     if not frames:
         raise InputError(
             "no frame with landmarks in two views",

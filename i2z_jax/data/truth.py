@@ -29,6 +29,7 @@ from i2z_jax.geometry.crop import (
     unit_affine,
 )
 from i2z_jax.types import Float, NDArray
+from i2z_jax.wording import counted
 
 # Fields that a sidecar may lack.
 OPTIONAL = ("landmarks", "z")
@@ -138,7 +139,7 @@ def truth_of(video: Path, frames: int, limit: int | None = None) -> VideoTruth |
         raise InputError(
             "ground truth of another video",
             where=where,
-            expected=f"{frames} frames, as {video.name} has",
+            expected=f"{counted(frames, 'frame')}, as {video.name} has",
             got=known,
             fix="cut it as the video was cut, or move it away to build without",
         )

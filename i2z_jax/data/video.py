@@ -29,6 +29,7 @@ from i2z_jax.data.images import read_picture
 from i2z_jax.errors import InputError
 from i2z_jax.files import reading, visible
 from i2z_jax.types import Int, NDArray, UInt8
+from i2z_jax.wording import counted
 
 # Another recording begins where the clock goes back by this much, s. Less is a time
 # stamp that is a little off.
@@ -185,7 +186,7 @@ def _file_frames(path: Path) -> Iterator[Frame]:
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
             raise InputError(
-                f"damaged after {number} frames ({error})",
+                f"damaged after {counted(number, 'frame')} ({error})",
                 where=path,
                 fix=keep if number else None,
             ) from error

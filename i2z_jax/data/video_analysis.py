@@ -24,6 +24,7 @@ from i2z_jax.data.row_files import RowFiles
 from i2z_jax.data.video import Frame, frame_count, read_frames
 from i2z_jax.errors import InputError
 from i2z_jax.types import Bool, Float, NDArray
+from i2z_jax.wording import counted
 
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
@@ -128,8 +129,8 @@ def seen_faces(
         yield frame, boxes, seconds
     if problems:
         console.err.print(
-            f"{len(problems)} of {count} frames could not be read; the first: "
-            f"{problems[0]}"
+            f"{len(problems)} of {counted(count, 'frame')} could not be read; "
+            f"the first: {problems[0]}"
         )
 
 

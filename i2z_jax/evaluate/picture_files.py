@@ -20,6 +20,7 @@ from i2z_jax.evaluate.video import VideoScores
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.system import System
 from i2z_jax.types import Float, Int, NDArray, UInt8
+from i2z_jax.wording import counted
 
 # Examples on a sheet, and the side of a picture on it, px.
 COUNT, SIDE = 5, 200
@@ -49,7 +50,7 @@ def capture_pictures(
     system: System, scores: CaptureScores, split: str, folder: Path
 ) -> list[Path]:
     """Where on the face the errors are, and the views that went worst."""
-    name = f"{split} ({len(scores.source)} views)"
+    name = f"{split} ({counted(len(scores.source), 'view')})"
     mean_face = np.asarray(system.dam.statistics.vert_mean[...])
     error_map = pictures.error_map(
         mean_face,
@@ -181,7 +182,7 @@ def landmark_pictures(
     """Cumulative error distribution, and the faces that went worst."""
     errors = {name: each[normaliser] for name, each in scores.errors.items()}
     file = split.replace("+", "_")
-    title = f"{split}: {len(scores.source)} faces"
+    title = f"{split}: {counted(len(scores.source), 'face')}"
     curves = pictures.error_curves(
         errors, threshold, title, f"NME ({normaliser}), share of 1"
     )

@@ -24,6 +24,7 @@ from i2z_jax.report.plots import COLOURS, curves
 from i2z_jax.stopwatch import COMPILE, Stopwatch
 from i2z_jax.track.result import Status, Track
 from i2z_jax.types import Float, NDArray
+from i2z_jax.wording import counted
 
 STAGES = {
     "decode": "decoding the video, all passes",
@@ -67,7 +68,7 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
     seen = int(with_face.sum())
     width, height = track.frame_size.tolist()
     lead = (
-        f"{track.video}: {len(track)} frames of {width} x {height} px, "
+        f"{track.video}: {counted(len(track), 'frame')} of {width} x {height} px, "
         f"{track.time_s[-1] - track.time_s[0]:.1f} s; a face in {seen} of them."
     )
     confidence = track.confidence[with_face].mean() if seen else np.nan

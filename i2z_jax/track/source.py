@@ -79,7 +79,9 @@ def next_recording(folder: Path) -> Path:
 
     None takes the place of another, which cannot be made again.
     """
-    names = (f"camera{number}.mp4" for number in itertools.chain([""], itertools.count(2)))
+    names = (
+        f"camera{number}.mp4" for number in itertools.chain([""], itertools.count(2))
+    )
     return next(folder / name for name in names if not (folder / name).exists())
 
 

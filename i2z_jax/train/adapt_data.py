@@ -41,6 +41,7 @@ from i2z_jax.train.landmark_bias import LandmarkBias, measure_bias
 from i2z_jax.train.memory import shortage_is_bad_input
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.types import Array, Example, Float, Int, NDArray
+from i2z_jax.wording import counted
 
 # With fewer neither side of a video has enough pairs to mean anything.
 FEWEST_FRAMES = 20
@@ -189,7 +190,7 @@ def prepare_video(
         raise InputError(
             "the video is too short to learn from it and to judge the result",
             where=directory,
-            got=f"{len(source)} frames",
+            got=counted(len(source), "frame"),
             expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
         )
     kept_out = judged_frames(len(source), share_held_out)
@@ -201,7 +202,7 @@ def prepare_video(
             "no two consecutive frames to learn from, or none to judge by",
             where=directory,
             expected="a moving video, not a cut or a repeat at every frame",
-            got=" and ".join(f"{len(side)} pairs" for side in sides),
+            got=" and ".join(counted(len(side), "pair") for side in sides),
         )
     shares = (most_pairs, max(1, round(most_pairs * share_held_out)))
     learn, judge = (
@@ -216,8 +217,8 @@ def prepare_video(
         mesh=mesh,
     )
     console.err.print(
-        f"{len(index)} frames, {len(learn)} pairs to learn from, {len(judge)} held out;"
-        f" {frames.size_bytes / 2**20:.0f} MiB on each device"
+        f"{counted(len(index), 'frame')}, {counted(len(learn), 'pair')} to learn from, "
+        f"{len(judge)} held out; {frames.size_bytes / 2**20:.0f} MiB on each device"
     )
     return VideoMaterial(
         frames,

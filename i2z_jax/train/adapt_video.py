@@ -11,6 +11,7 @@ from i2z_jax.data import build_video, records
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.errors import InputError
 from i2z_jax.train.workdir import has_checkpoint
+from i2z_jax.wording import counted
 
 
 def built_video(
@@ -65,5 +66,6 @@ def built_video(
     options = replace(options, overwrite=stale)
     summary = build_video.build((video,), out, options, crops)
     if summary.gaps:
-        console.err.print(f"{len(summary.gaps)} gaps, the first: {summary.gaps[0]}")
+        gaps = counted(len(summary.gaps), "gap")
+        console.err.print(f"{gaps}, the first: {summary.gaps[0]}")
     return out

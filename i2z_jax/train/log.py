@@ -26,6 +26,7 @@ from i2z_jax.train.board import Board
 from i2z_jax.train.memory import Memory
 from i2z_jax.train.metrics_log import MetricsLog
 from i2z_jax.types import NDArray, UInt8
+from i2z_jax.wording import counted
 
 
 class RunLog:
@@ -117,7 +118,7 @@ class RunLog:
             if what != "elapsed"
         )
         steps = done - self._start
-        console.err.print(f"{steps} steps in {elapsed:.1f} s: {shares}")
+        console.err.print(f"{counted(steps, 'step')} in {elapsed:.1f} s: {shares}")
         self._note(steps=steps, seconds=_rounded(seconds))
 
     def close(self) -> None:

@@ -303,7 +303,7 @@ def check_batch(config: RunConfig, mesh: Mesh) -> None:
         raise InputError(
             "the batch does not divide",
             where="--batch-size",
-            expected=f"a multiple of {mesh.size} devices x "
-            f"{config.microbatches} microbatches",
+            expected=f"a multiple of devices ({mesh.size}) x "
+            f"microbatches ({config.microbatches})",
             got=config.batch_size,
         )

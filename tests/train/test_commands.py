@@ -251,7 +251,7 @@ def test_a_decoder_of_another_mesh_is_refused(toy_models, tmp_path):
 
 
 def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
-    with pytest.raises(InputError, match="multiple of 1 devices x 3 microbatches"):
+    with pytest.raises(InputError, match=r"devices \(1\) x microbatches \(3\)"):
         toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, microbatches=3))
 
 
