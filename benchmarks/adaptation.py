@@ -24,6 +24,7 @@ from i2z_jax.commands.adapt import RUN, Config
 from i2z_jax.data.truth import truth_path
 from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
+from i2z_jax.evaluate.tables import cell
 from i2z_jax.files import versions, write_json
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.objectives.adapt import AdaptWeights
@@ -197,9 +198,9 @@ def measure(
             "oracle": best["vertex_mm"],
             "gap_closed": (before - after) / (before - best["vertex_mm"]),
             "pose_px": [outcome.before["pose_px"], outcome.after["pose_px"]],
-            # Not a number where the capture holds nothing out.
+            # None where the capture holds nothing out.
             "lab_vertex_mm": [
-                figures.get("lab_vertex_mm", np.nan)
+                figures.get("lab_vertex_mm")
                 for figures in (outcome.before, outcome.after)
             ],
             "step": outcome.best_step,
@@ -226,7 +227,7 @@ def table(rows: list[dict]) -> Table:
             *(f"{row[name]:.3f}" for name in ("before", "after", "oracle")),
             f"{100 * row['gap_closed']:.0f} %",
             *(
-                ", ".join(f"{x:.3f}" for x in row[name])
+                ", ".join(map(cell, row[name]))
                 for name in ("lab_vertex_mm", "pose_px")
             ),
         )  # fmt: skip

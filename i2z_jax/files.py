@@ -3,6 +3,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -197,8 +198,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """`write_bytes` of JSON that people can read, too."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """`write_bytes` of `json_text` that people can read, too."""
+    write_text(path, json_text(content, indent=2) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """Plain values as JSON, which has no NaN and no infinite number: those are null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
 
 
 def write_npz(
@@ -212,6 +218,14 @@ def write_npz(
     save = np.savez_compressed if compressed else np.savez
     with write_aside(path, overwrite=overwrite) as aside, aside.open("wb") as file:
         save(file, allow_pickle=False, **arrays)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _refuse_devices(path: Path) -> None:

@@ -1,11 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import json
 import os
 
+import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import make_place, make_writable, write_aside, write_bytes
+from i2z_jax.files import (
+    make_place,
+    make_writable,
+    write_aside,
+    write_bytes,
+    write_json,
+)
 
 
 def test_nothing_is_left_of_a_failed_write(tmp_path):
@@ -90,6 +98,22 @@ def test_a_folder_that_cannot_be_replaced_is_still_there(tmp_path, monkeypatch):
         aside.mkdir()
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["old"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_json_has_null_for_what_is_no_finite_number(tmp_path):
+    """As the standard wants it; and no one's reader would take NaN."""
+    row = {"a": np.nan, "b": (-np.inf, np.float64("nan"), 1.5), "c": [{"d": np.inf}]}
+    write_json(tmp_path / "a.json", row)
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text, parse_constant=refuse) == {
+        "a": None,
+        "b": [None, None, 1.5],
+        "c": [{"d": None}],
+    }
 
 
 @pytest.mark.parametrize("given", [".", "../here"])

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results as a table on screen and as JSON."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any, NamedTuple
 from rich import box
 from rich.table import Table
 
-from i2z_jax import __version__, console
-from i2z_jax.files import write_aside
+from i2z_jax import __version__, console, files
+from i2z_jax.dataclass_json import to_json
 
 Row = dict[str, Any]
 
@@ -88,18 +87,4 @@ def write_json(report: Report, path: str | Path) -> None:
         "notes": report.notes,
         **({"frames": report.frames} if report.frames else {}),
     }
-    with write_aside(path, overwrite=True) as aside:
-        text = json.dumps(_plain(content), indent=1, allow_nan=False)
-        aside.write_text(text + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    files.write_json(path, to_json(content))

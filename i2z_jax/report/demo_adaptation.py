@@ -13,6 +13,7 @@ from i2z_jax.evaluate.video_measures import TRUTH
 from i2z_jax.report import demo_pictures as pictures
 from i2z_jax.report.page import Block, Plot, Table, Text
 from i2z_jax.report.plots import curves
+from i2z_jax.train.guard import Guard
 
 # Rows of the table: name, field of `evaluate video`, decimals.
 MEASURES = (
@@ -140,16 +141,16 @@ def _over_the_video(frames: dict[str, Any]) -> list[Plot]:
 
 def _guard(out: Path) -> Plot:
     """The true error while adapting, and what the guard sees of it."""
-    history = json.loads((out / "adapt" / "guard.json").read_text())
-    steps = sorted(map(int, history))
-    first = history[str(steps[0])]
+    history = Guard(out / "adapt").history
+    steps = sorted(history)
+    first = history[steps[0]]
     names = {
         "score": "score, which decides",
         "landmarks": "landmark distance",
         "vertex_mm": "true mesh error, which it does not know",
     }
     series = {
-        label: np.array([history[str(step)][key] / first[key] for step in steps])
+        label: np.array([history[step][key] / first[key] for step in steps])
         for key, label in names.items()
         if first.get(key)
     }

@@ -108,8 +108,10 @@ class Guard:
         self._path = workdir / GUARD
         self.history: dict[int, Figures] = {}
         if self._path.exists():
-            content = json.loads(self._path.read_text())
-            self.history = {int(step): figures for step, figures in content.items()}
+            for step, figures in json.loads(self._path.read_text()).items():
+                # What was not finite is null.
+                known = {k: np.nan if v is None else v for k, v in figures.items()}
+                self.history[int(step)] = known
 
     @property
     def before(self) -> Figures:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from i2z_jax.files import write_aside
+from i2z_jax.files import json_text, write_aside
 
 
 class MetricsLog:
@@ -34,7 +34,7 @@ class MetricsLog:
     def write(self, step: int, metrics: dict[str, Any]) -> None:
         """Append one line; it is on its way to the disk when this returns."""
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+            file.write(json_text({"step": step, **metrics}) + "\n")
 
     def _lines(self) -> list[str]:
         if not self.path.exists():

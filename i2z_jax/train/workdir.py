@@ -22,7 +22,7 @@ import numpy as np
 
 from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
-from i2z_jax.files import write_aside
+from i2z_jax.files import json_text, write_aside
 from i2z_jax.lock import locked
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 from i2z_jax.types import PyTree
@@ -112,8 +112,8 @@ def _remember(
 ) -> tuple[str, Path]:
     """Write JSON if the run is new; how it differs from what is there or, if the
     processes do not agree, from what the first one has."""
-    text = json.dumps(content, indent=2) + "\n"
-    now = _flat(json.loads(text))  # as it is read: a tuple is a list
+    text = json_text(content, indent=2) + "\n"
+    now = _flat(json.loads(text))  # as it is read: a tuple is a list, inf is None
     texts = from_every_process(text)
     for index, other in enumerate(texts):
         differs = _differences(_flat(json.loads(texts[0])), _flat(json.loads(other)))

@@ -33,7 +33,7 @@ def measured(monkeypatch):
     def measure(options, video, seed, variants, workdir):
         calls.append(workdir)
         figures = dict.fromkeys(("before", "after", "oracle"), float(len(calls)))
-        pairs = {name: [0.0, 0.0] for name in ("lab_vertex_mm", "pose_px")}
+        pairs = {"lab_vertex_mm": [None, None], "pose_px": [0.0, 0.0]}
         for variant in variants:
             named = {"video": str(video), "seed": seed, "variant": variant}
             yield named | figures | pairs | {"gap_closed": 0.5}
@@ -47,7 +47,9 @@ def test_what_was_measured_is_not_measured_again(options, measured, capsys):
     capsys.readouterr()
     adaptation.main(options)
     assert len(measured) == 1
-    assert "1.000" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "1.000" in shown
+    assert "-, -" in shown
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,7 @@ def out(tmp_path_factory):
     guard = {
         "0": {"score": 2.0, "vertex_mm": 2.0},
         "50": {"score": 1.0, "vertex_mm": 1.5},
+        "100": {"score": None, "vertex_mm": 9.0},  # not finite
     }
     write_json(out / "adapt" / "guard.json", guard)
     write_json(out / "adapt" / "adaptation.json", {"best_step": 50})

@@ -55,6 +55,9 @@ def test_the_lowest_score_wins(tmp_path):
 def test_before_wins_unless_something_is_clearly_better(tmp_path, later):
     guard = guard_of(tmp_path, {}, *({"score": score} for score in later))
     assert guard.best == 0
+    assert Guard(tmp_path).best == 0
+    assert Guard(tmp_path).first_collapse == guard.first_collapse
+    assert "NaN" not in (tmp_path / "guard.json").read_text()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_full_disk_is_one_line(tmp_path):
 def test_metrics_after_the_restored_step_are_written_again(tmp_path):
     log = MetricsLog(tmp_path, step=0)
     for step in (1, 2, 3):
-        log.write(step, {"loss": 1 / step})
+        log.write(step, {"loss": 1 / step, "wild": float("nan")})
     with log.path.open("a") as file:
         file.write('{"step": 4, "lo')  # killed here
     resumed = MetricsLog(tmp_path, step=2)
@@ -125,6 +125,7 @@ def test_metrics_after_the_restored_step_are_written_again(tmp_path):
     lines = [json.loads(line) for line in log.path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["loss"] == 9.0
+    assert lines[0] == {"step": 1, "loss": 1.0, "wild": None}
 
 
 def test_an_evaluation_that_was_cut_off_is_written_again(tmp_path):
