@@ -180,7 +180,7 @@ def _build(directory: Path) -> None:
         for frame in range(FRAMES)
         for camera in range(CAMERAS)
     ]
-    counts = {}
+    counts, written = {}, []
     for config, examples in (("frames", frames), ("views", views)):
         shards = write_shards(
             [Job("train", tuple(range(len(examples))))],
@@ -194,7 +194,8 @@ def _build(directory: Path) -> None:
         counts[config] = adopt(
             records.MULTIVIEW, shards, directory, splits=["train"], config=config
         )
-    finish(directory, records.MULTIVIEW, [directory], [], counts, [])
+        written += shards
+    finish(directory, records.MULTIVIEW, [directory], [], counts, written, [])
 
 
 def _noise(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:

@@ -67,6 +67,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Data, run, table, system."""
+    from i2z_jax.data.records import MULTIVIEW, VIDEO
     from i2z_jax.sharding import is_first_process
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
@@ -74,7 +75,7 @@ def run(config: Config) -> None:
     from i2z_jax.train.adapt_video import built_video
     from i2z_jax.train.guard import check_share
     from i2z_jax.train.run import run_mesh
-    from i2z_jax.train.workdir import hold, remember_config
+    from i2z_jax.train.workdir import hold, remember_config, remember_data
 
     check_share(config.held_out)
     require_at_least(config, {"pairs": 1, "replay": 0, "rehearse": 0})
@@ -84,14 +85,16 @@ def run(config: Config) -> None:
         system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
         check_system(system, config.checkpoint)
         mesh = run_mesh(config.run)
+        video = built_video(
+            config.video,
+            config.workdir,
+            boxes=config.boxes,
+            crop_size=system.image_size,
+        )
+        remember_data(config.workdir, {VIDEO: video, MULTIVIEW: config.data})
         material = prepare(
             system,
-            built_video(
-                config.video,
-                config.workdir,
-                boxes=config.boxes,
-                crop_size=system.image_size,
-            ),
+            video,
             config.data,
             nearness=nearness,
             share_held_out=config.held_out,

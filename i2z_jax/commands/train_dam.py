@@ -62,7 +62,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
-    from i2z_jax.data.records import has_views
+    from i2z_jax.data.records import MULTIVIEW, has_views
     from i2z_jax.models.dam import DAM
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
@@ -70,12 +70,13 @@ def run(config: Config) -> None:
     from i2z_jax.train.dam_start import normalisation, start_from_meshes
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.stages import dam_stage
-    from i2z_jax.train.workdir import hold, remember_config
+    from i2z_jax.train.workdir import hold, remember_config, remember_data
 
     require_at_least(config, {"emphasis": 0})
     dtype = config.run.compute_dtype
     with hold(config.workdir):
         remember_config(config.workdir, config)
+        remember_data(config.workdir, {MULTIVIEW: config.data})
         mesh = run_mesh(config.run)
         source = only_source(config.data)
         fields = ("vertices", "average_texture", "texture")

@@ -57,14 +57,14 @@ def run(config: Config) -> None:
     from i2z_jax.data.augment import augment_landmarks
     from i2z_jax.data.batches import Source, Stream
     from i2z_jax.data.pipeline import InTurn, LandmarkPictures, ViewLandmarks
-    from i2z_jax.data.records import IBUG, has_split
+    from i2z_jax.data.records import IBUG, MULTIVIEW, has_split
     from i2z_jax.models.hourglass import Hourglass
     from i2z_jax.models.painter import HeatmapPainter
     from i2z_jax.models.parameters import Keys
     from i2z_jax.presets import preset
     from i2z_jax.train.run import fresh_module, run_mesh, run_stage
     from i2z_jax.train.stages import landmarks_stage
-    from i2z_jax.train.workdir import hold, remember_config
+    from i2z_jax.train.workdir import hold, remember_config, remember_data
 
     expected = "above 0 and finite, in cells of the heatmap"
     require(0 < config.sigma < float("inf"), "sigma", expected, config.sigma)
@@ -72,6 +72,7 @@ def run(config: Config) -> None:
     i2z = preset(config.preset).i2z
     with hold(config.workdir):
         remember_config(config.workdir, config)
+        remember_data(config.workdir, {IBUG: config.data, MULTIVIEW: config.capture})
         mesh = run_mesh(config.run)
 
         def build() -> nnx.Module:

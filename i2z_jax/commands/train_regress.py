@@ -78,7 +78,7 @@ def run(config: Config) -> None:
     from i2z_jax.data.batches import Stream
     from i2z_jax.data.capture_source import only_source
     from i2z_jax.data.pipeline import Views
-    from i2z_jax.data.records import has_views
+    from i2z_jax.data.records import MULTIVIEW, has_views
     from i2z_jax.system import System, save_system
     from i2z_jax.train import labels
     from i2z_jax.train.lab_views import RowNumbers, keep_views
@@ -86,12 +86,13 @@ def run(config: Config) -> None:
     from i2z_jax.train.shape_fit import fit_shape_branch
     from i2z_jax.train.stages import regress_stage
     from i2z_jax.train.streams import freeze_streams
-    from i2z_jax.train.workdir import hold, remember_config
+    from i2z_jax.train.workdir import hold, remember_config, remember_data
 
     _check_options(config)
     dtype, batch_size = config.run.compute_dtype, config.run.batch_size
     with hold(config.workdir):
         remember_config(config.workdir, config)
+        remember_data(config.workdir, {MULTIVIEW: config.data})
         mesh = run_mesh(config.run)
         dam_card = checkpoint.read_card(config.dam, architecture="dam")
         dam = checkpoint.load(config.dam, dtype=dtype)

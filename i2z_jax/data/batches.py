@@ -164,8 +164,8 @@ class Batches:
         """Go on from a state of the same streams.
 
         Raises:
-            InputError: the state is of another seed, batch size or dataset, with
-                which "the next batch" would not be the one that was meant.
+            InputError: the state is of another seed, batch size or number of examples,
+                with which "the next batch" would not be the one that was meant.
         """
         for name, ours in self._identity.items():
             if state[name] != ours:

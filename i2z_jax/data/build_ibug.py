@@ -86,7 +86,9 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
         )
         counts = adopt(records.IBUG, shards, work, splits=ibug.SPLITS)
         gaps += [gap for shard in shards for gap in shard.gaps]
-        return finish(work, records.IBUG, sources, [options], {"": counts}, gaps)
+        return finish(
+            work, records.IBUG, sources, [options], {"": counts}, shards, gaps
+        )
 
 
 def _files(item: Item) -> list[Path | None]:

@@ -81,9 +81,10 @@ def build(
             for config, shards, splits in finished
         }
         _write_sources(chosen, work, capture)
-        gaps += [gap for shard in (*frames, *views) for gap in shard.gaps]
+        shards = [*frames, *views]
+        gaps += [gap for shard in shards for gap in shard.gaps]
         return finish(
-            work, records.MULTIVIEW, sources, [options, capture], counts, gaps
+            work, records.MULTIVIEW, sources, [options, capture], counts, shards, gaps
         )
 
 

@@ -95,7 +95,14 @@ def build(
         counts = adopt(records.VIDEO, shards, work, splits=("train",))
         gaps += [gap for shard in shards for gap in shard.gaps]
         return finish(
-            work, records.VIDEO, sources, [options, video], {"": counts}, gaps, made_of
+            work,
+            records.VIDEO,
+            sources,
+            [options, video],
+            {"": counts},
+            shards,
+            gaps,
+            made_of,
         )
 
 

@@ -6,6 +6,7 @@ place when it is whole. `dataset.json` is moved last: a dataset without it is no
 `records.open_split` refuses it. The same command goes on with an unfinished build.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import Any
 import i2z_jax
 from i2z_jax.data import records
 from i2z_jax.data.build_options import BuildOptions
+from i2z_jax.data.shards import Shard
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.lock import locked
@@ -75,6 +77,7 @@ def finish(
     sources: Sequence[Path],
     options: Sequence[Any],
     counts: Mapping[str, Mapping[str, int]],
+    shards: Sequence[Shard],
     gaps: Sequence[str],
     made_of: str | None = None,
 ) -> Summary:
@@ -84,6 +87,7 @@ def finish(
         out: holds the dataset's folder `name`.
         options: the dataclasses of options it was built with.
         counts: config ("" if there is one only) -> split -> number of records.
+        shards: of all configs and splits: their digests tell these records from others.
         made_of: tells the versions of the files that were read from others.
 
     Raises:
@@ -110,6 +114,9 @@ def finish(
                         k: v for each in options for k, v in asdict(each).items()
                     },
                     "made_of": made_of,
+                    "digest": hashlib.sha256(
+                        "".join(shard.digest for shard in shards).encode()
+                    ).hexdigest()[:16],
                     "splits": counts,
                     "gaps": list(gaps),
                 },

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import i2z_jax
 from i2z_jax import console
 from i2z_jax.data.workers import end_with_parent
@@ -61,12 +63,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Shard:
-    """A finished shard. `examples` counts them for each item of its job."""
+    """A finished shard. `examples` counts them for each item of its job; `digest` is of
+    all that they hold."""
 
     path: Path
     split: str
     examples: tuple[int, ...]
     gaps: tuple[str, ...]
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Task:
             return False
         # A power cut can lose the end of a file that has its name already.
         whole = (note.get("key"), note.get("bytes")) == (self.key, size)
-        return whole and not (self.strict and note["gaps"])
+        return whole and "digest" in note and not (self.strict and note["gaps"])
 
 
 def into_jobs(
@@ -184,7 +188,9 @@ def _note(path: Path) -> Path:
 
 def _read_note(path: Path, job: Job) -> Shard:
     note = json.loads(_note(path).read_text())
-    return Shard(path, job.split, tuple(note["examples"]), tuple(note["gaps"]))
+    return Shard(
+        path, job.split, tuple(note["examples"]), tuple(note["gaps"]), note["digest"]
+    )
 
 
 @contextmanager
@@ -217,13 +223,16 @@ def write(task: Task, count: Callable[[], None]) -> None:
     aside = task.path.with_suffix(".part")
     # One record a group: any record is read without decoding its neighbours.
     writer = array_record_module.ArrayRecordWriter(str(aside), "group_size:1")
-    examples, gaps = [0] * len(task.job.items), []
+    examples, gaps, digest = [0] * len(task.job.items), [], hashlib.sha256()
     with _closing(writer, aside):
         for place, item in enumerate(task.job.items):
             for outcome in _outcomes(task.encode, item):
                 if not isinstance(outcome, Gap):
                     record = features.encode_example(outcome)
                     writer.write(serializer.serialize_example(record))
+                    # Not of what is written, whose fields have no fixed order.
+                    for name in sorted(record):
+                        digest.update(_bytes(record[name]))
                     examples[place] += 1
                 elif task.strict:
                     raise InputError(outcome.message)
@@ -233,8 +242,18 @@ def write(task: Task, count: Callable[[], None]) -> None:
     found = {"key": task.key, "bytes": aside.stat().st_size}
     os.replace(aside, task.path)
     note = _note(task.path).with_suffix(".note")
-    note.write_text(json.dumps({**found, "examples": examples, "gaps": gaps}))
+    found |= {"examples": examples, "gaps": gaps, "digest": digest.hexdigest()}
+    note.write_text(json.dumps(found))
     os.replace(note, _note(task.path))
+
+
+def _bytes(value: Any) -> bytes:
+    """Of a field, as TFDS encodes it."""
+    if isinstance(value, bytes):
+        return value
+    array = np.asarray(value)
+    is_text = array.dtype == object
+    return repr(array.tolist()).encode() if is_text else array.tobytes()
 
 
 def _outcomes(encode: Encoder, item: Any) -> Iterator["dict[str, Any] | Gap"]:

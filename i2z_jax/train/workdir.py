@@ -3,6 +3,7 @@
 
 workdir/config.json     what the run was started with
 workdir/frozen.json     hashes of the weights it reads and does not train
+workdir/data.json       digests of the datasets it learns from
 workdir/metrics.jsonl   one line a logged step; `log.py` has its neighbours
 workdir/checkpoints/    written by `checkpoint/runs.py`
 workdir/.lock           held while a process trains here
@@ -20,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from i2z_jax.data.records import description
 from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
 from i2z_jax.files import json_text, write_aside
@@ -30,9 +32,9 @@ from i2z_jax.types import PyTree
 # The folder of a run's checkpoints.
 CHECKPOINTS = "checkpoints"
 # Options that change nothing of what is learned: a run may go on with others, and on
-# other devices.
+# other devices. `remember_data` knows a dataset wherever it lies.
 FREE = {
-    *("workdir", "run.result", "run.workers", "run.fsdp"),
+    *("workdir", "data", "capture", "run.result", "run.workers", "run.fsdp"),
     *("run.loop.keep", "run.loop.profile_steps"),
 }
 
@@ -75,6 +77,32 @@ def remember_config(workdir: Path, config: Any) -> None:
             f"this run was started differently: {differs}",
             where=path,
             fix="repeat its options to go on with it, or choose another --workdir",
+        )
+
+
+def remember_data(workdir: Path, datasets: Mapping[str, Path | None]) -> None:
+    """Write which datasets a new run learns from; compare those of a resumed one: the
+    next batch is a place in them.
+
+    Args:
+        datasets: name -> where it was built or moved to; None if there is none.
+
+    Raises:
+        InputError: they are not those of the run, or not the same in all processes;
+            one is not built.
+    """
+    digests = {}
+    for name, directory in datasets.items():
+        if directory is not None:
+            built = description(directory, name)
+            # Built before there were digests: it is known by its place.
+            digests[name] = built.get("digest", str(directory))
+    differs, path = _remember(workdir / "data.json", digests)
+    if differs:
+        raise InputError(
+            f"the datasets are not those of this run: {differs}",
+            where=path,
+            fix="give the data it was started with, or choose another --workdir",
         )
 
 

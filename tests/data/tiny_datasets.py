@@ -51,7 +51,7 @@ def multiview(out: Path, *, frames: int = 6) -> Path:
         "frames": write(out, name, "train", moments, "frames"),
         "views": write(out, name, "train", views, "views"),
     }
-    finish(out, name, [out], [], counts, [])
+    finish(out, name, [out], [], counts, [], [])
     return out
 
 
@@ -77,7 +77,7 @@ def video(out: Path, *, cut: list[int], duplicate: list[int], frames: int) -> Pa
         for i in range(frames)
     ]
     name = "monocular_video"
-    finish(out, name, [out], [], {"": write(out, name, "train", records_)}, [])
+    finish(out, name, [out], [], {"": write(out, name, "train", records_)}, [], [])
     return out
 
 

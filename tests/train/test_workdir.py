@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from i2z_jax.data.records import VERSIONS
 from i2z_jax.errors import InputError
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.train.log import RunLog
 from i2z_jax.train.metrics_log import MetricsLog
-from i2z_jax.train.workdir import hold, remember_config
+from i2z_jax.train.workdir import hold, remember_config, remember_data
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Options:
 @dataclass(frozen=True)
 class Command:
     run: Options = Options()
+    dam: Path | None = None
     data: Path | None = None
     workdir: Path | None = None
 
@@ -97,11 +99,48 @@ def test_a_run_is_its_files_however_they_are_called(tmp_path, monkeypatch):
     (tmp_path / "run" / "checkpoints" / "0").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     workdir = Path("run")
-    remember_config(workdir, Command(data=Path("data"), workdir=workdir))
+    remember_config(workdir, Command(dam=Path("dam"), workdir=workdir))
     workdir = workdir.rename("moved").absolute()
-    remember_config(workdir, Command(data=tmp_path / "data", workdir=workdir))
-    with pytest.raises(InputError, match=r"data was 'data', is '.*other'"):
-        remember_config(workdir, Command(data=tmp_path / "other", workdir=workdir))
+    remember_config(workdir, Command(dam=tmp_path / "dam", workdir=workdir))
+    with pytest.raises(InputError, match=r"dam was 'dam', is '.*other'"):
+        remember_config(workdir, Command(dam=tmp_path / "other", workdir=workdir))
+
+
+def test_a_run_goes_on_with_its_dataset_wherever_that_is(tmp_path):
+    """Not with another one that took its place, of as many records."""
+    (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+    old, new = tmp_path / "old", tmp_path / "new"
+
+    def go_on(place, capture=None):
+        remember_config(tmp_path, Command(data=place))
+        remember_data(tmp_path, {"ibug_300w": place, "multiview_capture": capture})
+
+    describe(old, digest="one")
+    go_on(old)
+    old.rename(new)
+    go_on(new)
+    describe(old, digest="two")
+    with pytest.raises(InputError, match=r"ibug_300w was 'one', is 'two'"):
+        go_on(old)
+    with pytest.raises(InputError, match=r"no built multiview_capture"):
+        go_on(new, capture=old)
+
+
+def test_a_dataset_without_a_digest_is_known_by_its_place(tmp_path):
+    (tmp_path / "checkpoints" / "0").mkdir(parents=True)
+    for place in ("old", "new"):
+        describe(tmp_path / place)
+    remember_data(tmp_path, {"ibug_300w": tmp_path / "old"})
+    remember_data(tmp_path, {"ibug_300w": tmp_path / "old"})
+    with pytest.raises(InputError, match="not those of this run"):
+        remember_data(tmp_path, {"ibug_300w": tmp_path / "new"})
+
+
+def describe(place, **facts):
+    """A dataset without its records."""
+    (place / "ibug_300w").mkdir(parents=True)
+    content = {"version": VERSIONS["ibug_300w"], "splits": {}, "gaps": [], **facts}
+    (place / "ibug_300w" / "dataset.json").write_text(json.dumps(content))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
