@@ -41,6 +41,25 @@ def test_help_lists_every_command_without_starting_jax():
         assert command.summary in done.stdout
 
 
+@pytest.mark.parametrize("where", ["option", "folder"])
+def test_a_python_of_ascii_says_what_to_set(tmp_path, where):
+    """Its libraries would end in a traceback, or in a crash."""
+    folder = tmp_path / "\u00e9"
+    folder.mkdir()
+    program = "from i2z_jax.commands import main; main()"
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "data", "check",
+         str(folder) if where == "option" else "data"],
+        capture_output=True, text=True, timeout=300,
+        cwd=folder if where == "folder" else None,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **ascii_only},
+    )  # fmt: skip
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "PYTHONUTF8=1" in line
+
+
 @pytest.mark.filterwarnings("ignore:get_parser")
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=list(COMMANDS))
 def test_every_option_is_described_and_no_group_by_another_option(command):

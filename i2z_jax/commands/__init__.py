@@ -184,6 +184,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(COMMANDS[name].module)
     options = arguments[len(name.split()) :]
     try:
+        _require_utf8([*options, os.getcwd()])
         defaults = getattr(module, "defaults", None)
         config = tyro.cli(
             module.Config,
@@ -208,6 +209,26 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _require_utf8(names: Sequence[str]) -> None:
+    """Refuse names that the libraries which read and write records, checkpoints and
+    videos would answer with a traceback.
+
+    Raises:
+        InputError: a name has bytes that were not understood.
+    """
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                "a name that cannot be read",
+                where=ascii(name),
+                expected="UTF-8",
+                got=f"bytes that are not {sys.getfilesystemencoding()}",
+                fix="set PYTHONUTF8=1; if it is set, rename the file or folder",
+            ) from error
 
 
 def _path_options():
