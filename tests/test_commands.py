@@ -173,10 +173,12 @@ def test_a_reader_that_has_gone_is_no_traceback(words):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
-@pytest.mark.parametrize("words", ["inspect --help", "doctor"])
-def test_output_that_cannot_be_written_is_one_line(words):
+@pytest.mark.parametrize("buffering", ["", "-u "])
+@pytest.mark.parametrize("words", ["--help", "inspect --help", "doctor"])
+def test_output_that_cannot_be_written_is_one_line(words, buffering, monkeypatch):
     """A full disk, and an output that is closed from the beginning."""
-    i2z = f"{shlex.quote(sys.executable)} -m i2z_jax {words}"
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    i2z = f"{shlex.quote(sys.executable)} {buffering}-m i2z_jax {words}"
     full = subprocess.run(f"{i2z} > /dev/full", shell=True, capture_output=True)
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1

@@ -149,20 +149,27 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
         # Not left to Python, whose way out waits for the other processes of a job.
         traceback.print_exc()
         code = 1
-    cluster.leave(code if _all_printed() else 1)
+    cluster.leave(_after_printing(code))
 
 
-def _all_printed() -> bool:
-    """Whether what was printed has been written; else what is left of it is dropped."""
+def _after_printing(code: int) -> int:
+    """The exit code; 1 if what was printed cannot be written, and what is left of it is
+    dropped. A command that failed has said why."""
     try:
         sys.stdout.flush()
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            print(f"i2z: cannot print ({error.strerror})", file=sys.stderr)
+        if code == 0:
+            code = _cannot_print(error)
         # Python flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return False
-    return True
+    return code
+
+
+def _cannot_print(error: OSError) -> int:
+    """Say so, unless the reader of our output has gone."""
+    if not isinstance(error, BrokenPipeError):
+        print(f"i2z: cannot print ({error.strerror})", file=sys.stderr)
+    return 1
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -170,7 +177,10 @@ def _dispatch(arguments: list[str]) -> int:
     arguments = [a for a in arguments if a not in EVERYWHERE]
     name = _command_name(arguments)
     if name is None:
-        return _overview(arguments)
+        try:
+            return _overview(arguments)
+        except OSError as error:
+            return _cannot_print(error)
     import tyro  # heavy beside `i2z --help`
 
     # Libraries log long stories on stderr beside the one line that we print.
