@@ -69,6 +69,18 @@ def test_a_run_with_its_result_has_ended(job, tmp_path, result):
     assert not (tmp_path / "scontrol").exists()
 
 
+def test_the_result_of_an_earlier_run_is_not_this_ones(job, tmp_path):
+    """The workdir was used before; `i2z` writes a result aside and moves it there."""
+    words = ("train", "dam", "--workdir", "run")
+    (tmp_path / "run/dam").mkdir(parents=True)
+    assert job("true", *words).returncode == 0
+    assert requeued(tmp_path)
+    (tmp_path / "scontrol").unlink()
+    again = "mkdir run/aside; rm -r run/dam; mv run/aside run/dam"
+    assert job(again, *words).returncode == 0
+    assert not (tmp_path / "scontrol").exists()
+
+
 def test_a_failure_is_the_jobs_and_is_not_tried_again(job, tmp_path):
     assert job("exit 3", "train", "dam", "--workdir", "run").returncode == 3
     assert not (tmp_path / "scontrol").exists()
