@@ -21,10 +21,10 @@ from benchmarks.networks import random_batch, random_system
 from benchmarks.suite import Options
 from i2z_jax.data.landmarks68 import COUNT
 from i2z_jax.geometry.sampling import unit_range
-from i2z_jax.objectives.adapt import AdaptWeights, Lab
+from i2z_jax.objectives.adapt import AdaptWeights, ZPrior
 from i2z_jax.sharding import create_mesh
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, VideoMaterial, face_mesh
+from i2z_jax.train.adapt_data import AdaptationData, VideoData, face_mesh
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
@@ -128,7 +128,9 @@ def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]
     return [replace(each, ratio=each.busy_s / rows[-1].busy_s) for each in rows]
 
 
-def _material(system: System, options: Options, frames: int, dtype, mesh) -> Material:
+def _material(
+    system: System, options: Options, frames: int, dtype, mesh
+) -> AdaptationData:
     host = random_batch(options.sizes, frames)
     cache = build_cache(
         system.net, host["image"], dtype=dtype, mesh=mesh, batch_size=frames
@@ -144,7 +146,7 @@ def _material(system: System, options: Options, frames: int, dtype, mesh) -> Mat
     face = face_mesh(system.topology, unbiased, texture_size=size, mesh=mesh)
     z = system.net_card.config.z_size
     rows = np.arange(frames - 1, dtype=np.int32)
-    lab = Lab(jnp.zeros(z), jnp.ones(z))
-    return Material(
-        VideoMaterial(cache, rows, rows, None), views, None, lab, face, 1 / 550
+    prior = ZPrior(jnp.zeros(z), jnp.ones(z))
+    return AdaptationData(
+        VideoData(cache, rows, rows, None), views, None, prior, face, 1 / 550
     )

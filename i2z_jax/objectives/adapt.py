@@ -58,7 +58,7 @@ class AdaptWeights:
     replay: float = 0.5
 
 
-class Lab(NamedTuple):
+class ZPrior(NamedTuple):
     """Distribution of z over the capture."""
 
     z_mean: Float[Array, "z"]
@@ -169,7 +169,7 @@ def adaptation_terms(
     detected: Landmarks,
     equations: colour.ColourEquations,
     face_mesh: FaceMesh,
-    lab: Lab,
+    prior: ZPrior,
     *,
     image_size: int,
     levels: int = 3,
@@ -197,7 +197,7 @@ def adaptation_terms(
             face.visible,
             levels=levels,
         ),
-        "prior": prior_loss(z, lab.z_mean, lab.z_std).mean(),
+        "prior": prior_loss(z, prior.z_mean, prior.z_std).mean(),
     }
 
 

@@ -21,7 +21,7 @@ from i2z_jax.checkpoint import ModelCard
 from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.topology import TexelMap
 from i2z_jax.models.heatmaps import Landmarks
-from i2z_jax.objectives.adapt import AdaptWeights, Lab
+from i2z_jax.objectives.adapt import AdaptWeights, ZPrior
 from i2z_jax.objectives.dam import DAMWeights
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.regress import RegressWeights
@@ -32,7 +32,7 @@ from i2z_jax.sharding import (
     replicated,
 )
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, VideoMaterial
+from i2z_jax.train.adapt_data import AdaptationData, VideoData
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import FrameCache
 from i2z_jax.train.lab_views import LabelledViews
@@ -140,10 +140,10 @@ def adapt(sizes: Preset, batch: int, dtype: DTypeLike, mesh: Mesh):
         landmark_weights=shape(68, 3),
     )
     face = FaceMesh(arrays, shape(68, 3), shape(68), shape(68, dtype=jnp.bool))
-    lab = Lab(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
+    prior = ZPrior(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
-    material = Material(
-        VideoMaterial(seen, rows, rows, None), views, None, lab, face, 0.0
+    material = AdaptationData(
+        VideoData(seen, rows, rows, None), views, None, prior, face, 0.0
     )
     stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
     return stage, {

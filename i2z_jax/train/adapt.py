@@ -25,7 +25,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.sharding import from_every_process, is_first_process, replicate, whole
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material
+from i2z_jax.train.adapt_data import AdaptationData
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import RowNumbers
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 def adapt(
     system: System,
-    material: Material,
+    material: AdaptationData,
     *,
     workdir: Path,
     config: RunConfig,
@@ -178,7 +178,7 @@ def _forget(figures: Path, networks: Path) -> None:
     from_every_process("forgotten")  # before any of them looks
 
 
-def streams(material: Material, batch_size: int) -> dict[str, Stream]:
+def streams(material: AdaptationData, batch_size: int) -> dict[str, Stream]:
     """What a batch is drawn from, as many views as pairs."""
     found = {"pairs": Stream(RowNumbers(material.video.learn), batch_size)}
     if material.replay is not None:

@@ -28,7 +28,7 @@ from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.topology import Topology, landmark_points
-from i2z_jax.objectives.adapt import Lab
+from i2z_jax.objectives.adapt import ZPrior
 from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.sharding import replicate
 from i2z_jax.spacing import evenly_spaced
@@ -49,7 +49,7 @@ FEWEST_FRAMES = 20
 WATCHED = 64
 
 
-class VideoMaterial(NamedTuple):
+class VideoData(NamedTuple):
     """Cached frames, and the pairs for training and for the guard."""
 
     frames: FrameCache
@@ -61,7 +61,7 @@ class VideoMaterial(NamedTuple):
     truth: tuple[Float[Array, "f 6"], Float[Array, "f n 3"]] | None
 
 
-class LabMaterial(NamedTuple):
+class LabData(NamedTuple):
     """From the capture: replay and held-out views, prior of z, detector bias."""
 
     replay: LabelledViews | None
@@ -69,17 +69,17 @@ class LabMaterial(NamedTuple):
     watched: LabelledViews | None
     # What may be drawn into the video.
     moments: Views | None
-    of_z: Lab
+    prior: ZPrior
     bias: LandmarkBias
 
 
-class Material(NamedTuple):
+class AdaptationData(NamedTuple):
     """Everything adaptation reads, on the devices."""
 
-    video: VideoMaterial
+    video: VideoData
     replay: LabelledViews | None
     watched: LabelledViews | None
-    lab: Lab
+    prior: ZPrior
     face: FaceMesh
     # 1 / distance of the video's camera, 1/mm.
     nearness: float
@@ -99,7 +99,7 @@ def prepare(
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
-) -> Material:
+) -> AdaptationData:
     """Read a built video and, if there is one, a built capture.
 
     Args:
@@ -146,7 +146,7 @@ def prepare(
     replay = None
     if parts:
         replay = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    return Material(filmed, replay, lab.watched, lab.of_z, face, nearness)
+    return AdaptationData(filmed, replay, lab.watched, lab.prior, face, nearness)
 
 
 def check_system(system: System, where: str | Path) -> None:
@@ -179,7 +179,7 @@ def prepare_video(
     most_pairs: int,
     dtype: DTypeLike,
     mesh: Mesh,
-) -> VideoMaterial:
+) -> VideoData:
     """Choose pairs of a built video, and run the streams over their frames.
 
     Raises:
@@ -220,7 +220,7 @@ def prepare_video(
         f"{counted(len(index), 'frame')}, {counted(len(learn), 'pair')} to learn from, "
         f"{len(judge)} held out; {frames.size_bytes / 2**20:.0f} MiB on each device"
     )
-    return VideoMaterial(
+    return VideoData(
         frames,
         np.searchsorted(index, learn).astype(np.int32),
         np.searchsorted(index, judge).astype(np.int32),
@@ -236,7 +236,7 @@ def prepare_capture(
     seed: int,
     dtype: DTypeLike,
     mesh: Mesh,
-) -> LabMaterial:
+) -> LabData:
     """Views to replay, augmented as in training, and what follows from them.
 
     Without a capture: no replay, z as the decoder's own prior has it (DESIGN 4: KL to
@@ -248,8 +248,8 @@ def prepare_capture(
     """
     if directory is None:
         z_size = system.dam_card.config.z_size
-        unit = Lab(jnp.zeros(z_size), jnp.ones(z_size))
-        return LabMaterial(
+        unit = ZPrior(jnp.zeros(z_size), jnp.ones(z_size))
+        return LabData(
             None, None, None, replicate(unit, mesh), LandmarkBias.none(COUNT)
         )
     z = encode_frames(system.dam, directory)
@@ -264,11 +264,11 @@ def prepare_capture(
     watched = None
     if has_views(directory, "test"):
         watched, _ = label(_upright(views("test"), WATCHED, system.image_size))
-    return LabMaterial(
+    return LabData(
         replay if replayed else None,
         watched,
         views("train", fields=("vertices", "average_texture")),
-        replicate(Lab(z.mean(0), np.maximum(z.std(0), 1e-3)), mesh),
+        replicate(ZPrior(z.mean(0), np.maximum(z.std(0), 1e-3)), mesh),
         _detector_bias(system, cache, examples, capture_nearness(directory)),
     )
 

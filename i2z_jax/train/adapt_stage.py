@@ -20,26 +20,25 @@ from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import (
     TERMS,
     AdaptWeights,
-    Lab,
     Observation,
+    ZPrior,
     adaptation_terms,
 )
 from i2z_jax.objectives.colour import ColourEquations, accumulate
-from i2z_jax.objectives.face_mesh import FaceMesh
 from i2z_jax.objectives.regress import RegressWeights, regress_objective
 from i2z_jax.sharding import replicated, with_whole_kernels
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material
+from i2z_jax.train.adapt_data import AdaptationData
 from i2z_jax.train.guard import Figures
 from i2z_jax.train.lab_views import LabelledViews
-from i2z_jax.train.look import (
-    Given,
+from i2z_jax.train.observe_frames import (
+    FrameObservations,
     Graphs,
-    Look,
-    in_parts,
-    look_at,
+    RunInputs,
+    in_groups,
     mean_equations,
     mean_over,
+    observe_frames,
 )
 from i2z_jax.train.stages import Stage
 from i2z_jax.types import Array, Float, Int, PyTree
@@ -53,9 +52,9 @@ ORACLE = RegressWeights(texture=0.0, z=0.0)
 class Adapting(NamedTuple):
     """What a step of adaptation reads and does not train."""
 
-    given: Given
-    lab: Lab
-    # `AdaptWeights`; arguments, not constants: all weights share one compiled step.
+    inputs: RunInputs
+    prior: ZPrior
+    # `AdaptWeights`; arguments, not inputs: all weights share one compiled step.
     weights: dict[str, Float[Array, ""]]
     replay: LabelledViews | None
     # Pose and vertices of every frame, for the oracle.
@@ -68,7 +67,7 @@ Judge = Callable[[PyTree, Adapting], Figures]
 
 def adapt_stage(
     system: System,
-    material: Material,
+    material: AdaptationData,
     *,
     weights: AdaptWeights,
     mesh: Mesh,
@@ -87,14 +86,14 @@ def adapt_stage(
     dam_graph, dam_state = nnx.split(system.dam)
     program = _Program(Graphs(graph, dam_graph, mesh), system.image_size)
     frozen = Adapting(
-        given=Given(
+        inputs=RunInputs(
             net=rest,
             dam=dam_state,
             frames=material.video.frames,
             face=material.face,
             nearness=jnp.float32(material.nearness),
         ),
-        lab=material.lab,
+        prior=material.prior,
         weights={k: jnp.float32(v) for k, v in asdict(weights).items()},
         replay=material.replay,
         truth=material.video.truth if supervised else None,
@@ -121,15 +120,15 @@ class _Program(NamedTuple):
     def objective(self, params, stats, frozen, batch, key):
         """`train.step.Objective`; `stats` are the video's colours so far."""
         del key
-        frames = frozen.given.frames.rows(_pair_rows(batch["pairs"]["row"]))
+        frames = frozen.inputs.frames.rows(_pair_rows(batch["pairs"]["row"]))
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
         # Decoding is what a step would cost most. Every frame is the first of a pair
         # in its turn, so that of the first alone MOTC is the same in expectation.
-        seen = self.networks.observe(prediction, frozen.given, frames, decode_every=2)
+        seen = self.networks.observe(prediction, frozen.inputs, frames, decode_every=2)
         equations = accumulate(stats, seen.face.equations())
         assert frames.detected is not None, "see adapt_data.check_system"
-        look = Look(prediction.z, prediction.pose, seen, frames.detected)
-        terms = self.compare(look, equations, frozen.given.face, frozen.lab)
+        found = FrameObservations(prediction.z, prediction.pose, seen, frames.detected)
+        terms = self.compare(found, equations, frozen.inputs.face, frozen.prior)
         loss = weighted(terms, frozen.weights) + replayed
         return loss, ({**terms, **replay_terms}, equations)
 
@@ -137,7 +136,7 @@ class _Program(NamedTuple):
         """`objective` with the truth in place of the self-supervised terms."""
         del key
         row = _pair_rows(batch["pairs"]["row"])
-        frames = frozen.given.frames.rows(row)
+        frames = frozen.inputs.frames.rows(row)
         prediction, replayed, replay_terms = self.predict(params, frozen, frames, batch)
         pose, vertices = (x[row] for x in frozen.truth)
         # The true z of a wild frame is not known; its mesh is.
@@ -152,50 +151,51 @@ class _Program(NamedTuple):
         One pass for all images: each gradient is then summed over the devices once.
         """
         if "replay" not in batch:
-            return self.networks.regress(params, frozen.given.net, frames.maps), 0.0, {}
+            prediction = self.networks.regress(params, frozen.inputs.net, frames.maps)
+            return prediction, 0.0, {}
         views = frozen.replay.rows(batch["replay"]["row"])
         maps = _with_views(frames.maps, views.maps)
-        both = self.networks.regress(params, frozen.given.net, maps)
+        both = self.networks.regress(params, frozen.inputs.net, maps)
         prediction, on_views = _without_views(both)
         loss, terms = self.supervise(frozen, on_views, views, REPLAY)
         terms = {f"replay/{name}": value for name, value in terms.items()}
         return prediction, frozen.weights["replay"] * loss, terms
 
-    def compare(self, look: Look, equations, face: FaceMesh, lab: Lab):
+    def compare(self, some: FrameObservations, equations, face, prior: ZPrior):
         return adaptation_terms(
-            look.seen,
-            look.z,
-            look.detected,
+            some.seen,
+            some.z,
+            some.detected,
             equations,
             face,
-            lab,
+            prior,
             image_size=self.image_size,
         )
 
     def supervise(self, frozen, prediction, views: LabelledViews, weights):
         return regress_objective(
             prediction,
-            nnx.merge(self.networks.dam, frozen.given.dam),
+            nnx.merge(self.networks.dam, frozen.inputs.dam),
             views.labels,
             weights=weights,
-            pose_std=frozen.given.net["pose_std"][...],
+            pose_std=frozen.inputs.net["pose_std"][...],
             image_size=self.image_size,
         )
 
-    def measure(self, look: Look, equations, face: FaceMesh, lab: Lab):
+    def measure(self, some: FrameObservations, equations, face, prior: ZPrior):
         """Terms and what else the guard watches, of some of the held-out pairs."""
-        return {**self.compare(look, equations, face, lab), **_contrast(look.seen)}
+        return {**self.compare(some, equations, face, prior), **_contrast(some.seen)}
 
     def watch(self, params, frozen, watched: LabelledViews):
         """Errors on lab views."""
-        prediction = self.networks.regress(params, frozen.given.net, watched.maps)
+        prediction = self.networks.regress(params, frozen.inputs.net, watched.maps)
         return self.true_errors(
             frozen, prediction.z, prediction.pose, watched.pose, watched.vertices
         )
 
     def true_errors(self, frozen, z, pose, true_pose, true_vertices):
         """Where meshes are known: mm, and px of a 256 px crop."""
-        dam = nnx.merge(self.networks.dam, frozen.given.dam)
+        dam = nnx.merge(self.networks.dam, frozen.inputs.dam)
         vertices = dam.decode_vertices(z)
         pixels = reprojection_loss(pose, true_pose, true_vertices, image_size=256)
         return {
@@ -210,7 +210,7 @@ class _Judge:
     def __init__(
         self,
         program: _Program,
-        material: Material,
+        material: AdaptationData,
         weights: AdaptWeights,
         *,
         supervised: bool,
@@ -226,29 +226,29 @@ class _Judge:
     def __call__(self, params: PyTree, frozen: Adapting) -> Figures:
         """The colours of all of the frames first, then the terms."""
         video, mesh = self._material.video, self._networks.mesh
-        parts = in_parts(np.stack([video.judge, video.judge + 1], -1), mesh)
-        looks = look_at(self._networks, params, frozen.given, parts)
-        equations = mean_equations(parts, looks, mesh)
+        groups = in_groups(np.stack([video.judge, video.judge + 1], -1), mesh)
+        observed = observe_frames(self._networks, params, frozen.inputs, groups)
+        equations = mean_equations(groups, observed, mesh)
         found = [
-            self._measure(look, equations, frozen.given.face, frozen.lab)
-            for look in looks
+            self._measure(each, equations, frozen.inputs.face, frozen.prior)
+            for each in observed
         ]
         if video.truth is not None:
             found = [
                 {
                     **figures,
                     **self._true_errors(
-                        frozen, look.z, look.pose, *(x[part.rows] for x in video.truth)
+                        frozen, each.z, each.pose, *(x[group.rows] for x in video.truth)
                     ),
                 }
-                for figures, look, part in zip(found, looks, parts, strict=True)
+                for figures, each, group in zip(found, observed, groups, strict=True)
             ]
-        figures: Figures = {k: float(v) for k, v in mean_over(parts, found).items()}
+        figures: Figures = {k: float(v) for k, v in mean_over(groups, found).items()}
         of_terms = {name: figures[name] for name in TERMS}
         figures["score"] = float(weighted(of_terms, self._weights))
-        mean = mean_over(parts, [look.z.mean(0) for look in looks])
-        squares = [jnp.square(look.z - mean[None]).mean(0) for look in looks]
-        figures["z_spread"] = float(jnp.sqrt(mean_over(parts, squares)).mean())
+        mean = mean_over(groups, [each.z.mean(0) for each in observed])
+        squares = [jnp.square(each.z - mean[None]).mean(0) for each in observed]
+        figures["z_spread"] = float(jnp.sqrt(mean_over(groups, squares)).mean())
         if self._material.watched is not None:
             errors = self._watch(params, frozen, self._material.watched)
             figures |= {f"lab_{name}": float(value) for name, value in errors.items()}

@@ -36,12 +36,12 @@ from i2z_jax.sharding import parameter_shardings, put, replicate, replicated
 from i2z_jax.spacing import evenly_spaced
 from i2z_jax.system import System
 from i2z_jax.train.frame_cache import FrameCache
-from i2z_jax.train.look import (
-    Given,
+from i2z_jax.train.observe_frames import (
     Graphs,
-    in_parts,
-    look_at,
+    RunInputs,
+    in_groups,
     mean_equations,
+    observe_frames,
 )
 from i2z_jax.types import Array, Float, Int, NDArray, UInt8
 
@@ -96,14 +96,14 @@ def rehearse(
     graph, params, rest = split_trained(system.net)
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))
-    given = replicate(Given(rest, dam, frames, face, jnp.float32(nearness)), mesh)
-    looks = _looks(Graphs(graph, dam_graph, mesh), params, given, rows)
+    inputs = replicate(RunInputs(rest, dam, frames, face, jnp.float32(nearness)), mesh)
+    observed = _observed(Graphs(graph, dam_graph, mesh), params, inputs, rows)
 
     rng = np.random.default_rng(seed)
     where, which = rng.choice(len(rows), count), rng.choice(len(moments), count)
     pose_std = np.asarray(system.net.pose_std[...])
     jitter = JITTER * pose_std * rng.normal(size=(count, 6))
-    pose = (np.asarray(looks.pose)[where] + jitter).astype(np.float32)
+    pose = (np.asarray(observed.pose)[where] + jitter).astype(np.float32)
 
     draw, drawn = jax.jit(partial(_draw, system.topology)), []
     for some, new in console.progress(chunks(count, CHUNK), "rehearsal"):
@@ -112,7 +112,7 @@ def rehearse(
         texture = np.stack([_small(m["average_texture"], face) for m in chosen])
         at = where[some]
         image = np.asarray(
-            draw(given, looks, rows[at], at, vertices, texture, pose[some])
+            draw(inputs, observed, rows[at], at, vertices, texture, pose[some])
         )
         for k in range(CHUNK)[new]:
             labels = {name: chosen[k][name] for name in ("vertices", "z")}
@@ -120,33 +120,35 @@ def rehearse(
     return drawn
 
 
-def _looks(
-    networks: Graphs, params: Any, given: Given, rows: Int[NDArray, "r"]
+def _observed(
+    networks: Graphs, params: Any, inputs: RunInputs, rows: Int[NDArray, "r"]
 ) -> Looks:
     """Colours, and exposures given these."""
-    mesh, parts = networks.mesh, in_parts(rows, networks.mesh)
-    found = look_at(networks, params, given, parts)
-    colours = colour.solve(mean_equations(parts, found, mesh))
+    mesh, groups = networks.mesh, in_groups(rows, networks.mesh)
+    found = observe_frames(networks, params, inputs, groups)
+    colours = colour.solve(mean_equations(groups, found, mesh))
 
-    def exposures(look, colours):
-        return look.pose, look.seen.face.corrected(colours)[1]
+    def exposures(some, colours):
+        return some.pose, some.seen.face.corrected(colours)[1]
 
     compiled = jax.jit(exposures, out_shardings=replicated(mesh))
     each = [
-        jax.tree.map(lambda x, n=part.count: x[:n], compiled(look, colours))
-        for part, look in zip(parts, found, strict=True)
+        jax.tree.map(lambda x, n=group.count: x[:n], compiled(each, colours))
+        for group, each in zip(groups, found, strict=True)
     ]
     pose, gain = map(jnp.concatenate, zip(*each, strict=True))
     return Looks(pose, gain, colours)
 
 
-def _draw(topology: Topology, given: Given, looks, row, at, vertices, texture, pose):
-    """Pictures; `row` of the frames, `at` of the looks."""
-    normals = texel_normals(vertices, pose, given.face.arrays)
-    texture = colour.correct(unit_range(texture), normals, looks.colours)
-    texture = texture * looks.gain[at, None, None, None]
-    near = seen_from_near(pose, vertices, given.nearness)
-    frame = unit_range(given.frames.image[row])
+def _draw(
+    topology: Topology, inputs: RunInputs, observed, row, at, vertices, texture, pose
+):
+    """Pictures; `row` of the frames, `at` of the observations."""
+    normals = texel_normals(vertices, pose, inputs.face.arrays)
+    texture = colour.correct(unit_range(texture), normals, observed.colours)
+    texture = texture * observed.gain[at, None, None, None]
+    near = seen_from_near(pose, vertices, inputs.nearness)
+    frame = unit_range(inputs.frames.image[row])
     over = jax.vmap(partial(_over, topology))
     image = over(frame, project_weak(pose, near), texture)
     return jnp.round(jnp.clip(image, 0, 1) * 255).astype(jnp.uint8)

@@ -18,7 +18,7 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZOutput
 from i2z_jax.objectives.adapt import (
-    Lab,
+    ZPrior,
     adaptation_terms,
     deinterleaved,
     observe,
@@ -114,7 +114,7 @@ class Clip:
         seen = observe(prediction, self.dam, self.image, self.mesh, FAR)
         return adaptation_terms(
             seen, prediction.z, self.detected, self.equations, self.mesh,
-            Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE, levels=2,
+            ZPrior(jnp.zeros(1), jnp.ones(1)), image_size=SIZE, levels=2,
         )  # fmt: skip
 
 
@@ -312,7 +312,7 @@ def terms_of(clip, mesh):
     def terms(seen, detected=clip.detected, face=mesh):
         return adaptation_terms(
             seen, clip.z, detected, clip.equations, face,
-            Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
+            ZPrior(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
         )  # fmt: skip
 
     return terms
@@ -376,7 +376,7 @@ def test_of_pairs_the_first_may_be_decoded_alone(clip, mesh):
         detected = Landmarks(jnp.zeros((len(z), 68, 2)), jnp.ones((len(z), 68)))
         terms = adaptation_terms(
             seen, z, detected, clip.equations, mesh,
-            Lab(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
+            ZPrior(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
         )  # fmt: skip
         return terms["appearance"]
 

@@ -19,9 +19,9 @@ from i2z_jax.models.dam import DAM
 from i2z_jax.models.heatmaps import Landmarks
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import Keys
-from i2z_jax.objectives.adapt import Lab
+from i2z_jax.objectives.adapt import ZPrior
 from i2z_jax.system import System
-from i2z_jax.train.adapt_data import Material, VideoMaterial, face_mesh
+from i2z_jax.train.adapt_data import AdaptationData, VideoData, face_mesh
 from i2z_jax.train.frame_cache import build_cache
 from i2z_jax.train.lab_views import LabelledViews
 from i2z_jax.train.landmark_bias import LandmarkBias
@@ -103,7 +103,9 @@ def smooth(rng: np.random.Generator, size: int) -> np.ndarray:
     return (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
 
 
-def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Material:
+def material(
+    given: System, mesh, *, frames: int = 12, views: int = 6
+) -> AdaptationData:
     """A drifting picture: pairs 0-6 to learn from, 8-10 for the guard."""
     rng = np.random.default_rng(2)
     still = smooth(rng, SIZE)
@@ -128,11 +130,11 @@ def material(given: System, mesh, *, frames: int = 12, views: int = 6) -> Materi
     )
     learn = np.arange(0, 7, dtype=np.int32)
     judge = np.arange(8, frames - 1, dtype=np.int32)
-    return Material(
-        VideoMaterial(cache, learn, judge, None),
+    return AdaptationData(
+        VideoData(cache, learn, judge, None),
         labelled,
         labelled,
-        Lab(jnp.zeros(Z), jnp.ones(Z)),
+        ZPrior(jnp.zeros(Z), jnp.ones(Z)),
         face_mesh(topology, LandmarkBias.none(68), texture_size=TEXTURE, mesh=mesh),
         nearness=0.0,
     )

@@ -28,9 +28,9 @@ from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import _streams, build_cache
 from i2z_jax.train.guard import judged_frames
-from i2z_jax.train.look import Graphs
-from i2z_jax.train.look import _program as program_of
 from i2z_jax.train.loop import LoopConfig
+from i2z_jax.train.observe_frames import Graphs
+from i2z_jax.train.observe_frames import _program as program_of
 from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import RunConfig, create_state

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.geometry.sampling import unit_range
-from i2z_jax.objectives.adapt import AdaptWeights, Lab
+from i2z_jax.objectives.adapt import AdaptWeights, ZPrior
 from i2z_jax.sharding import create_mesh
 from i2z_jax.train.adapt_data import face_mesh
 from i2z_jax.train.adapt_stage import adapt_stage
@@ -73,9 +73,9 @@ def test_the_prior_is_the_labs(given, look):
     rows = np.concatenate([PAIRS, PAIRS + 1])
     image = unit_range(jnp.asarray(material.video.frames.image)[rows])
     z = np.float64(jax.jit(lambda net, image: net(image).z)(system.net, image))
-    lab = Lab(jnp.full(world.Z, 3.0), jnp.arange(1.0, 1 + world.Z))
+    prior = ZPrior(jnp.full(world.Z, 3.0), jnp.arange(1.0, 1 + world.Z))
     expected = np.mean(((z - 3) / np.arange(1, 1 + world.Z)) ** 2)
-    assert look(lab=lab)[1]["prior"] == pytest.approx(expected, rel=1e-3)
+    assert look(prior=prior)[1]["prior"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_the_cameras_distance_changes_what_is_seen(look):

@@ -356,8 +356,10 @@ def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
         )  # fmt: skip
         assert material.watched is not None
         # Of the capture: the prior of z, and where the detector marks.
-        np.testing.assert_allclose(material.lab.z_mean, z.mean(0), rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(material.lab.z_std, z.std(0), rtol=1e-4)
+        np.testing.assert_allclose(
+            material.prior.z_mean, z.mean(0), rtol=1e-5, atol=1e-6
+        )
+        np.testing.assert_allclose(material.prior.z_std, z.std(0), rtol=1e-4)
         assert np.abs(material.face.landmark_offset).max() > 0
         replay = material.replay
         assert (0 if replay is None else len(replay.pose)) == rehearsed

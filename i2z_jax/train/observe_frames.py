@@ -53,7 +53,7 @@ class Graphs(NamedTuple):
     def observe(
         self,
         prediction: I2ZOutput,
-        given: "Given",
+        inputs: "RunInputs",
         frames: FrameCache,
         *,
         decode_every: int = 1,
@@ -61,16 +61,16 @@ class Graphs(NamedTuple):
         """What the frames show where the prediction puts the face."""
         return observe(
             prediction,
-            nnx.merge(self.dam, given.dam),
+            nnx.merge(self.dam, inputs.dam),
             unit_range(frames.image),
-            given.face,
-            given.nearness,
+            inputs.face,
+            inputs.nearness,
             unwrap=on_each_device(unwrap_frames, self.mesh, shared=2),
             decode_every=decode_every,
         )
 
 
-class Given(NamedTuple):
+class RunInputs(NamedTuple):
     """What does not change during a run, on the devices."""
 
     net: PyTree  # without what is trained
@@ -81,7 +81,7 @@ class Given(NamedTuple):
     nearness: Float[Array, ""]
 
 
-class Part(NamedTuple):
+class FrameGroup(NamedTuple):
     """Frames that are looked at together."""
 
     # So many that one shape is compiled: all of them the same number of times, so that
@@ -91,7 +91,7 @@ class Part(NamedTuple):
     count: int
 
 
-class Look(NamedTuple):
+class FrameObservations(NamedTuple):
     """What was seen of some frames, divided over the devices."""
 
     z: Float[Array, "b z"]
@@ -101,32 +101,32 @@ class Look(NamedTuple):
     detected: Landmarks
 
 
-def in_parts(rows: Int[NDArray, "k *pair"], mesh: Mesh) -> list[Part]:
-    """Rows, or pairs of them which stay together, for `look_at`."""
+def in_groups(rows: Int[NDArray, "k *pair"], mesh: Mesh) -> list[FrameGroup]:
+    """Rows, or pairs of them which stay together, for `observe_frames`."""
     each = rows[0].size
     # Pairs of frames, the same number on every device.
     size = 2 * -(-PAIRS // mesh.size) * mesh.size // each
     return [
-        Part(np.resize(part, (size, each)).reshape(-1), part.size)
-        for part in equal_parts(rows, size)
+        FrameGroup(np.resize(group, (size, each)).reshape(-1), group.size)
+        for group in equal_parts(rows, size)
     ]
 
 
-def look_at(
-    networks: Graphs, params: PyTree, given: Given, parts: list[Part]
-) -> list[Look]:
-    """Look at frames, part by part."""
+def observe_frames(
+    networks: Graphs, params: PyTree, inputs: RunInputs, groups: list[FrameGroup]
+) -> list[FrameObservations]:
+    """Predict and unwrap frames, group by group."""
     program, mesh = _program(networks), networks.mesh
     return [
-        program(params, given, to_global(rows[local_rows(mesh, len(rows))], mesh))
-        for rows, _ in parts
+        program(params, inputs, to_global(rows[local_rows(mesh, len(rows))], mesh))
+        for rows, _ in groups
     ]
 
 
-def mean_over(parts: list[Part], values: list[PyTree]) -> PyTree:
-    """Mean over all frames, from the means over those of each part."""
-    total = sum(part.count for part in parts)
-    shares = [part.count / total for part in parts]
+def mean_over(groups: list[FrameGroup], values: list[PyTree]) -> PyTree:
+    """Mean over all frames, from the means over those of each group."""
+    total = sum(group.count for group in groups)
+    shares = [group.count / total for group in groups]
 
     def mean(*each):
         return sum(share * x for share, x in zip(shares, each, strict=True))
@@ -134,9 +134,11 @@ def mean_over(parts: list[Part], values: list[PyTree]) -> PyTree:
     return jax.tree.map(mean, *values)
 
 
-def mean_equations(parts: list[Part], looks: list[Look], mesh: Mesh) -> ColourEquations:
+def mean_equations(
+    groups: list[FrameGroup], observed: list[FrameObservations], mesh: Mesh
+) -> ColourEquations:
     """The colours of all these frames, for `colour.solve`."""
-    return mean_over(parts, [_equations(mesh)(look.seen.face) for look in looks])
+    return mean_over(groups, [_equations(mesh)(each.seen.face) for each in observed])
 
 
 @cache
@@ -145,13 +147,13 @@ def _equations(mesh: Mesh) -> Callable[[Appearance], ColourEquations]:
 
 
 @cache
-def _program(networks: Graphs) -> Callable[..., Look]:
-    def look(params, given, rows):
-        frames = given.frames.rows(rows)
+def _program(networks: Graphs) -> Callable[..., FrameObservations]:
+    def observe(params, inputs, rows):
+        frames = inputs.frames.rows(rows)
         assert frames.detected is not None, "see adapt_data.check_system"
-        prediction = networks.regress(params, given.net, frames.maps)
-        seen = networks.observe(prediction, given, frames)
-        return Look(prediction.z, prediction.pose, seen, frames.detected)
+        prediction = networks.regress(params, inputs.net, frames.maps)
+        seen = networks.observe(prediction, inputs, frames)
+        return FrameObservations(prediction.z, prediction.pose, seen, frames.detected)
 
-    whole = with_whole_kernels(look, networks.mesh)
+    whole = with_whole_kernels(observe, networks.mesh)
     return jax.jit(whole, out_shardings=batch_sharding(networks.mesh))
