@@ -37,7 +37,7 @@ from i2z_jax.geometry.crop import (
 from i2z_jax.geometry.fit import fit_weak_pose
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track import source
-from i2z_jax.track.networks import Seen
+from i2z_jax.track.networks import CropLandmarks
 from i2z_jax.track.scan import Scan
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
@@ -52,13 +52,13 @@ SMALLEST_SCALE = 1e-3
 
 
 @runtime_checkable
-class Eye(Protocol):
+class LandmarkStream(Protocol):
     """What sees landmarks in crops (`Networks`)."""
 
     size: int
     batch_size: int
 
-    def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> Seen: ...
+    def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> CropLandmarks: ...
 
 
 class Places(NamedTuple):
@@ -73,7 +73,7 @@ class Places(NamedTuple):
 def follow(
     path: Path,
     scan: Scan,
-    eye: Eye,
+    stream: LandmarkStream,
     average: Float[NDArray, "68 3"],
     *,
     box_source: framing.BoxSource = "detector",
@@ -86,14 +86,14 @@ def follow(
     Args:
         path: as scanned.
         scan: the first pass.
-        eye: the landmark stream.
+        stream: the landmark stream.
         average: landmarks of the average face, mm, head space.
         box_source: what the boxes of the scan are boxes of.
         min_confidence: mean height of the 68 peaks above which they are believed.
         limit: as scanned.
         clock: gets `decode` and `crop`.
     """
-    rough = squares(scan.box, box_source, eye.size)
+    rough = squares(scan.box, box_source, stream.size)
     own = np.full_like(rough, np.nan)
     frames = clock.each("decode", source.frames(path, limit))
     waiting: list[Frame] = []
@@ -101,13 +101,13 @@ def follow(
     def look(frames: list[Frame], where: Float[NDArray, "k 4"]) -> None:
         with clock.stage("crop", len(frames)):
             crops = [
-                cut(frame.image, square, eye.size)
+                cut(frame.image, square, stream.size)
                 for frame, square in zip(frames, where, strict=True)
             ]
-        seen = eye.landmarks(np.stack(crops))
+        seen = stream.landmarks(np.stack(crops))
         for frame, square, points, confidence in zip(frames, where, *seen, strict=True):
             if confidence.mean() >= min_confidence:
-                better = refined(points, square, average, eye.size)
+                better = refined(points, square, average, stream.size)
                 if box_step(square, better) <= BELIEVED_STEP:
                     own[frame.number] = better
 
@@ -124,7 +124,7 @@ def follow(
             continue
         if np.isfinite(rough[row, 0]):
             waiting.append(frame)
-            if len(waiting) == eye.batch_size:
+            if len(waiting) == stream.batch_size:
                 flush()
         elif row and not scan.cut[row]:
             flush()

@@ -23,7 +23,7 @@ from i2z_jax.system import System
 from i2z_jax.types import Float, NDArray, UInt8
 
 
-class Seen(NamedTuple):
+class CropLandmarks(NamedTuple):
     """What the landmark stream sees in crops; NaN where a system has none."""
 
     points: Float[NDArray, "k 68 2"]  # px of the crop
@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
 
     z: Float[NDArray, "k z"]
     pose: Float[NDArray, "k 6"]
-    seen: Seen
+    seen: CropLandmarks
 
 
 class Networks:
@@ -57,14 +57,14 @@ class Networks:
         """Whether the encoder has a landmark stream."""
         return self.system.net.hourglass is not None
 
-    def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> Seen:
+    def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> CropLandmarks:
         """The landmark stream alone; half the work of the network."""
 
         # Following a face goes frame by frame; the rest comes in whole batches.
         batch = 1 if len(crops) == 1 else self.batch_size
         net = self.system.net.hourglass
         program = _landmarks(self.size)
-        return Seen(*self._run("landmarks", program, net, (crops,), batch))
+        return CropLandmarks(*self._run("landmarks", program, net, (crops,), batch))
 
     def predict(self, crops: UInt8[NDArray, "k h w 3"]) -> Prediction:
         """z, H and landmarks."""
@@ -72,7 +72,7 @@ class Networks:
         z, pose, points, confidence = self._run(
             "net", _predict(self.size), self.system.net, (crops,), self.batch_size
         )
-        return Prediction(z, pose, Seen(points, confidence))
+        return Prediction(z, pose, CropLandmarks(points, confidence))
 
     def vertices(self, z: Float[NDArray, "k z"]) -> Float[NDArray, "k n 3"]:
         """Decoded vertices, mm, head space."""

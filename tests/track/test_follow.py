@@ -10,7 +10,7 @@ from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.follow import crop_maps, follow, refined, squares
-from i2z_jax.track.networks import Seen
+from i2z_jax.track.networks import CropLandmarks
 from i2z_jax.track.scan import Scan, scan
 from tests.data.clips import write_clip
 from tests.track import worlds
@@ -50,7 +50,7 @@ class DiscEye:
             flat = project_weak(pose, AVERAGE)[:, :2] + middle
             points.append(flat)
             confidence.append(np.full(68, 0.9 if len(rows) > 60 else 0.05))
-        return Seen(np.array(points), np.array(confidence))
+        return CropLandmarks(np.array(points), np.array(confidence))
 
 
 @pytest.fixture(scope="module")
