@@ -3,6 +3,7 @@
 
 import jax.numpy as jnp
 
+from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.raster import interpolate, rasterize, screen_barycentric
 from i2z_jax.geometry.sampling import sample_bilinear
 from i2z_jax.geometry.topology import Topology
@@ -12,7 +13,7 @@ from i2z_jax.types import Array, Bool, Float
 def render(
     points: Float[Array, "n 3"],
     texture: Float[Array, "t t2 c"],
-    topology: Topology,
+    topology: Topology | MeshArrays,
     height: int,
     width: int,
 ) -> tuple[Float[Array, "h w c"], Bool[Array, "h w"]]:
