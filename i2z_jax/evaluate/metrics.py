@@ -3,7 +3,8 @@
 
 Every function gives one value an example and reduces nothing over examples, apart
 from the last four, which are about a whole set. Lengths on the face are mm, lengths
-in a picture px of a 256 px crop whatever its size is, colours are in [0, 1].
+in a picture px of a 256 px crop whatever its size is, colours are in [0, 1],
+but for what is named after Multiface.
 """
 
 import math
@@ -73,6 +74,25 @@ def squared_colour_difference(
 ) -> Float[ArrayLike, "*b"]:
     """Mean squared difference over weighted texels and RGB; NaN without any."""
     return _texel_mean(((texture - truth) ** 2).mean(-1), weight)
+
+
+def multiface_vertex_mse(
+    vertices: Float[ArrayLike, "*b n 3"],
+    truth: Float[ArrayLike, "*b n 3"],
+    variance: Float[ArrayLike, ""],
+) -> Float[ArrayLike, "*b"]:
+    """The vertex loss that Multiface's `test.py` prints: mean over vertices and x, y, z
+    of the squared difference, over the capture's `vert_var` (mm²)."""
+    return ((vertices - truth) ** 2).mean((-2, -1)) / variance
+
+
+def multiface_texture_mse(
+    texture: Float[ArrayLike, "*b t t 3"], truth: Float[ArrayLike, "*b t t 3"]
+) -> Float[ArrayLike, "*b"]:
+    """The de-normalised texture loss that Multiface's `test.py` prints: the squared
+    difference in grey levels of 255. What is 0 in the truth has no error, but counts in
+    the mean, which is over all texels and RGB. The prediction is not clipped."""
+    return (((texture - truth) * 255 * (truth > 0)) ** 2).mean((-3, -2, -1))
 
 
 def _texel_mean(x, weight):

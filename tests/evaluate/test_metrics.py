@@ -70,6 +70,24 @@ def test_colours_count_where_the_weight_is():
     assert np.isnan(metrics.colour_difference(texture, truth, 0 * weight))
 
 
+def test_losses_of_multiface_as_its_test_computes_them():
+    """With colours and vertices standardised, as its networks have them."""
+    rng = np.random.default_rng(7)
+    mean, deviation = rng.uniform(50, 200, (4, 4, 3)), 20.0
+    seen, guess = rng.uniform(1, 255, (2, 4, 4, 3))
+    seen[0, :, 1] = 0
+    mask = np.where(seen == 0, 0.0, 1.0)
+    ours, theirs = ((x - mean) / deviation for x in (guess, seen))
+    ours, theirs = ((x * deviation + mean) / 255 for x in (ours, theirs))
+    loss = ((ours * mask - theirs * mask) ** 2).mean() * 255**2 / deviation**2
+    found = metrics.multiface_texture_mse(guess[None] / 255, seen[None] / 255)
+    assert found == pytest.approx(loss * deviation**2)
+    mesh, other = rng.normal(size=(2, 1, 7, 3))
+    loss = ((mesh / 3.0 - other / 3.0) ** 2).mean()
+    found = metrics.multiface_vertex_mse(mesh, other, np.array(9.0))
+    assert found == pytest.approx(loss)
+
+
 def test_psnr_of_a_tenth_is_twenty_decibel():
     assert metrics.psnr(0.1**2) == pytest.approx(20)
 
