@@ -16,8 +16,8 @@ class Config:
     """Errors of a tracker on a built capture, beside the mean face's.
 
     Vertices in mm (whole face, eyes, mouth, jaw), texture as PSNR and mean absolute
-    colour difference on visible texels, head pose in px of a 256 px crop and in
-    degrees, distance of z.
+    colour difference on visible texels, the face drawn into the picture as PSNR, head
+    pose in px of a 256 px crop and in degrees, distance of z.
     """
 
     # A tracker: WORKDIR/system of `i2z train regress` or `i2z adapt`.
@@ -28,6 +28,9 @@ class Config:
     data: Path
     # Splits to measure; all that were held out by default.
     split: tuple[str, ...] = ()
+    # A grey or RGB picture that weights texels, 0 to 255 in a texture's layout, such as
+    # Multiface's loss_weight_mask.png. All colours are then compared with it.
+    texture_mask: Path | None = None
     options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateOptions
     )
@@ -40,16 +43,21 @@ def run(config: Config) -> None:
     from i2z_jax.evaluate.picture_files import capture_pictures
     from i2z_jax.evaluate.side_by_side import seen_picture
     from i2z_jax.evaluate.tables import Report
+    from i2z_jax.evaluate.texel_weights import read_texture_mask
     from i2z_jax.system import load_system
 
     runner = start(config.options)
     system = load_system(config.checkpoint)
+    mask = None
+    if config.texture_mask is not None:
+        size = system.dam_card.config.texture_size
+        mask = read_texture_mask(config.texture_mask, size)
     splits = config.split or capture.held_out_splits(config.data)
     if not config.split and splits == ["train"]:
         console.err.print(f"{config.data}: nothing was held out; this is of `train`")
     z = capture.capture_labels(system, config.data)
     scores = {
-        split: capture.evaluate_capture(system, config.data, split, z, runner)
+        split: capture.evaluate_capture(system, config.data, split, z, runner, mask)
         for split in splits
     }
 
@@ -66,12 +74,15 @@ def run(config: Config) -> None:
             "checkpoint": str(config.checkpoint),
             "data": str(config.data),
             "variant": system.net_card.config.variant,
+            "texture_mask": None if mask is None else str(config.texture_mask),
         },
         [row for each in scores.values() for row in each.rows],
         [
             "Pose px: mean distance of the true vertices under predicted and true head "
             "pose, in a 256 px crop. Texture: on texels that the view's camera sees. "
-            "Decoder, true state: the decoder's own error."
+            "Screen: on pixels at which the true mesh shows what the camera saw; where "
+            "the prediction covers none, it is black. Decoder, true state: the "
+            "decoder's own error."
         ],
     )
     finish(config.options, report, capture.COLUMNS, draw)

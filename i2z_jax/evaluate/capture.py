@@ -4,26 +4,31 @@
 Three predictors on every view: the network; the *mean face*, which is what knowing the
 person and nothing of the picture gives; and the *true state*, the decoder fed with the
 labels, which no network can beat by much: its error is the decoder's own.
+
+Colours are compared twice: texel by texel, where the camera sees the true mesh, and on
+the screen, where a face in the wrong place has wrong colours too.
 """
 
 from collections.abc import Mapping
 from functools import partial
 from math import nan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.data.augment import resized_view
-from i2z_jax.data.capture_source import only_source
+from i2z_jax.data.capture_source import capture_nearness, only_source
 from i2z_jax.data.pipeline import ViewField, Views
 from i2z_jax.data.records import MULTIVIEW, description
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
     colour_difference,
     distance,
+    multiface_texture_mse,
+    multiface_vertex_mse,
     pose_distance,
     psnr,
     rotation_angle,
@@ -37,14 +42,16 @@ from i2z_jax.evaluate.predict import (
     require_same_mesh,
     stacked,
 )
+from i2z_jax.evaluate.screen import draw_faces, pixel_weights
 from i2z_jax.evaluate.tables import Column, Row
+from i2z_jax.evaluate.texel_weights import texel_weights
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.system import System
 from i2z_jax.train.labels import encode_frames
-from i2z_jax.types import Array, Bool, Float, NDArray
+from i2z_jax.types import Array, Bool, Example, Float, NDArray
 
 # Splits that hold something back; what is measured by default.
 HELD_OUT = ("test", "camera", "test_camera")
@@ -64,6 +71,7 @@ COLUMNS = (
     Column("jaw_mm", "jaw\nmm"),
     Column("texture_psnr_db", "texture\nPSNR dB", 2),
     Column("texture_difference", "texture\n|diff|", 4),
+    Column("screen_psnr_db", "screen\nPSNR dB", 2),
     Column("pose_px", "pose\npx of 256", 2),
     Column("pose_deg", "pose\ndeg", 2),
     Column("z_distance", "z\ndistance"),
@@ -79,6 +87,7 @@ class CaptureScores(NamedTuple):
         each: the network's error on each view, vertices in mm.
         z, pose: the network's prediction for each view.
         source: the views, for who wants to look at some.
+        nearness: of the capture's cameras, 1/mm.
     """
 
     rows: list[Row]
@@ -87,6 +96,18 @@ class CaptureScores(NamedTuple):
     z: Float[NDArray, "e z"]
     pose: Float[NDArray, "e 6"]
     source: Views
+    nearness: float
+
+
+class Known(NamedTuple):
+    """What the step knows beside the batch."""
+
+    model: FaceModel
+    texel_weights: dict[str, Float[Array, "t t"]]
+    # Of the capture's cameras, 1/mm.
+    nearness: Float[Array, ""]
+    # The capture's `vert_var`, mm².
+    vertex_variance: Float[Array, ""]
 
 
 def held_out_splits(directory: str | Path) -> list[str]:
@@ -112,11 +133,13 @@ def evaluate_capture(
     split: str,
     z: Float[NDArray, "frames z"],
     runner: Runner,
+    texture_mask: Float[NDArray, "t t"] | None = None,
 ) -> CaptureScores:
     """Errors of a system on a split of a built multiview capture.
 
     Args:
         z: of every frame, from `capture_labels`.
+        texture_mask: how much texels count, from `read_texture_mask`.
 
     Raises:
         InputError: no such split, or nothing in it.
@@ -128,13 +151,19 @@ def evaluate_capture(
     if "texture" in source.record(0):  # their size was checked with the labels
         fields = (*fields, "texture")
         source = Views(directory, split, fields=fields, tables={"z": z})
-    models = runner.place(face_model(system))
-    crop = partial(resized_view, size=system.image_size)
+    model, nearness = face_model(system), capture_nearness(directory)
+    known = Known(
+        model,
+        texel_weights(model.mesh, texture_mask),
+        jnp.float32(nearness),
+        jnp.float32(only_source(directory).statistics.vertex_variance),
+    )
+    crop = partial(_with_picture, size=system.image_size)
 
     parts: list[Arrays] = []
     vertex_error = np.zeros(system.topology.vertex_count)
     what = f"{Path(directory).name} {split}"
-    batches = runner.rows(source, _measure, models, what=what, change=crop)
+    batches = runner.rows(source, _measure, runner.place(known), what=what, change=crop)
     for _, result in batches:
         vertex_error += result.pop("vertex_error").astype(np.float64).sum(0)
         parts.append(result)
@@ -155,60 +184,131 @@ def evaluate_capture(
         result["z"],
         result["pose"],
         source,
+        nearness,
     )
 
 
-@jax.jit
-def _measure(model: FaceModel, batch: Mapping[str, Array]) -> Arrays:
-    """Errors of the three predictors, a row a view."""
-    pose, vertices = batch["pose"], batch["vertices"]
-    output = model.net(unit_range(batch["image"]))
-    b, statistics = len(pose), model.dam.statistics
-    mean_pose = jnp.repeat(model.net.pose_mean[...][None], b, 0)
-    poses = {"network": output.pose, "mean": mean_pose, "label": pose}
-    states = {
-        "network": output.z,
-        "mean": jnp.zeros_like(batch["z"]),
-        "label": batch["z"],
-    }
-    meshes = {name: model.dam.decode_vertices(z) for name, z in states.items()}
-    meshes["mean"] = jnp.repeat(statistics.vert_mean[...][None], b, 0)
+def _with_picture(
+    example: Example, rng: np.random.Generator | None = None, *, size: int
+) -> Example:
+    """The network's crop, and the dataset's, in which faces are drawn: what is compared
+    there shall not depend on the network's size. H is the same in both."""
+    return {**resized_view(example, rng, size=size), "picture": example["image"]}
 
-    errors: dict[str, Any] = {}
-    seen = jnp.zeros(b, bool)
-    for name, predicted in poses.items():
-        per_vertex = distance(meshes[name], vertices)
-        errors[name] = {
-            **model.mesh.regional(per_vertex),
-            "pose_px": pose_distance(predicted, pose, vertices),
-            "pose_deg": rotation_angle(predicted, pose),
-            "z_distance": distance(states[name], batch["z"]),
-        }
+
+class _Faces(NamedTuple):
+    """What a predictor says of the views of a batch."""
+
+    z: Float[Array, "b z"]
+    pose: Float[Array, "b 6"]
+    vertices: Float[Array, "b n 3"]
+    texture: Float[Array, "b t t 3"]  # not clipped
+
+
+def _measure(known: Known, batch: Mapping[str, Array]) -> Arrays:
+    """Errors of the three predictors, a row a view.
+
+    Not compiled as a whole: one program draws all faces.
+    """
+    faces = _predicted(known.model, batch)
+    errors, seen = _errors(known, batch, faces), {}
     if "texture" in batch:
-        textures = {
-            name: model.dam.decode_texture(
-                states[name], view_direction(poses[name]), batch["camera"]
-            )
-            for name in ("network", "label")
+        size, arrays = batch["picture"].shape[1], known.model.mesh.arrays
+        camera = arrays, known.nearness
+        screen = {
+            name: draw_faces(face.pose, face.vertices, face.texture, *camera, size=size)
+            for name, face in faces.items()
         }
-        textures["mean"] = jnp.repeat(statistics.tex_mean[...][None], b, 0)
-        truth = unit_range(batch["texture"])
-        # Where the capture has a colour, too: at grazing angles it may have none.
-        weight = visible_texels(model.mesh.arrays, batch) * (truth > 0).any(-1)
-        seen = (weight > 0).any((1, 2))
-        for name, texture in textures.items():
-            texture = jnp.clip(texture, 0, 1)
-            errors[name] |= {
-                "texture_difference": colour_difference(texture, truth, weight),
-                "texture_mse": squared_colour_difference(texture, truth, weight),
-            }
+        # What the camera did not see, as beyond the edge of its picture, has no colour.
+        of_texels = known.texel_weights["texture"][None] * batch["texture"].any(-1)
+        weight = pixel_weights(
+            batch["pose"], batch["vertices"], of_texels, *camera, size=size
+        )
+        colours, seen = _colour_errors(known, batch, faces, screen, weight)
+        errors = {name: each | colours[name] for name, each in errors.items()}
     return {
         "errors": errors,
         "seen": seen,
-        "vertex_error": distance(meshes["network"], vertices),
-        "z": output.z,
-        "pose": output.pose,
+        "vertex_error": distance(faces["network"].vertices, batch["vertices"]),
+        "z": faces["network"].z,
+        "pose": faces["network"].pose,
     }
+
+
+@jax.jit
+def _predicted(model: FaceModel, batch: Mapping[str, Array]) -> dict[str, _Faces]:
+    """By predictor."""
+
+    def decoded(z: Array, pose: Array) -> _Faces:
+        texture = model.dam.decode_texture(z, view_direction(pose), batch["camera"])
+        return _Faces(z, pose, model.dam.decode_vertices(z), texture)
+
+    output = model.net(unit_range(batch["image"]))
+    statistics = model.dam.statistics
+    mean = _Faces(
+        jnp.zeros_like(output.z[0]),
+        model.net.pose_mean[...],
+        statistics.vert_mean[...],
+        statistics.tex_mean[...],
+    )
+    return {
+        "network": decoded(output.z, output.pose),
+        "mean": _Faces(*(jnp.repeat(x[None], len(output.z), 0) for x in mean)),
+        "label": decoded(batch["z"], batch["pose"]),
+    }
+
+
+@jax.jit
+def _errors(
+    known: Known, batch: Mapping[str, Array], faces: Mapping[str, _Faces]
+) -> dict[str, Arrays]:
+    """Of mesh, pose and z, by predictor."""
+    pose, vertices = batch["pose"], batch["vertices"]
+    return {
+        name: {
+            **known.model.mesh.regional(distance(face.vertices, vertices)),
+            "multiface_vertex_mse": multiface_vertex_mse(
+                face.vertices, vertices, known.vertex_variance
+            ),
+            "pose_px": pose_distance(face.pose, pose, vertices),
+            "pose_deg": rotation_angle(face.pose, pose),
+            "z_distance": distance(face.z, batch["z"]),
+        }
+        for name, face in faces.items()
+    }
+
+
+@jax.jit
+def _colour_errors(
+    known: Known,
+    batch: Mapping[str, Array],
+    faces: Mapping[str, _Faces],
+    screen: Mapping[str, Float[Array, "b h h 3"]],
+    pixel_weight: Float[Array, "b h h"],
+) -> tuple[dict[str, Arrays], Arrays]:
+    """Errors by predictor, and of which of them a view shows something."""
+    picture, truth = unit_range(batch["picture"]), unit_range(batch["texture"])
+    # Where the capture has a colour, too: at grazing angles it may have none.
+    visible = visible_texels(known.model.mesh.arrays, batch) * (truth > 0).any(-1)
+    weights = {name: visible * of[None] for name, of in known.texel_weights.items()}
+    errors = {}
+    for name, face in faces.items():
+        texture = jnp.clip(face.texture, 0, 1)
+        squared = {
+            figure: squared_colour_difference(texture, truth, weight)
+            for figure, weight in weights.items()
+        }
+        squared["screen"] = squared_colour_difference(
+            screen[name], picture, pixel_weight
+        )
+        errors[name] = {
+            "texture_difference": colour_difference(texture, truth, weights["texture"]),
+            "multiface_texture_mse": multiface_texture_mse(face.texture, truth),
+            **{f"{figure}_squared": each for figure, each in squared.items()},
+        }
+    shown = {**weights, "screen": pixel_weight}
+    seen = {f"{name}_squared": (x > 0).any((1, 2)) for name, x in shown.items()}
+    return errors, {**seen, "texture_difference": seen["texture_squared"]}
 
 
 def visible_texels(
@@ -222,14 +322,16 @@ def visible_texels(
     return weight
 
 
-def _means(errors: Arrays, seen: Bool[NDArray, "e"]) -> Row:
-    """Means over views; of the texture over those in which some of it is `seen`. No
-    number where one view has none. PSNR is that of the mean squared error: a perfect
-    view would make a mean of PSNRs infinite."""
+def _means(errors: Arrays, seen: Mapping[str, Bool[NDArray, "e"]]) -> Row:
+    """Means over views; of what is not `seen` in every view, such as the eyes' texture,
+    over those in which some of it is. No number where one view has none. PSNR is that
+    of the mean squared error: a perfect view would make a mean of PSNRs infinite."""
     row: Row = {}
     for name, each in errors.items():
-        defined = each[seen] if name.startswith("texture") else each
-        row[name] = float(defined.astype(np.float64).mean()) if len(defined) else nan
-    if "texture_mse" in row:
-        row["texture_psnr_db"] = psnr(row.pop("texture_mse"))
+        defined = each[seen[name]] if name in seen else each
+        mean = float(defined.astype(np.float64).mean()) if len(defined) else nan
+        if name.endswith("_squared"):
+            row[name.removesuffix("squared") + "psnr_db"] = psnr(mean)
+        else:
+            row[name] = mean
     return row

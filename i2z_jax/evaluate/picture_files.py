@@ -61,7 +61,15 @@ def capture_pictures(
     source = scores.source
     frames = [int(source.record(i)["frame_index"]) for i in range(len(source))]
     indices = worst(scores.each, np.array(frames))
-    rows = face_rows(system, source, indices, scores.z, scores.pose, truth=True)
+    rows = face_rows(
+        system,
+        source,
+        indices,
+        scores.z,
+        scores.pose,
+        truth=True,
+        nearness=scores.nearness,
+    )
     labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
     sheet = drawing.sheet(
         list(zip(labels, rows, strict=True)),
@@ -128,7 +136,7 @@ def face_rows(
     pose: Float[NDArray, "e 6"],
     *,
     truth: bool,
-    nearness: float = 0.0,
+    nearness: float,
 ) -> list[list[UInt8[NDArray, "s s 3"]]]:
     """For each example the pictures of `FACE_COLUMNS`; three without truth.
 

@@ -36,7 +36,15 @@ def seen_picture(
     # Another camera each time: views of a frame lie side by side.
     indices = [(2 * k + 1) * len(source) // (2 * COUNT) + k for k in range(COUNT)]
     indices = [min(i, len(source) - 1) for i in indices]
-    rows = face_rows(system, source, indices, scores.z, scores.pose, truth=True)
+    rows = face_rows(
+        system,
+        source,
+        indices,
+        scores.z,
+        scores.pose,
+        truth=True,
+        nearness=scores.nearness,
+    )
     columns = FACE_COLUMNS
     if system.net.hourglass is not None:
         crop = partial(resized_view, size=system.image_size)

@@ -3,21 +3,28 @@
 
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.pipeline import Views
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate import capture
+from i2z_jax.evaluate.screen import draw_faces
+from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.topology import Topology
 from tests.evaluate import worlds
 
 
-def row(built, runner, predictor="network", **change):
-    system = worlds.oracle(built, "test", **change)
+def evaluated(system, built, runner, mask=None):
     z = np.zeros((9, 2), np.float32)
     z[:, 0] = np.arange(9)
-    scores = capture.evaluate_capture(system, built, "test", z, runner)
+    return capture.evaluate_capture(system, built, "test", z, runner, mask)
+
+
+def row(built, runner, predictor="network", **change):
+    scores = evaluated(worlds.oracle(built, "test", **change), built, runner)
     (found,) = (r for r in scores.rows if r["predictor"] == predictor)
     return found, scores
 
@@ -30,6 +37,8 @@ def test_a_perfect_predictor_scores_zero(built, runner):
     assert errors["z_distance"] == 0
     assert errors["texture_difference"] < 1e-6
     assert errors["texture_psnr_db"] > 100
+    assert errors["multiface_vertex_mse"] == 0
+    assert errors["multiface_texture_mse"] < 1e-6
     assert not scores.vertex_error.any()
 
 
@@ -44,6 +53,7 @@ def test_texels_that_the_capture_has_not_seen_do_not_count(built, runner, monkey
     monkeypatch.setattr(capture, "Views", HalfSeen)
     errors, _ = row(built, runner)
     assert errors["texture_difference"] < 1e-6
+    assert errors["multiface_texture_mse"] < 1e-6
 
 
 def test_known_errors_are_found(built, runner):
@@ -59,6 +69,70 @@ def test_known_errors_are_found(built, runner):
     # Less than 0.1 where white is white already.
     assert 0.08 < errors["texture_difference"] <= 0.1 + 1e-6
     assert 20 <= errors["texture_psnr_db"] < 22
+    assert errors["multiface_vertex_mse"] == pytest.approx(1 / 3, abs=1e-4)
+
+
+@pytest.fixture
+def drawn(built, monkeypatch):
+    """The capture, with pictures of its true faces, and nothing else in them."""
+    mesh, nearness = mesh_arrays(worlds.topology(), 32), capture_nearness(built)
+
+    class DrawnViews(Views):
+        hidden = 0  # rows of texels that lie beyond the edge of the picture
+
+        def __getitem__(self, index):
+            view = super().__getitem__(index)
+            if "texture" not in view:
+                return view
+            texture = view["texture"] / np.float32(255)
+            texture[: self.hidden] = 0
+            view["texture"][: self.hidden + 2 * (self.hidden > 0)] = 0
+            face = (view["pose"], view["vertices"], texture)
+            face = (jnp.asarray(x)[None] for x in face)
+            image = draw_faces(*face, mesh, jnp.float32(nearness), size=64)
+            image = np.rint(255 * np.asarray(image[0])).astype(np.uint8)
+            return {**view, "image": image}
+
+    monkeypatch.setattr(capture, "Views", DrawnViews)
+    monkeypatch.setattr(worlds, "Views", DrawnViews)
+    return built
+
+
+def test_on_the_screen_a_face_must_be_in_its_place(drawn, runner):
+    there, _ = row(drawn, runner)
+    assert there["screen_psnr_db"] > 55  # pictures of 8 bits
+    off, _ = row(drawn, runner, pose=(0, 0, 0, 0, 2 / 64, 0))
+    assert off["screen_psnr_db"] < 20
+    assert off["texture_psnr_db"] > 100
+    darker, _ = row(drawn, runner, texture=-0.1)
+    assert 19.5 < darker["screen_psnr_db"] < 22
+
+
+def test_nothing_counts_beyond_the_edge_of_the_picture(drawn, runner, monkeypatch):
+    system = worlds.oracle(drawn, "test")
+    monkeypatch.setattr(capture.Views, "hidden", 12)
+    scores = evaluated(system, drawn, runner)
+    assert scores.rows[0]["screen_psnr_db"] > 55
+
+
+def test_texels_count_as_the_mask_says_and_regions_have_their_own(drawn, runner):
+    # The upper half of the face, v > 0.5, is wrong; a rim in the middle is left alone.
+    system = worlds.oracle(drawn, "test")
+    wrong = system.dam.textures.at[..., 18:, :, :].set(0)
+    system = system._replace(dam=replace(system.dam, textures=wrong))
+    mask = np.zeros((32, 32), np.float32)
+    mask[:16] = 0.5
+    half, *_ = evaluated(system, drawn, runner, mask).rows
+    whole, *_ = evaluated(system, drawn, runner).rows
+    assert half["texture_psnr_db"] > 100
+    assert half["screen_psnr_db"] > 55
+    assert half["texture_difference"] < 1e-6
+    assert np.isnan(half["eyes_texture_psnr_db"])  # none of it counts
+    assert half["multiface_texture_mse"] == whole["multiface_texture_mse"] > 1
+    assert whole["mouth_texture_psnr_db"] > 100
+    for name in ("eyes_texture_psnr_db", "texture_psnr_db", "screen_psnr_db"):
+        assert whole[name] < 20, name
+    assert whole["eyes_texture_psnr_db"] < whole["texture_psnr_db"]
 
 
 def test_a_view_without_an_answer_is_not_left_out(built, runner):
@@ -74,8 +148,11 @@ def test_a_view_without_an_answer_is_not_left_out(built, runner):
 
 
 def test_a_view_that_shows_no_texture_has_none_to_be_wrong():
-    errors = {"texture_mse": np.array([np.nan, 0.01]), "pose_px": np.array([1.0, 3.0])}
-    row = capture._means(errors, np.array([False, True]))
+    errors = {
+        "texture_squared": np.array([np.nan, 0.01]),
+        "pose_px": np.array([1.0, 3.0]),
+    }
+    row = capture._means(errors, {"texture_squared": np.array([False, True])})
     assert row == {"texture_psnr_db": pytest.approx(20), "pose_px": 2}
 
 

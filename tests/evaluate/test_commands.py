@@ -167,6 +167,13 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
             "no such split",
         ),
         (
+            [
+                *("capture", str(place / "system"), "--data", str(built)),
+                f"--texture-mask={file}",
+            ],
+            "file: empty file",
+        ),
+        (
             ["landmarks", str(place / "system" / "dam"), "--data", str(built)],
             "neither a hourglass nor a tracker",
         ),
