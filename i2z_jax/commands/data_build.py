@@ -30,7 +30,7 @@ Options = TypeVar("Options", BuildOptions, MultiviewOptions, MonocularOptions)
 class Places:
     """Required options."""
 
-    # Folder (or video) to read. Repeat it for several subjects or videos.
+    # Folder (or video) to read. Repeat it for several videos or 300-W folders.
     source: tyro.conf.UseAppendAction[tuple[Path, ...]]
     # The dataset goes to OUT/NAME. Several datasets may share one OUT.
     out: Path
@@ -56,7 +56,8 @@ class Ibug300W(Common):
 
 @dataclass(frozen=True)
 class MonocularVideo(MonocularOptions, Common):
-    """Videos (mp4, mov, webm, gif) or folders of frames of one person."""
+    """Videos (mp4, mov, m4v, webm, mkv, avi, gif) or folders of frames of one
+    person."""
 
     # png is lossless and about four times as large.
     codec: Annotated[Literal["png", "jpeg"], tyro.conf.arg(name="image-codec")] = "jpeg"

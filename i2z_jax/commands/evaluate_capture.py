@@ -29,7 +29,7 @@ class Config:
     # Splits to measure; all that were held out by default.
     split: tuple[str, ...] = ()
     # A grey or RGB picture that weights texels, 0 to 255 in a texture's layout, such as
-    # Multiface's loss_weight_mask.png. All colours are then compared with it.
+    # Multiface's loss_weight_mask.png, in all figures of colour but one of Multiface's.
     texture_mask: Path | None = None
     options: Annotated[EvaluateOptions, tyro.conf.arg(name="")] = field(
         default_factory=EvaluateOptions

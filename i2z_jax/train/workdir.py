@@ -34,7 +34,7 @@ CHECKPOINTS = "checkpoints"
 # Options that change nothing of what is learned: a run may go on with others, and on
 # other devices. `remember_data` knows a dataset wherever it lies.
 FREE = {
-    *("workdir", "data", "capture", "run.result", "run.workers", "run.fsdp"),
+    *("workdir", "data", "capture", "video", "run.result", "run.workers", "run.fsdp"),
     *("run.loop.keep", "run.loop.profile_steps"),
 }
 
