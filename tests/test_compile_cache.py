@@ -78,4 +78,4 @@ def test_place(environment, place):
 def test_doctor_counts(tmp_path):
     environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
     (tmp_path / "step-cache").write_bytes(bytes(3 * 2**20))
-    assert compile_cache.describe(environment) == f"{tmp_path}: 1 programs, 3 MiB"
+    assert compile_cache.describe(environment) == f"{tmp_path}: 1 program, 3 MiB"

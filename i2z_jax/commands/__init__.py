@@ -194,7 +194,7 @@ def _dispatch(arguments: list[str]) -> int:
     module = importlib.import_module(COMMANDS[name].module)
     options = arguments[len(name.split()) :]
     try:
-        _require_utf8([*options, os.getcwd()])
+        _require_utf8([*options, _current_folder()])
         defaults = getattr(module, "defaults", None)
         config = tyro.cli(
             module.Config,
@@ -219,6 +219,13 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _current_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was removed: only paths from the root are left
+        return ""
 
 
 def _require_utf8(names: Sequence[str]) -> None:

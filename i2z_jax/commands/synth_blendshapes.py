@@ -18,8 +18,8 @@ from i2z_jax.commands.synth_options import (
 class Config:
     """Write the captured person's expressions as blend shapes for `i2z track`.
 
-    Give --identity or --template as for the capture, and the same --vertices, so that
-    the shapes have the tracker's mesh.
+    Give --identity or --template as for the capture, and the same --preset or
+    --vertices, so that the shapes have the tracker's mesh.
     """
 
     # The folder: neutral.obj, an OBJ for each expression, and shapes.png to look at.

@@ -12,7 +12,7 @@ import tyro
 
 from i2z_jax import console
 from i2z_jax.errors import InputError, require, require_at_least
-from i2z_jax.files import named
+from i2z_jax.files import FULL, named
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 from i2z_jax.wording import counted
@@ -165,8 +165,10 @@ def _track(config: Config) -> None:
         less = " without --overwrite" if config.overwrite else ""
         console.err.print(f"{kept}; the same command{less} goes on from there")
         raise
-    except InputError:
-        tracking.abandon(work)
+    except InputError as error:
+        # On a full disk what was found is worth keeping.
+        if getattr(error.__cause__, "errno", None) not in FULL:
+            tracking.abandon(work)
         raise
     track = collected()
     if track is None:

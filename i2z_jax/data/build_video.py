@@ -24,7 +24,7 @@ from i2z_jax.data.row_files import RowFiles
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, truth_of, truth_path
-from i2z_jax.data.video import Frame, passed_over, read_frames, videos
+from i2z_jax.data.video import READER, Frame, passed_over, read_frames, videos
 from i2z_jax.data.video_analysis import Analysis, analyse, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
@@ -148,7 +148,7 @@ def _digest(
         files.append(truth_path(path))
     names = [str(file.resolve()) if file else None for file in files]
     read = list(zip(names, versions(*files), strict=True))
-    key = repr((read, options.max_frames, video.crop_size, video.codec))
+    key = repr((READER, read, options.max_frames, video.crop_size, video.codec))
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

@@ -96,7 +96,7 @@ def _pair(
     if out.any():
         report.gap(
             "landmarks out of bounds",
-            f"{pair.points}: {counted(out.sum(), 'point')} outside "
+            f"{pair.points}: {counted(int(out.sum()), 'point')} outside "
             f"{size[0]:.0f}x{size[1]:.0f}",
         )
         if out.mean() > 0.5:

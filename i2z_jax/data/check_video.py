@@ -11,6 +11,7 @@ from i2z_jax.data.check_report import CELL, MOST_CELLS, Report
 from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, opencv_detector
 from i2z_jax.data.frame_folder import holds_videos
+from i2z_jax.data.frame_rate import frames_per_second
 from i2z_jax.data.truth import truth_of
 from i2z_jax.data.video import (
     frame_count,
@@ -78,9 +79,7 @@ def _video(path: Path, report: Report, cells: int) -> bool:
         "size": f"{size[0]}x{size[1]}",
         "colours": f"{converted}, converted to BT.709" if converted else "SDR",
         "seconds": round(times[-1] - times[0], 3),
-        "frames a second": round(float(1 / np.median(steps)), 2)
-        if len(steps)
-        else None,
+        "frames a second": round(frames_per_second(np.array(times)), 2) or None,
         "variable rate": bool(len(steps) and np.ptp(steps) > 0.5 * np.median(steps)),
         "repeated frames": repeats,
         "cuts or gaps": cuts - 1,

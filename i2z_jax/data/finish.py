@@ -87,7 +87,7 @@ def finish(
         out: holds the dataset's folder `name`.
         options: the dataclasses of options it was built with.
         counts: config ("" if there is one only) -> split -> number of records.
-        shards: of all configs and splits: their digests tell these records from others.
+        shards: of all configs and splits.
         made_of: tells the versions of the files that were read from others.
 
     Raises:
@@ -114,9 +114,7 @@ def finish(
                         k: v for each in options for k, v in asdict(each).items()
                     },
                     "made_of": made_of,
-                    "digest": hashlib.sha256(
-                        "".join(shard.digest for shard in shards).encode()
-                    ).hexdigest()[:16],
+                    "digest": _digest(out / name, shards),
                     "splits": counts,
                     "gaps": list(gaps),
                 },
@@ -125,3 +123,11 @@ def finish(
             )
         )
     return Summary(name, counts, gaps)
+
+
+def _digest(folder: Path, shards: Sequence[Shard]) -> str:
+    """What tells these records, and the meshes and cameras they are of, from others."""
+    digest = hashlib.sha256("".join(shard.digest for shard in shards).encode())
+    for path in sorted(p for p in (folder / "sources").rglob("*") if p.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

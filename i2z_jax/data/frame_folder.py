@@ -36,15 +36,19 @@ def frame_pictures(path: Path) -> list[Path]:
 
 
 def holds_videos(path: Path) -> bool:
-    """Whether a folder is one of videos: files, or folders of frames beside which no
-    picture has a number, as a cover has none.
+    """Whether a folder is one of videos: files, or folders of frames.
+
+    Beside numbered frames a picture without a number is a cover. Otherwise pictures
+    are the folder's own frames, whatever lies in folders beside them, such as masks.
     """
     inside = visible(path)
     if any(p.suffix.lower() in VIDEO_SUFFIXES for p in inside):
         return True
-    if any(_numbers(picture.stem) for picture in pictures_in(path)):
+    own = pictures_in(path)
+    if any(_numbers(picture.stem) for picture in own):
         return False
-    return any(p.is_dir() and pictures_in(p) for p in inside)
+    below = [picture for p in inside if p.is_dir() for picture in pictures_in(p)]
+    return any(_numbers(picture.stem) for picture in below) if own else bool(below)
 
 
 def pictures_in(path: Path) -> list[Path]:

@@ -6,6 +6,8 @@
 A pass that was interrupted goes on after the frames that are there.
 """
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +35,20 @@ class RowFiles:
         self._frames = 0
 
     def read(self) -> dict[str, NDArray]:
-        """The columns that are on the disk; empty if nothing is."""
-        parts = []
-        for path in self._paths():
-            with open_npz(path) as file:
-                parts.append(dict(file))
+        """The columns that are on the disk; empty if nothing is.
+
+        A power cut can leave an empty file: it and what follows it are removed.
+        """
+        parts, paths = [], self._paths()
+        for path in paths:
+            try:
+                with open_npz(path) as file:
+                    parts.append(dict(file))
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+                break
+        for lost in paths[len(parts) :]:
+            lost.unlink()
+        self._number = len(parts)
         return _joined(parts)
 
     def add(self, frames: int, **columns: NDArray) -> None:

@@ -34,6 +34,9 @@ from i2z_jax.wording import counted
 # Another recording begins where the clock goes back by this much, s. Less is a time
 # stamp that is a little off.
 SET_BACK_S = 0.5
+# Raised when the pictures of a file come out otherwise than before; 2: untagged HD is
+# BT.709. What was made of them earlier is made again.
+READER = 2
 
 
 @dataclass(frozen=True)

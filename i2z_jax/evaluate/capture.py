@@ -142,7 +142,7 @@ def evaluate_capture(
         texture_mask: how much texels count, from `read_texture_mask`.
 
     Raises:
-        InputError: no such split, or nothing in it.
+        InputError: no such split, or nothing in it; a mask for no textures.
     """
     fields: tuple[ViewField, ...] = ("image", "vertices")
     source = Views(directory, split, fields=fields, tables={"z": z})
@@ -151,6 +151,12 @@ def evaluate_capture(
     if "texture" in source.record(0):  # their size was checked with the labels
         fields = (*fields, "texture")
         source = Views(directory, split, fields=fields, tables={"z": z})
+    elif texture_mask is not None:
+        raise InputError(
+            "no textures of views to weight with --texture-mask",
+            where=directory,
+            fix="build without --no-view-textures, or leave the mask out",
+        )
     model, nearness = face_model(system), capture_nearness(directory)
     known = Known(
         model,
@@ -202,7 +208,7 @@ class _Faces(NamedTuple):
     z: Float[Array, "b z"]
     pose: Float[Array, "b 6"]
     vertices: Float[Array, "b n 3"]
-    texture: Float[Array, "b t t 3"]  # not clipped
+    texture: Float[Array, "b t t 3"] | None  # not clipped; None: nothing to compare
 
 
 def _measure(known: Known, batch: Mapping[str, Array]) -> Arrays:
@@ -238,9 +244,12 @@ def _measure(known: Known, batch: Mapping[str, Array]) -> Arrays:
 @jax.jit
 def _predicted(model: FaceModel, batch: Mapping[str, Array]) -> dict[str, _Faces]:
     """By predictor."""
+    compares = "texture" in batch
 
     def decoded(z: Array, pose: Array) -> _Faces:
-        texture = model.dam.decode_texture(z, view_direction(pose), batch["camera"])
+        texture = None
+        if compares:
+            texture = model.dam.decode_texture(z, view_direction(pose), batch["camera"])
         return _Faces(z, pose, model.dam.decode_vertices(z), texture)
 
     output = model.net(unit_range(batch["image"]))
@@ -249,11 +258,12 @@ def _predicted(model: FaceModel, batch: Mapping[str, Array]) -> dict[str, _Faces
         jnp.zeros_like(output.z[0]),
         model.net.pose_mean[...],
         statistics.vert_mean[...],
-        statistics.tex_mean[...],
+        statistics.tex_mean[...] if compares else None,
     )
+    each = len(output.z)
     return {
         "network": decoded(output.z, output.pose),
-        "mean": _Faces(*(jnp.repeat(x[None], len(output.z), 0) for x in mean)),
+        "mean": jax.tree.map(lambda x: jnp.repeat(x[None], each, 0), mean),
         "label": decoded(batch["z"], batch["pose"]),
     }
 

@@ -68,7 +68,7 @@ class Runner(NamedTuple):
 
         Args:
             source: the examples.
-            step: a jitted function; every array it returns has a row an example.
+            step: computes on the devices; every array it returns has a row an example.
             models: what the step needs beside the batch, from `place`.
             what: named in the progress bar.
             change: applied to each example while it is loaded.

@@ -26,8 +26,8 @@ NEUTRAL = "neutral"
 # that can stand for each other, and takes 0.1 % off a single one.
 RIDGE = 1e-3
 # A shape that moves the mesh less (root mean square) than this share of the face's
-# size has no effect on it.
-STILL = 1e-6
+# size has no effect on it: OBJ files are rounded.
+STILL = 1e-4
 # Placing a set on a face takes a handful of rounds; it ends when nothing moves by more
 # than this share of the face's size.
 PLACED, MOST_ROUNDS = 1e-6, 50
@@ -136,6 +136,8 @@ def read_blend_shapes(folder: Path, face: Float[NDArray, "n 3"]) -> BlendShapes:
         )
     meshes = {}
     for path in [*neutrals, *(path for path in files if path not in neutrals)]:
+        if path.stem in meshes:
+            raise InputError("two files of one expression", where=path)
         meshes[path.stem] = read_obj_vertices(path)
         if len(meshes[path.stem]) != len(face):
             raise InputError(
@@ -155,9 +157,10 @@ def read_blend_shapes(folder: Path, face: Float[NDArray, "n 3"]) -> BlendShapes:
             got=f"{distance:.3g} mm from it",
             fix="export the blend shapes with the vertex order kept",
         )
-    return BlendShapes(
-        tuple(meshes), neutral, np.stack(list(meshes.values())) - neutral[None]
-    )
+    moves = np.stack(list(meshes.values())) - neutral[None]
+    shapes = BlendShapes(tuple(meshes), neutral, moves)
+    moves[np.isin(shapes.names, shapes.still)] = 0
+    return shapes
 
 
 def write_blend_shapes(folder: Path, shapes: BlendShapes, topology: Topology) -> None:

@@ -10,7 +10,6 @@ Written by hand from the specification (Khronos glTF 2.0, sections 3 and 4.4): t
 container is a header, one JSON chunk and one binary chunk.
 """
 
-import json
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 
 from i2z_jax import __version__
 from i2z_jax.data.images import encode
+from i2z_jax.files import json_text
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.report.head_motion import CAMERA_Z, FAR, METRES, NEAR, head_motion
 from i2z_jax.report.morphs import Morphs
@@ -129,7 +129,7 @@ def write_glb(
 
 def container(content: dict[str, Any], binary: bytes) -> bytes:
     """A GLB: header, JSON chunk, binary chunk, each a multiple of four bytes."""
-    text = json.dumps(content, separators=(",", ":")).encode()
+    text = json_text(content).encode()
     text += b" " * (-len(text) % 4)
     binary += bytes(-len(binary) % 4)
     chunks = struct.pack("<I4s", len(text), b"JSON") + text

@@ -102,6 +102,7 @@ def write_outputs(
     unfiltered = None if raw is track else _mesh_landmarks(networks, raw)
     key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
     content = PageContent(key_frames, mesh_landmarks, unfiltered, notes)
+    texture = None
     if count := int(track.usable.sum()):
         texture = _frontal_texture(networks, track)
 
@@ -126,24 +127,20 @@ def write_outputs(
             content = content._replace(named=named)
     else:
         notes.append(
-            "No frame has landmarks of enough confidence, so there is no mesh: "
-            "look at the curves, then lower --min-confidence, or adapt the network."
+            "No frame has landmarks of enough confidence, so there is no mesh in any "
+            "format: look at the curves, then lower --min-confidence, or adapt the "
+            "network."
         )
     with write_aside(out / "report.html", overwrite=True) as aside:
         aside.write_text(track_page(track, content, networks.clock), encoding="utf-8")
     # Last: it may be more than a .usdz can hold.
-    if options.usd and track.usable.any():
-        _write_usdz(networks, track, out)
+    if options.usd and texture is not None:
+        from i2z_jax.report.usd import write_usdz  # needs an optional library
+
+        with write_aside(out / "mesh.usdz", overwrite=True) as aside:
+            vertices = _usable_parts(networks, track)
+            write_usdz(aside, track, vertices, topology, texture)
     return track
-
-
-def _write_usdz(networks: Networks, track: Track, out: Path) -> None:
-    from i2z_jax.report.usd import write_usdz  # needs an optional library
-
-    topology, texture = networks.system.topology, _frontal_texture(networks, track)
-    with write_aside(out / "mesh.usdz", overwrite=True) as aside:
-        vertices = _usable_parts(networks, track)
-        write_usdz(aside, track, vertices, topology, texture)
 
 
 def _mesh_landmarks(

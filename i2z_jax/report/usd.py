@@ -53,12 +53,16 @@ def write_usdz(
     Raises:
         InputError: larger than a .usdz can be, or the disk is full.
     """
+    png = encode(np.ascontiguousarray(texture[::-1]), "png")
+    points = int(track.usable.sum()) * topology.vertex_count
+    _refuse_large(path, points * 3 * np.float32().nbytes + len(png))
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             layer, picture = Path(folder) / "mesh.usdc", Path(folder) / "texture.png"
-            picture.write_bytes(encode(np.ascontiguousarray(texture[::-1]), "png"))
+            picture.write_bytes(png)
             _write_layer(layer, track, vertices, topology, f"./{picture.name}")
-            _refuse_large(path, layer.stat().st_size + picture.stat().st_size)
+            # Times, transforms and faces come on top.
+            _refuse_large(path, layer.stat().st_size + len(png))
             UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(path))
     except Tf.ErrorException as error:
         reason = error.args[0].commentary

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from i2z_jax.data.frame_rate import frames_per_second
 from i2z_jax.errors import InputError
 from i2z_jax.files import open_npz
 from i2z_jax.geometry.camera import project_near
@@ -101,16 +102,8 @@ class Track:
 
     @property
     def fps(self) -> float:
-        """Frames a second, from the usual steps in time; 0 for a single picture."""
-        steps = np.diff(self.time_s)
-        # Two pictures of one number (1.jpg and 1.png) have one time.
-        steps = steps[steps > 0]
-        if not len(steps):
-            return 0.0
-        # Without gaps, but not the median alone: of 30 frames a second in whole
-        # milliseconds (33, 33, 34) it would make 30.3.
-        usual = np.abs(steps - np.median(steps)) < np.median(steps) / 2
-        return float(1 / steps[usual].mean())
+        """Frames a second; 0 for a single picture."""
+        return frames_per_second(self.time_s)
 
     @property
     def nearness(self) -> Float[NDArray, ""]:

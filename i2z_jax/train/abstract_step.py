@@ -142,10 +142,10 @@ def adapt(sizes: Preset, batch: int, dtype: DTypeLike, mesh: Mesh):
     face = FaceMesh(arrays, shape(68, 3), shape(68), shape(68, dtype=jnp.bool))
     prior = ZPrior(shape(sizes.i2z.z_size), shape(sizes.i2z.z_size))
     rows = np.arange(1, dtype=np.int32)
-    material = AdaptationData(
+    data = AdaptationData(
         VideoData(seen, rows, rows, None), views, None, prior, face, 0.0
     )
-    stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    stage, _ = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
     return stage, {
         "pairs": {"row": integers(batch)},
         "replay": {"row": integers(batch)},

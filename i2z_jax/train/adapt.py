@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 def adapt(
     system: System,
-    material: AdaptationData,
+    data: AdaptationData,
     *,
     workdir: Path,
     config: RunConfig,
@@ -77,14 +77,14 @@ def adapt(
             ground truth to be supervised by.
     """
     check_batch(config, mesh)
-    if supervised and material.video.truth is None:
+    if supervised and data.video.truth is None:
         raise InputError(
             "a video without ground truth has no oracle",
             where=workdir,
             expected="a video of `i2z synth video`, of this very mesh",
         )
     stage, judge = adapt_stage(
-        system, material, weights=weights, mesh=mesh, supervised=supervised
+        system, data, weights=weights, mesh=mesh, supervised=supervised
     )
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     remember_frozen(workdir, stage.lasting)
@@ -99,12 +99,12 @@ def adapt(
                 stage,
                 state,
                 frozen,
-                streams(material, config.batch_size),
+                streams(data, config.batch_size),
                 optimizer=optimizer,
                 workdir=workdir,
                 config=replace(config, workers=0),  # rows of what is in memory
                 mesh=mesh,
-                images=2 + (material.replay is not None),  # a pair, and a view
+                images=2 + (data.replay is not None),  # a pair, and a view
                 hooks=Hooks(guarded.before, guarded.evaluate),
             )
         except _Collapse:
@@ -178,10 +178,10 @@ def _forget(figures: Path, networks: Path) -> None:
     from_every_process("forgotten")  # before any of them looks
 
 
-def streams(material: AdaptationData, batch_size: int) -> dict[str, Stream]:
+def streams(data: AdaptationData, batch_size: int) -> dict[str, Stream]:
     """What a batch is drawn from, as many views as pairs."""
-    found = {"pairs": Stream(RowNumbers(material.video.learn), batch_size)}
-    if material.replay is not None:
-        views = np.arange(len(material.replay.pose), dtype=np.int32)
+    found = {"pairs": Stream(RowNumbers(data.video.learn), batch_size)}
+    if data.replay is not None:
+        views = np.arange(len(data.replay.pose), dtype=np.int32)
         found["replay"] = Stream(RowNumbers(views), batch_size)
     return found

@@ -54,7 +54,7 @@ class Adapting(NamedTuple):
 
     inputs: RunInputs
     prior: ZPrior
-    # `AdaptWeights`; arguments, not inputs: all weights share one compiled step.
+    # `AdaptWeights`; arguments, not constants: all weights share one compiled step.
     weights: dict[str, Float[Array, ""]]
     replay: LabelledViews | None
     # Pose and vertices of every frame, for the oracle.
@@ -67,7 +67,7 @@ Judge = Callable[[PyTree, Adapting], Figures]
 
 def adapt_stage(
     system: System,
-    material: AdaptationData,
+    data: AdaptationData,
     *,
     weights: AdaptWeights,
     mesh: Mesh,
@@ -76,7 +76,7 @@ def adapt_stage(
     """The stage, and the measure that the guard judges by.
 
     A batch is {"pairs": {"row": (b,)}, "replay": {"row": (b,)}}: rows of
-    `material.video.frames`, each with the row after it, and of `material.replay`.
+    `data.video.frames`, each with the row after it, and of `data.replay`.
 
     Args:
         supervised: learn the video's true meshes and poses in place of its own terms,
@@ -89,14 +89,14 @@ def adapt_stage(
         inputs=RunInputs(
             net=rest,
             dam=dam_state,
-            frames=material.video.frames,
-            face=material.face,
-            nearness=jnp.float32(material.nearness),
+            frames=data.video.frames,
+            face=data.face,
+            nearness=jnp.float32(data.nearness),
         ),
-        prior=material.prior,
+        prior=data.prior,
         weights={k: jnp.float32(v) for k, v in asdict(weights).items()},
-        replay=material.replay,
-        truth=material.video.truth if supervised else None,
+        replay=data.replay,
+        truth=data.video.truth if supervised else None,
     )
     objective = program.oracle if supervised else program.objective
     stage = Stage(
@@ -108,7 +108,7 @@ def adapt_stage(
         measure=objective,
         assemble=lambda p, _: nnx.merge(graph, p, rest),
     )
-    return stage, _Judge(program, material, weights, supervised=supervised)
+    return stage, _Judge(program, data, weights, supervised=supervised)
 
 
 class _Program(NamedTuple):
@@ -210,12 +210,12 @@ class _Judge:
     def __init__(
         self,
         program: _Program,
-        material: AdaptationData,
+        data: AdaptationData,
         weights: AdaptWeights,
         *,
         supervised: bool,
     ):
-        self._networks, self._material = program.networks, material
+        self._networks, self._data = program.networks, data
         self._weights, self._supervised = asdict(weights), supervised
         mesh = program.networks.mesh
         self._measure = jax.jit(program.measure, out_shardings=replicated(mesh))
@@ -225,7 +225,7 @@ class _Judge:
 
     def __call__(self, params: PyTree, frozen: Adapting) -> Figures:
         """The colours of all of the frames first, then the terms."""
-        video, mesh = self._material.video, self._networks.mesh
+        video, mesh = self._data.video, self._networks.mesh
         groups = in_groups(np.stack([video.judge, video.judge + 1], -1), mesh)
         observed = observe_frames(self._networks, params, frozen.inputs, groups)
         equations = mean_equations(groups, observed, mesh)
@@ -249,8 +249,8 @@ class _Judge:
         mean = mean_over(groups, [each.z.mean(0) for each in observed])
         squares = [jnp.square(each.z - mean[None]).mean(0) for each in observed]
         figures["z_spread"] = float(jnp.sqrt(mean_over(groups, squares)).mean())
-        if self._material.watched is not None:
-            errors = self._watch(params, frozen, self._material.watched)
+        if self._data.watched is not None:
+            errors = self._watch(params, frozen, self._data.watched)
             figures |= {f"lab_{name}": float(value) for name, value in errors.items()}
         if self._supervised:
             figures["score"] = figures["vertex_mm"]

@@ -56,7 +56,7 @@ JITTER = 0.15
 OVERSAMPLING = 2
 
 
-class Looks(NamedTuple):
+class FrameAppearance(NamedTuple):
     """Head pose, exposure and colour of some frames of a video."""
 
     # Where the network sees the head.
@@ -97,13 +97,13 @@ def rehearse(
     dam_graph, dam = nnx.split(system.dam)
     params = put(params, parameter_shardings(params, mesh))
     inputs = replicate(RunInputs(rest, dam, frames, face, jnp.float32(nearness)), mesh)
-    observed = _observed(Graphs(graph, dam_graph, mesh), params, inputs, rows)
+    appearance = _appearance(Graphs(graph, dam_graph, mesh), params, inputs, rows)
 
     rng = np.random.default_rng(seed)
     where, which = rng.choice(len(rows), count), rng.choice(len(moments), count)
     pose_std = np.asarray(system.net.pose_std[...])
     jitter = JITTER * pose_std * rng.normal(size=(count, 6))
-    pose = (np.asarray(observed.pose)[where] + jitter).astype(np.float32)
+    pose = (np.asarray(appearance.pose)[where] + jitter).astype(np.float32)
 
     draw, drawn = jax.jit(partial(_draw, system.topology)), []
     for some, new in console.progress(chunks(count, CHUNK), "rehearsal"):
@@ -112,7 +112,7 @@ def rehearse(
         texture = np.stack([_small(m["average_texture"], face) for m in chosen])
         at = where[some]
         image = np.asarray(
-            draw(inputs, observed, rows[at], at, vertices, texture, pose[some])
+            draw(inputs, appearance, rows[at], at, vertices, texture, pose[some])
         )
         for k in range(CHUNK)[new]:
             labels = {name: chosen[k][name] for name in ("vertices", "z")}
@@ -120,9 +120,9 @@ def rehearse(
     return drawn
 
 
-def _observed(
+def _appearance(
     networks: Graphs, params: Any, inputs: RunInputs, rows: Int[NDArray, "r"]
-) -> Looks:
+) -> FrameAppearance:
     """Colours, and exposures given these."""
     mesh, groups = networks.mesh, in_groups(rows, networks.mesh)
     found = observe_frames(networks, params, inputs, groups)
@@ -137,16 +137,16 @@ def _observed(
         for group, each in zip(groups, found, strict=True)
     ]
     pose, gain = map(jnp.concatenate, zip(*each, strict=True))
-    return Looks(pose, gain, colours)
+    return FrameAppearance(pose, gain, colours)
 
 
 def _draw(
-    topology: Topology, inputs: RunInputs, observed, row, at, vertices, texture, pose
+    topology: Topology, inputs: RunInputs, appearance, row, at, vertices, texture, pose
 ):
-    """Pictures; `row` of the frames, `at` of the observations."""
+    """Pictures; `row` of the frames, `at` of their appearance."""
     normals = texel_normals(vertices, pose, inputs.face.arrays)
-    texture = colour.correct(unit_range(texture), normals, observed.colours)
-    texture = texture * observed.gain[at, None, None, None]
+    texture = colour.correct(unit_range(texture), normals, appearance.colours)
+    texture = texture * appearance.gain[at, None, None, None]
     near = seen_from_near(pose, vertices, inputs.nearness)
     frame = unit_range(inputs.frames.image[row])
     over = jax.vmap(partial(_over, topology))

@@ -31,12 +31,14 @@ from i2z_jax.types import PyTree
 
 # The folder of a run's checkpoints.
 CHECKPOINTS = "checkpoints"
+DATA = "data.json"
 # Options that change nothing of what is learned: a run may go on with others, and on
-# other devices. `remember_data` knows a dataset wherever it lies.
+# other devices; and places of datasets, which `remember_data` knows wherever they lie.
 FREE = {
-    *("workdir", "data", "capture", "video", "run.result", "run.workers", "run.fsdp"),
+    *("workdir", "run.result", "run.workers", "run.fsdp"),
     *("run.loop.keep", "run.loop.profile_steps"),
 }
+PLACES = {"data", "capture", "video"}
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def has_checkpoint(workdir: Path) -> bool:
 
 def remember_config(workdir: Path, config: Any) -> None:
     """Write the configuration of a new run; compare that of a resumed one, but for
-    what is `FREE`.
+    what is `FREE` and, unless it is older than `data.json`, `PLACES`.
 
     A run that never saved has nothing to protect: its configuration is replaced.
 
@@ -71,7 +73,9 @@ def remember_config(workdir: Path, config: Any) -> None:
             processes of this one were started with different ones; the fields that
             differ are named.
     """
-    differs, path = _remember(workdir / "config.json", to_json(config), free=FREE)
+    knows_data = from_every_process(str((workdir / DATA).exists()))[0] == str(True)
+    free = FREE | PLACES if knows_data else FREE
+    differs, path = _remember(workdir / "config.json", to_json(config), free=free)
     if differs:
         raise InputError(
             f"this run was started differently: {differs}",
@@ -95,9 +99,10 @@ def remember_data(workdir: Path, datasets: Mapping[str, Path | None]) -> None:
     for name, directory in datasets.items():
         if directory is not None:
             built = description(directory, name)
-            # Built before there were digests: it is known by its place.
-            digests[name] = built.get("digest", str(directory))
-    differs, path = _remember(workdir / "data.json", digests)
+            # Built before there were digests: what is said of it must do.
+            said = hashlib.sha256(json.dumps(built, sort_keys=True).encode())
+            digests[name] = built.get("digest", said.hexdigest()[:16])
+    differs, path = _remember(workdir / DATA, digests)
     if differs:
         raise InputError(
             f"the datasets are not those of this run: {differs}",
@@ -150,7 +155,8 @@ def _remember(
                 f"processes 0 and {index} of this run were started differently: "
                 f"{differs}",
                 where=path.name,
-                fix="start every process with the same command and files",
+                fix="start every process with the same command and files, of datasets "
+                "with copies of one build",
             )
     # One looks, for all: the others might look when it has written already. A run that
     # never saved has nothing to go on with: what it remembered is replaced.
@@ -159,7 +165,9 @@ def _remember(
         path.read_text() if is_first_process() and saved and path.exists() else ""
     )
     if before:
-        return _differences(_flat(json.loads(before)), now, free), path
+        # An older run's may have Infinity, which is null now.
+        known = json.loads(before, parse_constant=lambda _: None)
+        return _differences(_flat(known), now, free), path
     if is_first_process():
         with write_aside(path, overwrite=True) as aside:
             aside.write_text(text)

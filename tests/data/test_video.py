@@ -248,6 +248,16 @@ def test_a_picture_beside_folders_of_frames_is_no_frame(tmp_path):
     assert frame_count(tmp_path) == 2
 
 
+def test_frames_keep_their_folder_beside_masks(tmp_path):
+    """Pictures without a number are no covers where no frames lie below."""
+    for name in ("left", "right", "masks/left"):
+        path = tmp_path / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(images.encode(gradient(), "png"))
+    assert videos(tmp_path) == [tmp_path]
+    assert frame_count(tmp_path) == 2
+
+
 def test_hidden_files_are_no_frames_and_no_videos(tmp_path):
     """What macOS leaves beside files on disks that are not its own."""
     frames, clips = tmp_path / "frames", tmp_path / "clips"

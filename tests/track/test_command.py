@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command from outside: inputs of every kind, bad ones, interruptions."""
 
+import errno
 import os
 import re
 import shutil
@@ -357,6 +358,15 @@ def test_what_was_there_outlives_a_run_without_results(
     assert rest == (going_on if code > 128 else set())
     goes_on = "has what was done; the same command without --overwrite goes on"
     assert (goes_on in capsys.readouterr().err) == (end == "Ctrl-C")
+
+
+def test_a_full_disk_costs_no_faces(tmp_path, tracked, monkeypatch):
+    full = InputError("cannot write (No space left on device)")
+    full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(networks.Networks, "landmarks", raising(full))
+    more = "--boxes", str(tracked.boxes)
+    assert track(tracked.video, tracked.checkpoint, tmp_path / "out", *more) == 1
+    assert (tmp_path / "out" / "work" / "scan.npz").exists()
 
 
 def raising(error: BaseException):

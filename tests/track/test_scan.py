@@ -146,6 +146,9 @@ def test_an_interrupted_scan_goes_on_as_in_one_go(tmp_path, monkeypatch, where):
     # Of a run that is killed, these are left.
     with np.load(work / "faces-00000.npz") as first:
         assert len(first["faces"]) == 6
+    # A power cut leaves an empty file: it is looked at again from there.
+    kept = kept[: 6 * 2]
+    (work / "faces-00002.npz").write_bytes(b"")
     looks.clear()
     stops.clear()
     assert_same = np.testing.assert_array_equal

@@ -51,6 +51,9 @@ def test_frames_a_second_are_those_of_the_video():
     """Of one that lost frames, in a container that counts milliseconds."""
     times = np.round(np.delete(np.arange(92), [20, 21]) / 30, 3)
     assert replace(track(STILL), time_s=times).fps == pytest.approx(30, rel=1e-3)
+    # Of 0.png, 1.png and 10.png, no step is the usual one.
+    few = replace(track(STILL[:3]), time_s=np.array([0, 1, 10]) / 30)
+    assert few.fps == pytest.approx(30)
 
 
 def test_trembling_is_calmed(rng):
