@@ -36,7 +36,8 @@ class Config:
     """Track a face through a video; docs/track.md describes what is left in OUT.
 
     Ctrl-C keeps what is done, and the same command goes on from there. track.npz has
-    the frames that went through the network by then; its `complete` is false.
+    the frames that went through the network by then; its `complete` is false. After a
+    whole run, the same command with other outputs makes these without tracking again.
     """
 
     # Video file, folder of frames, picture, or a camera's index. A camera is
@@ -173,9 +174,7 @@ def _track(config: Config) -> None:
     track = collected()
     if track is None:
         raise AssertionError("a run that ended has rows")
-    track = written(track)
-    tracking.clear(work)
-    _say(config, track, clock)
+    _say(config, written(track), clock)
 
 
 def _check_options(config: Config) -> None:
@@ -215,7 +214,9 @@ def _video(config: Config) -> Path:
     video = named(Path(config.video))
     if source.is_camera(config.video):
         recorded = source.last_recording(config.out)
-        if config.overwrite or recorded is None:
+        if recorded is not None and not config.overwrite:
+            console.err.print(f"goes on with {recorded}; --overwrite records anew")
+        else:
             recorded = source.next_recording(config.out)
             source.record_camera(int(config.video), recorded, config.max_frames)
         video = recorded

@@ -8,7 +8,8 @@
     WORK/rows-00000.npz    what the network said of the first frames, and so on
 
 Memory does not grow with the video but for a few numbers a frame. An interrupted run
-keeps the frames that are done; the same command goes on from there.
+keeps the frames that are done; the same command goes on from there. A whole run keeps
+them for other outputs.
 """
 
 import shutil
@@ -81,10 +82,9 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
     """
     if differ := remember(work / SETTINGS, settings):
         raise InputError(
-            "an interrupted run is here that was started with another "
-            + ", ".join(differ),
+            "a run is here that was started with another " + ", ".join(differ),
             where=work.parent,
-            fix="give what it had to go on, or --overwrite to start anew",
+            fix="give what it had, or --overwrite to start anew",
         )
 
 

@@ -194,3 +194,19 @@ def test_an_absent_split_is_named(built, runner):
     z = np.zeros((9, 2), np.float32)
     with pytest.raises(InputError, match=r"no such split.*got elsewhere"):
         capture.evaluate_capture(system, built, "elsewhere", z, runner)
+
+
+def test_a_dataset_without_textures_has_no_colours(built, runner, monkeypatch):
+    record = Views.record
+
+    def bare(self, index):
+        found = record(self, index)
+        return {name: found[name] for name in found if name != "texture"}
+
+    monkeypatch.setattr(Views, "record", bare)
+    errors, _ = row(built, runner)
+    assert errors["vertex_mm"] == 0
+    assert not [name for name in errors if "texture" in name or "screen" in name]
+    system = worlds.oracle(built, "test")
+    with pytest.raises(InputError, match="no textures of views"):
+        evaluated(system, built, runner, np.ones((32, 32), np.float32))

@@ -87,7 +87,7 @@ def test_very_short_videos(tmp_path, checkpoint, frames):
     assert track(video, checkpoint, tmp_path / "out", "--boxes", boxes) == 0
     assert statuses(tmp_path / "out") == ["tracked"] * frames
     names = {p.name for p in (tmp_path / "out").iterdir()}
-    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html", "work"}
 
 
 def test_the_report_says_what_smoothing_brought(tmp_path, checkpoint):
@@ -294,11 +294,11 @@ def test_a_camera_is_recorded_again_and_no_recording_is_lost(
     monkeypatch.setattr(source, "record_camera", recording)
     boxes = ["--boxes", str(tracked.boxes)]
     assert track("77", tracked.checkpoint, out, *boxes) == 0
-    before = contents(out)
+    before = results(out)
     assert track("77", tracked.checkpoint, out, "--overwrite") == 1
-    assert contents(out) == before
+    assert results(out) == before
     assert track("77", tracked.checkpoint, out, "--overwrite") == 1
-    assert contents(out).items() > before.items()
+    assert results(out).items() > before.items()
     with monkeypatch.context() as patch:
         interrupting(patch, after=3)
         code = track("77", tracked.checkpoint, out, *boxes, "--overwrite")
@@ -329,15 +329,34 @@ def contents(folder) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def results(folder) -> dict[str, bytes]:
+    """All but what the run keeps for itself."""
+    found = contents(folder).items()
+    return {name: data for name, data in found if not name.startswith("work/")}
+
+
+def test_other_outputs_are_made_without_tracking_again(tmp_path, tracked, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(tracked.folder, out)
+    for done in ("landmarks", "predict"):
+        monkeypatch.setattr(networks.Networks, done, raising(AssertionError()))
+    more = "--boxes", str(tracked.boxes), "--smooth", "1", "--meshes", "obj"
+    assert track(tracked.video, tracked.checkpoint, out, *more) == 0
+    assert {path.suffix for path in (out / "meshes").iterdir()} == {".obj", ".png"}
+    assert not (out / "mesh.usdz").exists()
+    now, before = values(out), values(tracked.folder)
+    np.testing.assert_array_equal(now["landmarks"], before["landmarks"])
+    shake = [np.abs(np.diff(found["z"], 2, axis=0)).mean() for found in (now, before)]
+    assert shake[0] < shake[1]
+
+
 @pytest.mark.parametrize("end", ["no face", "no networks", "Ctrl-C", "killed"])
 def test_what_was_there_outlives_a_run_without_results(
     tmp_path, tracked, monkeypatch, capsys, end
 ):
     out, wall, more = tmp_path / "out", tmp_path / "wall.mp4", ["--overwrite"]
     shutil.copytree(tracked.folder, out)
-    (out / "work").mkdir()
-    (out / "work" / "rows-00000.npz").write_bytes(b"of an earlier run")
-    before = contents(tracked.folder)
+    before = results(out)
     plain(wall)
     video = wall if end == "no face" else tracked.video
     if end != "no face":
@@ -396,7 +415,7 @@ def test_a_part_of_a_new_run_takes_the_place_of_an_old_one(
     assert values(out)["complete"]
     names = {path.name for path in out.iterdir()}
     outputs = {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
-    assert names == outputs | {"notes.txt"}
+    assert names == outputs | {"notes.txt", "work"}
 
 
 def test_a_run_that_goes_on_replaces_what_an_older_one_left(
@@ -412,7 +431,7 @@ def test_a_run_that_goes_on_replaces_what_an_older_one_left(
     assert (out / "meshes").exists()
     assert track(tracked.video, tracked.checkpoint, out, *boxes) == 0
     names = {path.name for path in out.iterdir()}
-    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
+    assert names == {"track.npz", "overlay.mp4", "mesh.glb", "report.html", "work"}
 
 
 def test_a_half_removed_run_is_not_gone_on_with(tmp_path, tracked, capsys):

