@@ -44,7 +44,7 @@ class RowFiles:
             try:
                 with open_npz(path) as file:
                     parts.append(dict(file))
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
                 break
         for lost in paths[len(parts) :]:
             lost.unlink()
