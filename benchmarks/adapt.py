@@ -42,12 +42,12 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
     system = random_system(options.sizes, dtype)
     mesh = create_mesh(devices=jax.devices()[:1])
     for pairs in options.batches("adapt"):
-        material = _material(system, options, 2 * pairs, dtype, mesh)
-        stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+        data = _data(system, options, 2 * pairs, dtype, mesh)
+        stage, _ = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
         optimizer = build_optimizer(OptimizerConfig(), 10_000)
         rows = np.arange(pairs, dtype=np.int32)
         batch = jax.device_put({"pairs": {"row": 2 * rows}, "replay": {"row": rows}})
-        images = material.video.frames.image
+        images = data.video.frames.image
         graph, weights = nnx.split(system.net)
 
         def look(weights, images, graph=graph):
@@ -128,9 +128,7 @@ def _clip(found, alone, options: Options, pairs: int, rates: Rates) -> list[Row]
     return [replace(each, ratio=each.busy_s / rows[-1].busy_s) for each in rows]
 
 
-def _material(
-    system: System, options: Options, frames: int, dtype, mesh
-) -> AdaptationData:
+def _data(system: System, options: Options, frames: int, dtype, mesh) -> AdaptationData:
     host = random_batch(options.sizes, frames)
     cache = build_cache(
         system.net, host["image"], dtype=dtype, mesh=mesh, batch_size=frames

@@ -145,7 +145,7 @@ def measure(
     check_system(system, options.checkpoint)
     crops = options.out / f"{video.stem}-{_digest(str(video.resolve()))}"
     config = Config(video, options.checkpoint, crops, options.data)
-    material = prepare(
+    data = prepare(
         system,
         built_video(video, crops, crop_size=system.image_size),
         options.data,
@@ -160,24 +160,24 @@ def measure(
     )
     with hold(workdir / "oracle"):
         oracle = adapt(
-            system, material, workdir=workdir / "oracle", config=run,
+            system, data, workdir=workdir / "oracle", config=run,
             weights=options.weights, mesh=mesh, supervised=True,
         )  # fmt: skip
     best = _finished(oracle).after
     plain = LandmarkBias.none(68)
     for variant in variants:
-        ours, weights = material, options.weights
+        ours, weights = data, options.weights
         if variant == NO_BIAS:
-            face = material.face._replace(
+            face = data.face._replace(
                 landmark_offset=jnp.asarray(plain.offset, jnp.float32),
                 landmark_trust=jnp.asarray(plain.trust, jnp.float32),
             )
-            ours = material._replace(face=replicate(face, mesh))
+            ours = data._replace(face=replicate(face, mesh))
         elif variant == NO_REHEARSAL:
             # The lab's views come first, however many there are.
-            count = len(material.replay.z) - config.rehearse
-            lab = material.replay.rows(np.arange(count))
-            ours = material._replace(replay=replicate(lab, mesh))
+            count = len(data.replay.z) - config.rehearse
+            lab = data.replay.rows(np.arange(count))
+            ours = data._replace(replay=replicate(lab, mesh))
         else:
             weights = replace(weights, **ABLATION[variant])
         place_of_run = workdir / variant.replace(" ", "-").replace(",", "")

@@ -80,6 +80,7 @@ def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
         OSError: it cannot be read.
     """
     with Path(path).open("rb") as file:
+        file.read(1)  # `is_zipfile` takes a disk that cannot be read for another file
         if not zipfile.is_zipfile(file):
             # What numpy says of other files is about pickles.
             raise ValueError("no .npz file")

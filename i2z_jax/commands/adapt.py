@@ -92,7 +92,7 @@ def run(config: Config) -> None:
             crop_size=system.image_size,
         )
         remember_data(config.workdir, {VIDEO: video, MULTIVIEW: config.data})
-        material = prepare(
+        data = prepare(
             system,
             video,
             config.data,
@@ -107,7 +107,7 @@ def run(config: Config) -> None:
         )
         outcome = adapt(
             system,
-            material,
+            data,
             workdir=config.workdir,
             config=config.run,
             weights=config.weights,

@@ -17,7 +17,7 @@ from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 from i2z_jax.wording import counted
 
-# What a run leaves in its folder: these are removed for another's, and nothing else.
+# The results of a run, which another's replace. It keeps `work` for itself.
 OUTPUTS = (
     "track.npz",
     "overlay.mp4",
@@ -89,8 +89,9 @@ def run(config: Config) -> None:
 
     _check_options(config)
     with tracking.hold(config.out):
-        goes_on = tracking.under_way(config.out / "work")
-        _refuse_foreign(config.out, ours=goes_on or config.overwrite)
+        tracking.take_back(config.out / "work")
+        is_known = tracking.has_begun(config.out / "work")
+        _refuse_foreign(config.out, ours=is_known or config.overwrite)
         _track(config)
 
 
@@ -119,7 +120,7 @@ def _track(config: Config) -> None:
     video = _video(config)
     work = config.out / "work"
     if config.overwrite:
-        tracking.clear(work)
+        tracking.set_aside(work)
     options = tracking.Options(
         face=config.face,
         max_frames=config.max_frames,
@@ -150,16 +151,19 @@ def _track(config: Config) -> None:
         )
 
     def written(track, **how):
+        before = _identities(config.out)
+        track = write_outputs(networks, track, video, config.out, outputs, **how)
         # Only now: a run that fails leaves an earlier one's results.
-        _clear(config.out)
-        return write_outputs(networks, track, video, config.out, outputs, **how)
+        _remove_unchanged(config.out, before)
+        tracking.forget_earlier(work)
+        return track
 
     try:
         tracking.run(networks, video, work, options, opencv_detector)
     except KeyboardInterrupt:
         track = collected()
         kept = f"{work} has what was done"
-        if track is not None:
+        if track is not None and not track.complete:
             written(track, only_values=True)
             done = counted(len(track), "frame")
             kept = f"{config.out / 'track.npz'} has {done} so far"
@@ -207,7 +211,7 @@ def _refuse_foreign(out: Path, ours: bool) -> None:
 
 
 def _video(config: Config) -> Path:
-    """What is tracked; a camera is recorded for it, unless a run goes on."""
+    """What is tracked; a camera is recorded for it, unless there is a recording."""
     from i2z_jax.data.video import passed_over
     from i2z_jax.track import source
 
@@ -231,23 +235,32 @@ def _video(config: Config) -> Path:
     return video
 
 
-def _clear(out: Path) -> None:
-    """Remove the outputs of an earlier run, and nothing else."""
-    for name in OUTPUTS:
+def _identities(out: Path) -> dict[str, int]:
+    """What tells results that are there from those that will replace them."""
+    found = (out / name for name in OUTPUTS)
+    return {path.name: path.stat().st_ino for path in found if path.exists()}
+
+
+def _remove_unchanged(out: Path, before: dict[str, int]) -> None:
+    """Remove the results of an earlier run that were not made again."""
+    for name, identity in _identities(out).items():
         path = out / name
-        if path.is_dir():
+        if before.get(name) != identity:
+            continue
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
-            path.unlink(missing_ok=True)
+            path.unlink()
 
 
 def _settings(config: Config, video: Path) -> dict:
     """What a run that is gone on with must have in common with its first call."""
+    from i2z_jax.data.video import READER
     from i2z_jax.track.source import state_of
 
     return {
-        # Of the files of an interrupted run.
-        "format": 3,
+        # Of the files in `work`, and of what reads the video.
+        "version": f"4.{READER}",
         "video": str(video.resolve()),
         "video_file": state_of(video),
         "checkpoint": str(config.checkpoint.resolve()),

@@ -20,7 +20,7 @@ from i2z_jax.data.box_file import read_boxes
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
 from i2z_jax.data.face_detector import FaceDetector, opencv_detector
 from i2z_jax.data.finish import Summary, finish, work_folder
-from i2z_jax.data.row_files import RowFiles
+from i2z_jax.data.row_files import RowFiles, read_whole
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, truth_of, truth_path
@@ -163,7 +163,8 @@ def _analysed(
     """The first pass, or what the work folder has of it: its file, and its length."""
     name = f"faces-{_digest([path], options, video)}"
     kept = work / f"{name}.npz"
-    if not kept.exists():
+    found = read_whole(kept)
+    if found is None:
         analysis = analyse(
             path,
             detect,
@@ -172,9 +173,9 @@ def _analysed(
             options.workers,
             RowFiles(work, name),
         )
-        write_npz(kept, analysis._asdict())
-    with np.load(kept, allow_pickle=False) as file:
-        return kept, len(file["box"])
+        found = analysis._asdict()
+        write_npz(kept, found)
+    return kept, len(found["box"])
 
 
 def _encode(

@@ -37,17 +37,15 @@ class RowFiles:
     def read(self) -> dict[str, NDArray]:
         """The columns that are on the disk; empty if nothing is.
 
-        A power cut can leave an empty file: it and what follows it are removed.
+        What follows a part that is missing or damaged is removed.
         """
-        parts, paths = [], self._paths()
-        for path in paths:
-            try:
-                with open_npz(path) as file:
-                    parts.append(dict(file))
-            except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-                break
-        for lost in paths[len(parts) :]:
-            lost.unlink()
+        parts = []
+        while (part := read_whole(self._path(len(parts)))) is not None:
+            parts.append(part)
+        # The last first: an interruption leaves no gap.
+        for path in sorted(self._paths(), reverse=True):
+            if path >= self._path(len(parts)):
+                path.unlink()
         self._number = len(parts)
         return _joined(parts)
 
@@ -66,13 +64,30 @@ class RowFiles:
     def close(self) -> None:
         """Write what was added since the last time."""
         if self._added:
-            path = self._folder / f"{self._name}-{self._number:05d}.npz"
-            write_npz(path, _joined(self._added))
+            write_npz(self._path(self._number), _joined(self._added))
             # Ctrl-C just before this writes the same file again, and no frame twice.
             self._number, self._added, self._frames = self._number + 1, [], 0
 
     def _paths(self) -> list[Path]:
-        return sorted(self._folder.glob(f"{self._name}-*.npz"))
+        return list(self._folder.glob(f"{self._name}-*.npz"))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{self._name}-{number:05d}.npz"
+
+
+def read_whole(path: Path) -> dict[str, NDArray] | None:
+    """The arrays of a file; None if there is none, or what a power cut left of one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.exists():
+        return None
+    try:
+        with open_npz(path) as file:
+            return dict(file)
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _joined(parts: list[dict[str, NDArray]]) -> dict[str, NDArray]:

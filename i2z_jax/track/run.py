@@ -12,7 +12,7 @@ keeps the frames that are done; the same command goes on from there. A whole run
 them for other outputs.
 """
 
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ import numpy as np
 from i2z_jax import console
 from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
-from i2z_jax.data.row_files import RowFiles
+from i2z_jax.data.row_files import RowFiles, read_whole
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
 from i2z_jax.geometry.crop import apply_affine, invert
@@ -80,7 +80,13 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
     Raises:
         InputError: the folder holds a run with other settings.
     """
-    if differ := remember(work / SETTINGS, settings):
+    try:
+        differ = remember(work / SETTINGS, settings)
+    except InputError:
+        if not has_begun(work):  # the disk is full: leave no empty folder in the way
+            _clear(work)
+        raise
+    if differ:
         raise InputError(
             "a run is here that was started with another " + ", ".join(differ),
             where=work.parent,
@@ -137,23 +143,54 @@ def run(
     _predict(networks, path, work, scanned, places, options)
 
 
-def under_way(work: Path) -> bool:
-    """Whether a run has begun in the folder, and is to be gone on with."""
+def has_begun(work: Path) -> bool:
+    """Whether a run has begun in the folder; it may have ended."""
     return (work / SETTINGS).exists()
 
 
-def clear(work: Path) -> None:
-    """Remove a run's own files. Its settings go first: what a kill leaves of the others
-    is no run."""
-    (work / SETTINGS).unlink(missing_ok=True)
-    if work.exists():
-        shutil.rmtree(work)
+def set_aside(work: Path) -> None:
+    """Make room for a new run. The earlier one, whose results are there, is kept until
+    it is forgotten or taken back."""
+    if has_begun(work) and not has_begun(_earlier(work)):
+        os.replace(work, _earlier(work))
+    _clear(work)
+
+
+def forget_earlier(work: Path) -> None:
+    """Now that there are results of the new run."""
+    _clear(_earlier(work))
+
+
+def take_back(work: Path) -> None:
+    """The earlier run, if the new one has not begun or was abandoned."""
+    if has_begun(_earlier(work)) and not has_begun(work):
+        os.replace(_earlier(work), work)
 
 
 def abandon(work: Path) -> None:
     """Remove the work folder of a run that finished no frame."""
-    if not any(work.glob(f"{ROWS}-*.npz")):
-        clear(work)
+    if not any(work.glob(_parts(ROWS))):
+        _clear(work)
+        take_back(work)
+
+
+def _earlier(work: Path) -> Path:
+    return work.with_name(f"{work.name}.earlier")
+
+
+def _clear(work: Path) -> None:
+    """Remove a run's own files. Its settings go first: what a kill leaves of the others
+    is no run."""
+    if work.is_dir():
+        for files in (SETTINGS, "scan.npz", "places.npz", *map(_parts, (FACES, ROWS))):
+            for path in work.glob(files):
+                path.unlink()
+        if not any(work.iterdir()):
+            work.rmdir()
+
+
+def _parts(name: str) -> str:
+    return f"{name}-*.npz"
 
 
 def collect(
@@ -176,10 +213,10 @@ def collect(
     rows = RowFiles(work, ROWS).read()
     if not rows:
         return None
-    scanned, places = (
-        Scan(**_read(work / "scan.npz")),
-        Places(**_read(work / "places.npz")),
-    )
+    scan_, places_ = (read_whole(work / f"{name}.npz") for name in ("scan", "places"))
+    if scan_ is None or places_ is None:
+        return None
+    scanned, places = Scan(**scan_), Places(**places_)
     done = len(rows["z"])
     placed = np.isfinite(places.square[:done, 0])
     # The network was shown a black crop there: what it said is no confidence.
@@ -275,11 +312,8 @@ def _predict(
 
 def _kept(path: Path, kind: Any, make: Any) -> Any:
     """A pass's result, from the disk or made now."""
-    if not path.exists():
-        write_npz(path, make()._asdict())
-    return kind(**_read(path))
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return dict(file)
+    found = read_whole(path)
+    if found is None:
+        found = make()._asdict()
+        write_npz(path, found)
+    return kind(**found)

@@ -37,13 +37,13 @@ BATCH = 4
 
 def steps(mesh):
     system = world.system()
-    material = world.material(system, mesh)
-    stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    data = world.adaptation_data(system, mesh)
+    stage, judge = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
     optimizer = optax.sgd(1e-3, momentum=0.9)
     state = create_state(stage, optimizer, mesh)
     frozen = replicate(stage.frozen, mesh)
     rows = partial(local_rows, mesh)
-    batches = endless(streams(material, BATCH), seed=0, rows=rows)
+    batches = endless(streams(data, BATCH), seed=0, rows=rows)
     drawn = [to_global(next(batches), mesh) for _ in range(3)]
     step = CompiledStep(stage.step(optimizer, mesh, seed=0), state, frozen, drawn[0])
     losses = [float(step(batch)["loss"]) for batch in drawn]

@@ -103,7 +103,7 @@ def smooth(rng: np.random.Generator, size: int) -> np.ndarray:
     return (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
 
 
-def material(
+def adaptation_data(
     given: System, mesh, *, frames: int = 12, views: int = 6
 ) -> AdaptationData:
     """A drifting picture: pairs 0-6 to learn from, 8-10 for the guard."""

@@ -58,16 +58,16 @@ def system():
 
 
 @pytest.fixture(scope="module")
-def material(system, mesh):
-    return world.material(system, mesh)
+def data(system, mesh):
+    return world.adaptation_data(system, mesh)
 
 
 @pytest.fixture(scope="module")
-def run(system, material, mesh):
+def run(system, data, mesh):
     def run(workdir, **optimizer):
         config = replace(RUN, optimizer=replace(RUN.optimizer, **optimizer))
         return adapt(
-            system, material, workdir=workdir, config=config,
+            system, data, workdir=workdir, config=config,
             weights=AdaptWeights(), mesh=mesh,
         )  # fmt: skip
 
@@ -109,13 +109,13 @@ def test_cached_frames_say_what_the_network_says(system, mesh, rng, dtype, close
     assert cache.size_bytes > cache.image.nbytes
 
 
-def test_rehearsal_and_the_guard_look_through_one_program(system, material, mesh):
-    rows = np.union1d(material.video.learn, material.video.learn + 1)
+def test_rehearsal_and_the_guard_look_through_one_program(system, data, mesh):
+    rows = np.union1d(data.video.learn, data.video.learn + 1)
     rehearse(
-        system, material.video.frames, material.face, rows, world.moments(1),
-        nearness=material.nearness, count=2, seed=0, mesh=mesh,
+        system, data.video.frames, data.face, rows, world.moments(1),
+        nearness=data.nearness, count=2, seed=0, mesh=mesh,
     )  # fmt: skip
-    stage, judge = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    stage, judge = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
     state = create_state(stage, optax.sgd(1.0), mesh)
     judge(state.params, replicate(stage.frozen, mesh))
     networks = Graphs(split_trained(system.net)[0], nnx.split(system.dam)[0], mesh)
@@ -143,9 +143,9 @@ def test_only_the_regressor_moves(system, whole_run):
     assert outcome.system.dam is system.dam
 
 
-def test_decoder_and_streams_get_no_gradient(system, material, mesh):
+def test_decoder_and_streams_get_no_gradient(system, data, mesh):
     """What is differentiated holds neither; what holds them is not differentiated."""
-    stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
+    stage, _ = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
     names = {str(path[0]) for path, _ in nnx.to_flat_state(stage.params)}
     assert names == {"unify", "encoders", "z_regressor", "pose_regressor"}
     _, _, rest = split_trained(system.net)
@@ -204,27 +204,27 @@ def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
 
 
 def test_a_network_that_says_nothing_finite_is_refused_before_it_learns(
-    system, material, mesh, tmp_path
+    system, data, mesh, tmp_path
 ):
     net = nnx.clone(system.net)
     kernel = net.z_regressor.layers[-1].kernel
     kernel[...] = jnp.full_like(kernel[...], jnp.nan)
     with pytest.raises(InputError, match="nothing finite"):
         adapt(
-            system._replace(net=net), material, workdir=tmp_path, config=RUN,
+            system._replace(net=net), data, workdir=tmp_path, config=RUN,
             weights=AdaptWeights(), mesh=mesh,
         )  # fmt: skip
     assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-def test_the_oracle_learns_the_truth(system, material, mesh, tmp_path):
-    frames = material.video.frames
+def test_the_oracle_learns_the_truth(system, data, mesh, tmp_path):
+    frames = data.video.frames
     still = look(system.net, unit_range(frames.image))
     # The truth: the face that the network sees now, 0.2 of the crop further right.
     pose = still.pose.at[:, 4].add(0.2)
     decode = jax.jit(lambda dam, z: dam.decode_vertices(z))
     truth = (pose, decode(system.dam, still.z))
-    known = material._replace(video=material.video._replace(truth=truth))
+    known = data._replace(video=data.video._replace(truth=truth))
     outcome = adapt(
         system, known, workdir=tmp_path, config=RUN, weights=AdaptWeights(),
         mesh=mesh, supervised=True,
@@ -235,10 +235,10 @@ def test_the_oracle_learns_the_truth(system, material, mesh, tmp_path):
     assert history_px[-1] < history_px[0]
 
 
-def test_there_is_no_oracle_without_truth(system, material, mesh, tmp_path):
+def test_there_is_no_oracle_without_truth(system, data, mesh, tmp_path):
     with pytest.raises(InputError, match="without ground truth"):
         adapt(
-            system, material, workdir=tmp_path, config=RUN, weights=AdaptWeights(),
+            system, data, workdir=tmp_path, config=RUN, weights=AdaptWeights(),
             mesh=mesh, supervised=True,
         )  # fmt: skip
 

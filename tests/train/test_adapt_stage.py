@@ -24,23 +24,23 @@ def given():
     """A tracker and its data; lab views with another head position than it says."""
     mesh = create_mesh(devices=jax.devices()[:1])
     system = world.system()
-    material = world.material(system, mesh)
-    aside = material.replay.pose + jnp.asarray([[0, 0, 0, 0, 0.1, 0.0]])
-    return system, material._replace(replay=material.replay._replace(pose=aside)), mesh
+    data = world.adaptation_data(system, mesh)
+    aside = data.replay.pose + jnp.asarray([[0, 0, 0, 0, 0.1, 0.0]])
+    return system, data._replace(replay=data.replay._replace(pose=aside)), mesh
 
 
 @pytest.fixture(scope="module")
 def look(given):
-    """(changes of the material, weights) -> loss and metrics of one batch."""
-    system, material, mesh = given
+    """(changes of the data, weights) -> loss and metrics of one batch."""
+    system, data, mesh = given
     stage_of = partial(adapt_stage, system, mesh=mesh)
-    stage, _ = stage_of(material, weights=AdaptWeights())
+    stage, _ = stage_of(data, weights=AdaptWeights())
     objective = jax.jit(stage.objective)
     batch = {"pairs": {"row": PAIRS}, "replay": {"row": VIEWS}}
 
     def look(weights=None, **changes):
         changed, _ = stage_of(
-            material._replace(**changes), weights=weights or AdaptWeights()
+            data._replace(**changes), weights=weights or AdaptWeights()
         )
         loss, (metrics, _) = objective(
             changed.params, changed.stats, changed.frozen, batch, jax.random.key(0)
@@ -69,9 +69,9 @@ def test_lab_views_pull_as_much_as_they_are_told_to(look):
 
 
 def test_the_prior_is_the_labs(given, look):
-    system, material, _ = given
+    system, data, _ = given
     rows = np.concatenate([PAIRS, PAIRS + 1])
-    image = unit_range(jnp.asarray(material.video.frames.image)[rows])
+    image = unit_range(jnp.asarray(data.video.frames.image)[rows])
     z = np.float64(jax.jit(lambda net, image: net(image).z)(system.net, image))
     prior = ZPrior(jnp.full(world.Z, 3.0), jnp.arange(1.0, 1 + world.Z))
     expected = np.mean(((z - 3) / np.arange(1, 1 + world.Z)) ** 2)

@@ -349,19 +349,17 @@ def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
     system = load_system(toy_models["system"])
     z = labels.encode_frames(system.dam, toy_models["data"])
     for rehearsed in (3, 0):
-        material = prepare(
+        data = prepare(
             system, tmp_path, toy_models["data"], nearness=1 / 600,
             share_held_out=0.2, most_pairs=4, replayed=0, rehearsed=rehearsed,
             seed=0, dtype=jnp.float32, mesh=create_mesh(),
         )  # fmt: skip
-        assert material.watched is not None
+        assert data.watched is not None
         # Of the capture: the prior of z, and where the detector marks.
-        np.testing.assert_allclose(
-            material.prior.z_mean, z.mean(0), rtol=1e-5, atol=1e-6
-        )
-        np.testing.assert_allclose(material.prior.z_std, z.std(0), rtol=1e-4)
-        assert np.abs(material.face.landmark_offset).max() > 0
-        replay = material.replay
+        np.testing.assert_allclose(data.prior.z_mean, z.mean(0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(data.prior.z_std, z.std(0), rtol=1e-4)
+        assert np.abs(data.face.landmark_offset).max() > 0
+        replay = data.replay
         assert (0 if replay is None else len(replay.pose)) == rehearsed
 
 

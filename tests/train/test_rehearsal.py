@@ -17,7 +17,7 @@ COUNT = 11
 def drawn():
     mesh = create_mesh(devices=jax.devices()[:1])
     system = adapt_world.system()
-    given = adapt_world.material(system, mesh)
+    given = adapt_world.adaptation_data(system, mesh)
     rows = np.union1d(given.video.learn, given.video.learn + 1)
     moments = adapt_world.moments(5)
 

@@ -39,9 +39,9 @@ def stepped(request):
     mesh = create_mesh(devices=jax.devices()[:1])
     if request.param == "adapt":
         system = adapt_world.system()
-        material = adapt_world.material(system, mesh)
-        stage, _ = adapt_stage(system, material, weights=AdaptWeights(), mesh=mesh)
-        source = streams(material, BATCH)
+        data = adapt_world.adaptation_data(system, mesh)
+        stage, _ = adapt_stage(system, data, weights=AdaptWeights(), mesh=mesh)
+        source = streams(data, BATCH)
     else:
         stage = tiny_stage(request.param, mesh)
         source = Stream(Examples(request.param), BATCH)
