@@ -183,7 +183,7 @@ def _clear(work: Path) -> None:
     is no run."""
     if work.is_dir():
         for files in (SETTINGS, "scan.npz", "places.npz", *map(_parts, (FACES, ROWS))):
-            for path in work.glob(files):
+            for path in list(work.glob(files)):
                 path.unlink()
         if not any(work.iterdir()):
             work.rmdir()
@@ -213,10 +213,10 @@ def collect(
     rows = RowFiles(work, ROWS).read()
     if not rows:
         return None
-    scan_, places_ = (read_whole(work / f"{name}.npz") for name in ("scan", "places"))
-    if scan_ is None or places_ is None:
+    first, second = (read_whole(work / f"{name}.npz") for name in ("scan", "places"))
+    if first is None or second is None:
         return None
-    scanned, places = Scan(**scan_), Places(**places_)
+    scanned, places = Scan(**first), Places(**second)
     done = len(rows["z"])
     placed = np.isfinite(places.square[:done, 0])
     # The network was shown a black crop there: what it said is no confidence.
