@@ -61,15 +61,7 @@ def capture_pictures(
     source = scores.source
     frames = [int(source.record(i)["frame_index"]) for i in range(len(source))]
     indices = worst(scores.each, np.array(frames))
-    rows = face_rows(
-        system,
-        source,
-        indices,
-        scores.z,
-        scores.pose,
-        truth=True,
-        nearness=scores.nearness,
-    )
+    rows = view_rows(system, scores, indices)
     labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
     sheet = drawing.sheet(
         list(zip(labels, rows, strict=True)),
@@ -126,6 +118,21 @@ def video_pictures(
         f"worst frames of {name}{scale}",
     )
     return [*saved, pictures.save(folder / f"worst_{file}.png", sheet)]
+
+
+def view_rows(
+    system: System, scores: CaptureScores, indices: list[int]
+) -> list[list[UInt8[NDArray, "s s 3"]]]:
+    """`face_rows` of some views of a capture."""
+    return face_rows(
+        system,
+        scores.source,
+        indices,
+        scores.z,
+        scores.pose,
+        truth=True,
+        nearness=scores.nearness,
+    )
 
 
 def face_rows(

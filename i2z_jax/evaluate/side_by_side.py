@@ -16,7 +16,7 @@ from i2z_jax.data.warp import resized
 from i2z_jax.evaluate import pictures
 from i2z_jax.evaluate.capture import CaptureScores
 from i2z_jax.evaluate.metrics import distance
-from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, face_rows
+from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, view_rows
 from i2z_jax.evaluate.video import VideoScores
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.heatmaps import soft_argmax
@@ -36,15 +36,7 @@ def seen_picture(
     # Another camera each time: views of a frame lie side by side.
     indices = [(2 * k + 1) * len(source) // (2 * COUNT) + k for k in range(COUNT)]
     indices = [min(i, len(source) - 1) for i in indices]
-    rows = face_rows(
-        system,
-        source,
-        indices,
-        scores.z,
-        scores.pose,
-        truth=True,
-        nearness=scores.nearness,
-    )
+    rows = view_rows(system, scores, indices)
     columns = FACE_COLUMNS
     if system.net.hourglass is not None:
         crop = partial(resized_view, size=system.image_size)
