@@ -26,6 +26,9 @@ from i2z_jax.types import Float, NDArray, UInt8
 
 # H.273's numbers of unspecified and reserved matrices and primaries; RGB's matrix, too.
 SILENT = {0, 2, 3}
+# Matrices that libswscale undoes (6 is 5, BT.601, of other lines a frame): all but
+# YCgCo, ICtCp and BT.2020's constant luminance.
+READABLE = {*Colorspace, 6}
 HDR: dict[int, str] = {ColorTrc.ARIB_STD_B67: "HLG", ColorTrc.SMPTE2084: "PQ"}
 BT709, BT2020, P3 = (
     ColorPrimaries.BT709,

@@ -176,16 +176,29 @@ def _file_frames(path: Path) -> Iterator[Frame]:
                 if restarts:
                     later_s = last_s + 1 / rate - time_s
                 last_s = max(time_s + later_s, last_s)
-                width = round(decoded.width * squeezed)
-                image = colour.picture(decoded, width)
+                coding = colour.coding(decoded)
+                if coding.matrix not in colour.READABLE:
+                    raise InputError(
+                        "colours are coded by a matrix that is not read",
+                        where=path,
+                        expected="BT.601, BT.709 or BT.2020's",
+                        got=f"number {coding.matrix} of ITU-T H.273",
+                        fix="export it as ordinary SDR video (BT.709)",
+                    )
+                image = colour.picture(decoded, round(decoded.width * squeezed))
                 if matrix := decoded.side_data.get("DISPLAYMATRIX"):
                     numbers = np.frombuffer(cast(Any, matrix), np.int32)
                     image = _displayed(image, numbers)
-                converted = colour.coding(decoded).converted
                 yield Frame(
-                    number, last_s, image, restarts=restarts, converted=converted
+                    number,
+                    last_s,
+                    image,
+                    restarts=restarts,
+                    converted=coding.converted,
                 )
                 number += 1
+        except InputError:
+            raise
         except (av.FFmpegError, OSError, ValueError) as error:
             keep = f"`ffmpeg -i VIDEO -frames:v {number} OUT.mp4` keeps what is before"
             raise InputError(

@@ -15,6 +15,7 @@ import pytest
 
 from i2z_jax.data.check import check
 from i2z_jax.data.video import read_frames
+from i2z_jax.errors import InputError
 
 SIDE = 32
 # ITU-T H.273: transfer characteristics, and what else says how colours are coded.
@@ -257,3 +258,13 @@ def test_the_validator_says_that_hdr_is_converted(tmp_path, transfer):
     path = write_patches(tmp_path / "phone.mov", np.full((3, 3), 0.4), transfer)
     said = check(path).facts["phone.mov"]["colours"]
     assert said == f"HDR ({'HLG' if transfer == HLG else 'PQ'}), converted to BT.709"
+
+
+@pytest.mark.parametrize("tag", [8, 10, 14], ids=["YCgCo", "BT.2020 CL", "ICtCp"])
+def test_a_matrix_that_is_not_read_is_named(tmp_path, tag):
+    path = write_patches(tmp_path / "phone.mov", SIGNALS, PQ, tag=tag)
+    with pytest.raises(
+        InputError, match=f"matrix that is not read.*number {tag}"
+    ) as it:
+        list(read_frames(path))
+    assert "phone.mov" in str(it.value)
