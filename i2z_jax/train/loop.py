@@ -33,7 +33,7 @@ from i2z_jax.train.log import RunLog
 from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.trace import Trace
-from i2z_jax.train.workdir import CHECKPOINTS
+from i2z_jax.train.workdir import CHECKPOINTS, mark_stopped
 from i2z_jax.types import Figures, PyTree
 
 # What to do about a step that needs more memory than a device has.
@@ -135,6 +135,7 @@ def run_loop(
         console.bar() as bar,
         ExitStack() as stack,
     ):
+        mark_stopped(workdir, stopped=False)
         restored = checkpoints.restore(abstract(state))
         start = 0
         if restored is not None:
@@ -179,6 +180,7 @@ def run_loop(
             checkpoints.wait()
         log.finished(run.saved)
         if number < config.steps:
+            mark_stopped(workdir, stopped=True)
             console.err.print(f"stopped at step {number}; the same command goes on")
         return run.state
 

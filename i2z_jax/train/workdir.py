@@ -6,6 +6,7 @@ workdir/frozen.json     hashes of the weights it reads and does not train
 workdir/data.json       digests of the datasets it learns from
 workdir/metrics.jsonl   one line a logged step; `log.py` has its neighbours
 workdir/checkpoints/    written by `checkpoint/runs.py`
+workdir/stopped         there if the run was asked to stop, and has steps left
 workdir/.lock           held while a process trains here
 """
 
@@ -53,6 +54,18 @@ def hold(workdir: Path) -> Iterator[None]:
     lock = locked(workdir, busy="another run is training here", option="--workdir")
     with by_first_process(lock):
         yield
+
+
+def mark_stopped(workdir: Path, *, stopped: bool) -> None:
+    """Say whether the run was asked to stop and has steps left, before any process goes
+    on. It exits 0, as one that has ended: what started it looks here to tell.
+    """
+    if is_first_process():
+        if stopped:
+            (workdir / "stopped").touch()
+        else:
+            (workdir / "stopped").unlink(missing_ok=True)
+    from_every_process("marked")
 
 
 def has_checkpoint(workdir: Path) -> bool:

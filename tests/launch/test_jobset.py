@@ -11,8 +11,8 @@ import pytest
 
 from tests.launch.programs import CHECKOUT, environment, program
 
-RESULT = "mkdir -p $SHARE/runs/regress/system"
-SAVES = "saved() { sleep 0.3; touch $SHARE/saved; exit 0; }\ntrap saved TERM"
+STOPPED = "mkdir -p $SHARE/runs/regress; touch $SHARE/runs/regress/stopped"
+SAVES = f"saved() {{ sleep 0.3; {STOPPED}; exit 0; }}\ntrap saved TERM"
 # It does not end by itself.
 STEPS = "touch $SHARE/started\nwhile true; do sleep 0.05; done"
 
@@ -44,29 +44,25 @@ def preempted(pod: subprocess.Popen, share) -> int:
     return pod.wait(30)
 
 
-def test_a_run_with_its_result_is_done(pod):
-    assert pod(RESULT).wait(30) == 0
-
-
-def test_a_run_without_a_result_is_not(pod):
-    assert pod("true").wait(30) != 0
+def test_a_run_that_was_not_told_to_stop_is_done(pod):
+    assert pod("true").wait(30) == 0
 
 
 @pytest.mark.parametrize("end", ["exit 1", "kill -KILL $$"])
-def test_a_failure_is_one_though_an_older_result_is_there(pod, end):
-    assert pod(f"{RESULT}\n{end}").wait(30) != 0
+def test_a_failure_is_one(pod, end):
+    assert pod(end).wait(30) != 0
 
 
 def test_a_preempted_pod_waits_for_the_save_and_is_started_again(pod, tmp_path):
     assert preempted(pod(f"{SAVES}\n{STEPS}"), tmp_path) != 0
-    assert (tmp_path / "saved").exists()
+    assert (tmp_path / "runs/regress/stopped").exists()
 
 
 def test_a_pod_preempted_while_it_ends_is_done(pod, tmp_path):
-    ends = f"{SAVES.replace('touch', f'{RESULT}; touch')}\n{STEPS}"
+    ends = f"{SAVES.replace(STOPPED, 'true')}\n{STEPS}"
     assert preempted(pod(ends), tmp_path) == 0
 
 
 def test_a_pod_that_fails_while_it_saves_has_failed(pod, tmp_path):
-    fails = f"{RESULT}\n{SAVES.replace('exit 0', 'exit 1')}\n{STEPS}"
+    fails = f"{SAVES.replace(STOPPED, 'true').replace('exit 0', 'exit 1')}\n{STEPS}"
     assert preempted(pod(fails), tmp_path) != 0

@@ -52,7 +52,7 @@ def test_tasks_have_the_cores_of_the_job(job, tmp_path):
 
 @pytest.mark.parametrize("words", [("--workdir", "run 1"), ("--workdir=run 1",)])
 def test_a_run_that_saved_and_left_goes_back_into_the_queue(job, tmp_path, words):
-    saves = "mkdir -p 'run 1/checkpoints'"
+    saves = "mkdir -p 'run 1'; touch 'run 1/stopped'"
     assert job(saves, "train", "regress", *words, "--data", "d").returncode == 0
     assert requeued(tmp_path)
 
@@ -62,22 +62,16 @@ def test_one_that_was_told_to_stop_before_its_first_step_does_too(job, tmp_path)
     assert requeued(tmp_path)
 
 
-@pytest.mark.parametrize("result", ["hourglass", "vgg", "dam", "system"])
-def test_a_run_with_its_result_has_ended(job, tmp_path, result):
-    done = job(f"mkdir -p run/{result}", "train", "--workdir", "run")
-    assert done.returncode == 0
+def test_a_run_that_was_not_told_to_stop_has_ended(job, tmp_path):
+    assert job("mkdir -p run/dam", "train", "--workdir", "run").returncode == 0
     assert not (tmp_path / "scontrol").exists()
 
 
-def test_the_result_of_an_earlier_run_is_not_this_ones(job, tmp_path):
-    """The workdir was used before; `i2z` writes a result aside and moves it there."""
+def test_one_that_was_stopped_once_ends_in_its_turn(job, tmp_path):
     words = ("train", "dam", "--workdir", "run")
-    (tmp_path / "run/dam").mkdir(parents=True)
-    assert job("true", *words).returncode == 0
-    assert requeued(tmp_path)
+    job("mkdir run; touch run/stopped", *words)
     (tmp_path / "scontrol").unlink()
-    again = "mkdir run/aside; rm -r run/dam; mv run/aside run/dam"
-    assert job(again, *words).returncode == 0
+    assert job("rm run/stopped", *words).returncode == 0
     assert not (tmp_path / "scontrol").exists()
 
 
@@ -93,10 +87,11 @@ def test_what_has_no_workdir_runs_once(job, tmp_path):
 
 def test_a_run_that_never_ends_is_given_up(job, tmp_path):
     words = ("train", "dam", "--workdir", "run")
-    assert job("true", *words, SLURM_RESTART_COUNT="19").returncode == 0
+    stops = "mkdir -p run; touch run/stopped"
+    assert job(stops, *words, SLURM_RESTART_COUNT="19").returncode == 0
     assert requeued(tmp_path)
     (tmp_path / "scontrol").unlink()
-    last = job("true", *words, SLURM_RESTART_COUNT="20")
+    last = job(stops, *words, SLURM_RESTART_COUNT="20")
     assert last.returncode == 1
-    assert "no result in run after 20 restarts" in last.stderr
+    assert "run has not ended after 20 restarts" in last.stderr
     assert not requeued(tmp_path)

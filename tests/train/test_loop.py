@@ -79,11 +79,13 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
         if how != signal.SIGKILL:
             assert process.returncode == {signal.SIGTERM: 0}.get(how, -how)
             assert "the same command goes on" in said
+            assert (tmp_path / "stopped").exists()  # for what started it: it exits 0
         kills += 1
     assert kills >= 3  # the run was not over before it could be interrupted
     final, logged = finish(start(tmp_path)), metrics(tmp_path)
     assert final == uninterrupted[0]
     assert logged == uninterrupted[1]
+    assert not (tmp_path / "stopped").exists()
 
 
 def test_killed_while_it_saves(tmp_path, uninterrupted):
