@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One steady face box a frame, from the detections of a video.
 
-The track forgives misses and outliers of a second or so.
+The track forgives misses and outliers of a second or so. The chain of detections with
+the most size and certainty is the largest face; taking its detections away and looking
+again gives the second one, and so on. A face that was away for longer than the track
+bridges is looked for again in the frames left open.
 """
 
 import itertools
@@ -16,6 +19,92 @@ BELIEVED_STEP = 0.5
 SMOOTH_CENTRE, SMOOTH_SIDE = 2.0, 8.0
 # A face not seen for longer than this (frames) is not followed across.
 LONGEST_MISS = 45
+# A face that comes back is believed when it is seen this often.
+RETURN_SEEN = 5
+# The detections of a frame without a face.
+NO_BOX = np.zeros((0, 5))
+
+
+def choose(
+    detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"], face: int = 1
+) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    """The box track of the face of a rank, from the detections of all faces.
+
+    Returns:
+        boxes, NaN where there is none, and where a detection stands behind the box.
+    """
+    left = detections
+    for _ in range(face - 1):
+        boxes, found = _with_returns(left, starts)
+        left = [
+            _without_nearest(seen, box) if was_found else seen
+            for seen, box, was_found in zip(left, boxes, found, strict=True)
+        ]
+    return _with_returns(left, starts)
+
+
+def _with_returns(
+    detections: list[Float[NDArray, "_ 5"]], starts: Bool[NDArray, "f"]
+) -> tuple[Float[NDArray, "f 4"], Bool[NDArray, "f"]]:
+    """`track`, again and again in the frames that it leaves open."""
+    boxes, found = track(detections, starts)
+    first = sure = _between_found(found, starts)
+    while True:
+        rest = [
+            NO_BOX if is_sure else seen
+            for seen, is_sure in zip(detections, sure, strict=True)
+        ]
+        edges = starts.copy()
+        edges[1:] |= sure[1:] != sure[:-1]
+        more, more_found = track(rest, edges)
+        more_sure = _between_found(more_found, edges, RETURN_SEEN) & ~sure
+        if not more_sure.any():
+            break
+        boxes[more_sure] = more[more_sure]
+        found |= more_sure & more_found
+        sure = sure | more_sure
+    # Without a return, what `track` bridged and smoothed is left as it is.
+    return boxes if sure is first else _bridged(boxes, sure, starts), found
+
+
+def _between_found(
+    found: Bool[NDArray, "f"], starts: Bool[NDArray, "f"], least: int = 1
+) -> Bool[NDArray, "f"]:
+    """Frames of each stretch from the first to the last one with a detection, where
+    there are at least so many."""
+    sure = np.zeros(len(found), bool)
+    for a, b in stretches(starts):
+        seen = a + np.flatnonzero(found[a:b])
+        if len(seen) >= least:
+            sure[seen[0] : seen[-1] + 1] = True
+    return sure
+
+
+def _bridged(
+    boxes: Float[NDArray, "f 4"], sure: Bool[NDArray, "f"], starts: Bool[NDArray, "f"]
+) -> Float[NDArray, "f 4"]:
+    """Short gaps between sure frames in a straight line, short ends held; else NaN."""
+    result = np.full_like(boxes, np.nan)
+    for a, b in stretches(starts):
+        rows, known = np.arange(a, b), a + np.flatnonzero(sure[a:b])
+        if not len(known):
+            continue
+        after = np.searchsorted(known, rows)
+        before = np.where(after > 0, known[np.maximum(after - 1, 0)], a - 1)
+        following = np.append(known, b)[after]
+        near = sure[a:b] | (following - before - 1 <= LONGEST_MISS)
+        lines = [np.interp(rows, known, column[known]) for column in boxes.T]
+        result[a:b] = np.where(near[:, None], np.stack(lines, axis=-1), np.nan)
+    return result
+
+
+def _without_nearest(
+    seen: Float[NDArray, "k 5"], box: Float[NDArray, "4"]
+) -> Float[NDArray, "_ 5"]:
+    if len(seen) == 0:
+        return seen
+    middle = (seen[:, :2] + seen[:, 2:4] - box[:2] - box[2:]) / 2
+    return np.delete(seen, np.argmin(np.abs(middle).max(axis=1)), axis=0)
 
 
 def track(

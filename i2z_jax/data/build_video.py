@@ -24,8 +24,15 @@ from i2z_jax.data.row_files import RowFiles, read_whole
 from i2z_jax.data.shards import Gap, Job, write_shards
 from i2z_jax.data.tfds_builder import adopt
 from i2z_jax.data.truth import VideoTruth, truth_of, truth_path
-from i2z_jax.data.video import READER, Frame, passed_over, read_frames, videos
-from i2z_jax.data.video_analysis import Analysis, analyse, threaded
+from i2z_jax.data.video import (
+    READER,
+    Frame,
+    frame_count,
+    passed_over,
+    read_frames,
+    videos,
+)
+from i2z_jax.data.video_analysis import SCANNER, Scan, scan, threaded
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions, visible, write_npz
@@ -62,18 +69,16 @@ def build(
     if video.boxes is not None:
         given, source = read_boxes(video.boxes)
     with work_folder(out, records.VIDEO, options) as work:
-        analysed = []
+        scanned = []
         for path in found:
             try:
-                kept, length = _analysed(path, work, options, video, given, detect)
-                analysed.append((path, kept, length))
+                kept, length = _scanned(path, work, options, video, given, detect)
+                scanned.append((path, kept, length))
             except InputError as error:
                 if options.strict or len(found) == 1:
                     raise
                 gaps.append(str(error))
-        jobs = [
-            Job("train", ((path, kept),), length) for path, kept, length in analysed
-        ]
+        jobs = [Job("train", ((path, kept),), length) for path, kept, length in scanned]
         # Processes share the threads: each thread has whole frames in flight.
         processes = min(options.workers, max(len(jobs), 1))
         threads = options.workers // processes
@@ -148,11 +153,12 @@ def _digest(
         files.append(truth_path(path))
     names = [str(file.resolve()) if file else None for file in files]
     read = list(zip(names, versions(*files), strict=True))
-    key = repr((READER, read, options.max_frames, video.crop_size, video.codec))
+    how = (READER, SCANNER, options.max_frames, video.crop_size, video.codec)
+    key = repr((how, read))
     return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
-def _analysed(
+def _scanned(
     path: Path,
     work: Path,
     options: BuildOptions,
@@ -165,15 +171,16 @@ def _analysed(
     kept = work / f"{name}.npz"
     found = read_whole(kept)
     if found is None:
-        analysis = analyse(
+        limit = options.max_frames
+        found = scan(
             path,
+            read_frames(path, limit),
             detect,
-            given,
-            options.max_frames,
-            options.workers,
-            RowFiles(work, name),
-        )
-        found = analysis._asdict()
+            total=frame_count(path, limit),
+            given=given,
+            threads=options.workers,
+            kept=RowFiles(work, name),
+        )._asdict()
         write_npz(kept, found)
     return kept, len(found["box"])
 
@@ -187,18 +194,18 @@ def _encode(
     threads: int,
 ) -> Iterator[dict[str, Any] | Gap]:
     """The second pass over one video: its records, in order."""
-    path, analysis_path = item
-    with np.load(analysis_path, allow_pickle=False) as file:
-        analysis = Analysis(*(file[name] for name in Analysis._fields))
-    truth = truth_of(path, len(analysis.box), limit)
+    path, kept = item
+    with np.load(kept, allow_pickle=False) as file:
+        first = Scan(*(file[name] for name in Scan._fields))
+    truth = truth_of(path, len(first.box), limit)
 
     def record(frame: Frame) -> dict[str, Any] | Gap:
         number = frame.number
-        box = analysis.box[number]
+        box = first.box[number]
         if frame.image is None:
             return Gap(frame.problem)
         if np.isnan(box).any():
-            return Gap(f"{path}: no face in frame {number}")
+            return Gap(f"{path}: no face box for frame {number}")
         crop_from_image = framing.crop_for_box(box, source, options.crop_size)
         crop = sample_crop(frame.image, crop_from_image, options.crop_size)
         return {
@@ -207,14 +214,14 @@ def _encode(
             "frame": number,
             "time_s": frame.time_s,
             "box": box.astype(np.float32),
-            "box_found": bool(analysis.found[number]),
+            "box_found": bool(first.found[number]),
             "crop_from_image": crop_from_image.astype(np.float32),
-            "duplicate": bool(analysis.duplicate[number]),
-            "cut": bool(analysis.cut[number]),
+            "duplicate": bool(first.duplicate[number]),
+            "cut": bool(first.cut[number]),
             **_truth_fields(truth, number, crop_from_image, options.crop_size),
         }
 
-    frames = read_frames(path, len(analysis.box))
+    frames = read_frames(path, len(first.box))
     broken = True
     for _, outcome in threaded(record, frames, threads):
         if isinstance(outcome, Gap):

@@ -8,7 +8,7 @@ frames before again, which tells repeats and cuts as in one go.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -17,82 +17,107 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from i2z_jax import console
-from i2z_jax.data.box_track import bridge, stretches, track
+from i2z_jax.data.box_track import NO_BOX, bridge, choose, stretches
 from i2z_jax.data.continuity import Continuity
 from i2z_jax.data.face_detector import FINDS, FaceDetector
 from i2z_jax.data.row_files import RowFiles
-from i2z_jax.data.video import Frame, frame_count, read_frames
+from i2z_jax.data.video import Frame
 from i2z_jax.errors import InputError
+from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.types import Bool, Float, NDArray
 from i2z_jax.wording import counted
 
 # Frames in flight between the decoder and the threads, per thread: bounds memory.
 AHEAD = 3
 
-# The boxes of a frame without a face.
-NO_BOX = np.zeros((0, 5))
+# Raised when the boxes of a video come out otherwise than before; 2: a face is followed
+# on both sides of a long absence. What was made of them earlier is made again.
+SCANNER = 2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Analysis(NamedTuple):
+class Scan(NamedTuple):
     """What the first pass learns of a video, a row a frame."""
 
-    box: Float[NDArray, "f 4"]  # NaN: no face
-    found: Bool[NDArray, "f"]
-    duplicate: Bool[NDArray, "f"]
-    cut: Bool[NDArray, "f"]
+    time_s: Float[NDArray, "f"]
+    box: Float[NDArray, "f 4"]  # px; NaN: no face
+    found: Bool[NDArray, "f"]  # a detection of that very frame stands behind the box
+    cut: Bool[NDArray, "f"]  # does not continue the frame before
+    duplicate: Bool[NDArray, "f"]  # repeats it
+    readable: Bool[NDArray, "f"]
+    size: NDArray  # (2,) width, height in px
 
 
-def analyse(
+def scan(
     path: Path,
+    frames: Iterable[Frame],
     detect: FaceDetector,
-    given: Float[NDArray, "g 4"] | None,
-    limit: int | None,
-    threads: int,
+    *,
+    total: int | None,
+    face: int = 1,
+    given: Float[NDArray, "g 4"] | None = None,
+    threads: int = 2,
     kept: RowFiles,
-) -> Analysis:
-    """The first pass: one steady box a frame, repeats, cuts and gaps.
+    clock: Stopwatch | None = None,
+) -> Scan:
+    """The first pass: repeats, cuts, and one steady box a frame for the face that is
+    wanted.
 
     Args:
-        path: the video.
-        detect: finds faces in one picture.
-        given: boxes from elsewhere, which take the detector's place.
-        limit: look at this many frames at most.
+        path: what the frames are of.
+        frames: from the first one on.
+        detect: finds faces in one picture; called from `threads` threads.
+        total: about how many frames there are, for progress; None if nobody knows.
+        face: 1 is the largest, 2 the next, ...
+        given: boxes from elsewhere, a row a frame, NaN where there is none; they
+            take the detector's place.
         threads: of the detector.
         kept: what an interrupted pass has found, for `seen_faces`.
+        clock: gets stage `detect` (seconds of all threads together).
 
     Raises:
-        InputError: the video is unreadable, or it has no face.
+        InputError: unreadable, no face in any frame, or not that many faces.
     """
-    continuity = Continuity()
-    duplicate, cut, detections = [], [], []
-    frames = console.progress(
-        read_frames(path, limit),
-        f"{path.name}: faces",
-        total=frame_count(path, limit),
-    )
+    continuity, clock = Continuity(), clock or Stopwatch()
+    times, detections, cuts, duplicates, readable = [], [], [], [], []
+    size = np.zeros(2, np.int64)
+    shown = console.progress(frames, f"{path.name}: faces", total=total)
     detector = detect if given is None else None
     with closing(kept):
-        for frame, boxes, _ in seen_faces(frames, detector, threads, kept):
-            repeats, start = continuity.step(frame)
-            duplicate.append(repeats)
-            cut.append(start)
+        for frame, boxes, seconds in seen_faces(shown, detector, threads, kept):
+            duplicate, cut = continuity.step(frame)
+            times.append(frame.time_s)
             detections.append(boxes)
-    starts = np.array(cut)
+            cuts.append(cut)
+            duplicates.append(duplicate)
+            readable.append(frame.image is not None)
+            if frame.image is not None:
+                size[:] = frame.image.shape[1], frame.image.shape[0]
+            if seconds:
+                clock.add("detect", seconds, 1)
+    cut = np.array(cuts)
     if given is None:
-        box, found = track(detections, starts)
+        box, found = choose(detections, cut, face)
     else:
-        box, found = steady(given, starts)
-    if np.isnan(box).all():
+        box, found = steady(given, cut)
+    if not np.isfinite(box).any():
         raise InputError(
-            "no face found",
+            "no face found" if face == 1 else f"no face number {face} found",
             where=path,
             expected=FINDS,
             fix="give --boxes FILE with a box or 68 landmarks for each frame",
         )
-    return Analysis(box, found, np.array(duplicate), starts)
+    return Scan(
+        np.array(times, float),
+        box,
+        found,
+        cut,
+        np.array(duplicates),
+        np.array(readable),
+        size,
+    )
 
 
 def seen_faces(

@@ -23,6 +23,7 @@ from i2z_jax import console
 from i2z_jax.data import framing
 from i2z_jax.data.box_track import box_step, smooth
 from i2z_jax.data.video import Frame
+from i2z_jax.data.video_analysis import Scan
 from i2z_jax.data.warp import sample_crop
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.crop import (
@@ -38,7 +39,6 @@ from i2z_jax.geometry.fit import fit_weak_pose
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track import source
 from i2z_jax.track.networks import CropLandmarks
-from i2z_jax.track.scan import Scan
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 # Landmarks move and resize a crop by this share of its side at most, at once.

@@ -25,6 +25,7 @@ from i2z_jax import console
 from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.row_files import RowFiles, read_whole
+from i2z_jax.data.video_analysis import Scan, scan
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
 from i2z_jax.geometry.crop import apply_affine, invert
@@ -35,7 +36,6 @@ from i2z_jax.track import source
 from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.result import Status, Track
-from i2z_jax.track.scan import Scan, scan
 from i2z_jax.types import Float, NDArray, UInt8
 
 SETTINGS = "settings.json"
@@ -112,10 +112,11 @@ def run(
     def first() -> Scan:
         return scan(
             path,
+            clock.each("decode", source.frames(path, options.max_frames)),
             detect,
+            total=source.count(path, options.max_frames),
             face=options.face,
             given=options.boxes,
-            limit=options.max_frames,
             threads=options.threads,
             kept=RowFiles(work, FACES),
             clock=clock,

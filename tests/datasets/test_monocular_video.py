@@ -114,6 +114,31 @@ def test_a_build_goes_on_with_the_faces_that_were_found(frames, tmp_path):
         np.testing.assert_equal(ours, whole)
 
 
+def test_a_face_is_followed_on_both_sides_of_a_long_absence(
+    frames, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(box_track, "LONGEST_MISS", 2)
+    for number in range(8, 24):
+        (frames / f"{number:03d}.png").write_bytes((frames / "000.png").read_bytes())
+    looks = iter(range(24))
+
+    def detect(image):
+        there = next(looks) not in range(8, 16)
+        return np.array([[20.0, 10.0, 60.0, 50.0, 1.0]] * there).reshape(-1, 5)
+
+    summary = build((frames,), tmp_path, BuildOptions(), PNG, detect)
+    assert [r["frame"] for r in rows(tmp_path)] == [*range(8), *range(16, 24)]
+    assert "no face box for frame 8" in summary.gaps[0]
+
+
+def test_boxes_of_an_older_pass_are_made_again(frames, tmp_path, monkeypatch):
+    options = BuildOptions(), with_boxes(tmp_path, 8)
+    build((frames,), tmp_path, *options)
+    assert build_video.is_current((frames,), tmp_path, *options)
+    monkeypatch.setattr(build_video, "SCANNER", build_video.SCANNER + 1)
+    assert not build_video.is_current((frames,), tmp_path, *options)
+
+
 def test_ground_truth_moves_with_the_crop(frames, tmp_path, rng):
     vertices = rng.normal(0, 40, (8, 30, 3))
     points = rng.uniform(10, 60, (8, 68, 2))
@@ -265,7 +290,7 @@ def test_frames_without_a_given_box_are_left_out(frames, tmp_path, monkeypatch):
         assert [r["frame"] for r in found if r["cut"]] == [0, 6]
         assert [r["frame"] for r in found if not r["box_found"]] == [7]
         assert len(summary.gaps) == 4
-        assert "no face in frame 2" in summary.gaps[0]
+        assert "no face box for frame 2" in summary.gaps[0]
 
 
 def test_several_videos_one_of_them_bad(tmp_path, capsys):

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from i2z_jax.data.video_analysis import Scan
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
 from i2z_jax.track import run
 from i2z_jax.track.follow import Places
 from i2z_jax.track.result import Status
-from i2z_jax.track.scan import Scan
 
 
 def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
