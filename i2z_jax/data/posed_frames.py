@@ -19,8 +19,10 @@ PICTURE_SIZE = 2048
 
 
 def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], int]:
-    """Frames whose landmarks two or more cameras see; those without a mesh or a head
-    pose are left out, and a line says so.
+    """Frames whose landmarks two or more cameras see.
+
+    Views whose `.pts` cannot be read and frames without a mesh or a head pose are left
+    out, and a line says so.
 
     Args:
         capture: mesh, head pose and cameras.
@@ -34,7 +36,8 @@ def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], i
     """
     frames, size, gaps = [], 0, []
     for frame in console.progress(capture.frames, "frames"):
-        marks = _marks(capture, frame, landmarks)
+        marks, damaged = _marks(capture, frame, landmarks)
+        gaps += damaged
         if len(marks) < 2:
             continue
         try:
@@ -43,9 +46,7 @@ def posed_frames(capture: Capture, landmarks: Path) -> tuple[list[PosedFrame], i
         except InputError as error:
             gaps.append(str(error))
     if gaps:
-        console.err.print(
-            f"{counted(len(gaps), 'frame')} left out, the first: {gaps[0]}"
-        )
+        console.err.print(f"{counted(len(gaps), 'gap')}, the first: {gaps[0]}")
     if not frames:
         raise InputError(
             "no frame with landmarks in two views",
@@ -63,13 +64,20 @@ def _side(picture: Path) -> int:
         return 0
 
 
-def _marks(capture: Capture, frame: Frame, landmarks: Path) -> dict[str, NDArray]:
-    """The landmarks of a frame, px, by the camera that sees them."""
-    paths = {
-        name: landmarks / frame.segment / name / f"{frame.number}.pts"
-        for name in capture.cameras
-    }
-    return {name: read_pts(path) for name, path in paths.items() if path.is_file()}
+def _marks(
+    capture: Capture, frame: Frame, landmarks: Path
+) -> tuple[dict[str, NDArray], list[str]]:
+    """The landmarks of a frame, px, by the camera that sees them; and what is wrong
+    with those that cannot be read."""
+    marks, damaged = {}, []
+    for name in capture.cameras:
+        path = landmarks / frame.segment / name / f"{frame.number}.pts"
+        try:
+            if path.is_file():
+                marks[name] = read_pts(path)
+        except InputError as error:
+            damaged.append(str(error))
+    return marks, damaged
 
 
 def _posed(capture: Capture, frame: Frame, marks: dict[str, NDArray]) -> PosedFrame:
