@@ -19,7 +19,7 @@ from jax.typing import DTypeLike
 
 from i2z_jax import console
 from i2z_jax.data.augment import resized_view
-from i2z_jax.data.capture_source import capture_nearness
+from i2z_jax.data.capture_source import capture_nearness, only_source
 from i2z_jax.data.landmarks68 import COUNT, ON_CONTOUR
 from i2z_jax.data.pipeline import VideoFrames, Views, pair_starts
 from i2z_jax.data.records import has_views
@@ -244,7 +244,8 @@ def prepare_capture(
     the replay.
 
     Raises:
-        InputError: the capture has another mesh or texture size than the decoder.
+        InputError: the capture is of several people, or has another mesh or texture
+            size than the decoder.
     """
     if directory is None:
         z_size = system.dam_card.config.z_size
@@ -252,6 +253,7 @@ def prepare_capture(
         return LabData(
             None, None, None, replicate(unit, mesh), LandmarkBias.none(COUNT)
         )
+    only_source(directory)  # of several people, the decoder would be of none
     z = encode_frames(system.dam, directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     views = partial(Views, directory, tables={"z": z})

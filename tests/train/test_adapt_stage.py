@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from i2z_jax.data import capture_source
+from i2z_jax.errors import InputError
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.objectives.adapt import AdaptWeights, ZPrior
 from i2z_jax.sharding import create_mesh
-from i2z_jax.train.adapt_data import face_mesh
+from i2z_jax.train.adapt_data import face_mesh, prepare_capture
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.landmark_bias import LandmarkBias
 from tests.train import adapt_world as world
@@ -99,3 +101,13 @@ def test_where_the_detector_marks_is_part_of_the_mesh(given, look):
     assert face.landmark_trust[0] == pytest.approx(3 * face.landmark_trust[-1])
     np.testing.assert_array_equal(face.on_contour, np.arange(68) < 17)
     assert abs(look(face=face)[1]["landmarks"] - look()[1]["landmarks"]) > 1
+
+
+def test_a_capture_of_two_people_is_refused(given, tmp_path, monkeypatch):
+    system, _, mesh = given
+    sources = {i: capture_source.CaptureSource(tmp_path, 32) for i in range(2)}
+    monkeypatch.setattr(capture_source, "capture_sources", lambda _: sources)
+    with pytest.raises(InputError, match=r"of one person .*got 2 sources"):
+        prepare_capture(
+            system, tmp_path, replayed=4, seed=0, dtype=jnp.float32, mesh=mesh
+        )
