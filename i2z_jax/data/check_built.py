@@ -23,29 +23,32 @@ def recognises(path: Path) -> bool:
     return bool(_datasets(path))
 
 
-def _datasets(path: Path) -> list[Path]:
-    candidates = [path, *(path / name for name in records.NAMES)]
-    return [c for c in candidates if (c / records.DESCRIPTION).is_file()]
+def _datasets(path: Path) -> dict[str, Path]:
+    """Folders by dataset."""
+    candidates = [*(path / name for name in records.NAMES), path]
+    found = {records.name_of(candidate): candidate for candidate in candidates}
+    return {name: folder for name, folder in found.items() if name is not None}
 
 
 def look(path: Path) -> Report:
     """Validate each dataset of the folder."""
     report = Report("built dataset")
-    for folder in _datasets(path):
-        name = folder.name
+    for name, folder in _datasets(path).items():
         described = records.description(folder, name)
         for config, splits in described["splits"].items():
             for split, count in splits.items():
-                _split(report, folder, config, split, count)
+                _split(report, folder, name, config, split, count)
         for line in described["gaps"]:
             report.gap(f"{name}: missing since it was built", line)
     return report
 
 
-def _split(report: Report, folder: Path, config: str, split: str, count: int) -> None:
-    title = "/".join(part for part in (folder.name, config, split) if part)
+def _split(
+    report: Report, folder: Path, name: str, config: str, split: str, count: int
+) -> None:
+    title = "/".join(part for part in (name, config, split) if part)
     try:
-        found = records.open_split(folder, folder.name, split, config=config)
+        found = records.open_split(folder, name, split, config=config)
     except InputError as error:
         report.error("unreadable split", str(error))
         return

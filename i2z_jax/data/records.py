@@ -160,10 +160,25 @@ def features(name: str, *, texture: bool = True) -> Any:
     return f.FeaturesDict(fields[name])
 
 
+def name_of(place: Path) -> str | None:
+    """Which dataset a folder is, whatever the folder is called; None if it is none.
+
+    A damaged description does not say it: then the folder's name does.
+    """
+    path = place / DESCRIPTION
+    if not path.is_file():
+        return None
+    try:
+        name = json.loads(read_text(path))["name"]
+    except (InputError, ValueError, TypeError, KeyError):
+        name = place.name
+    return name if name in NAMES else None
+
+
 def folder(directory: str | Path, name: str) -> Path:
     """The folder of dataset `name`: `directory` itself or the one inside it."""
     for candidate in (Path(directory), Path(directory) / name):
-        if candidate.name == name and (candidate / DESCRIPTION).is_file():
+        if name_of(candidate) == name:
             return candidate
     raise InputError(
         f"no built {name} here",

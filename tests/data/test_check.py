@@ -18,11 +18,13 @@ from i2z_jax.data.check import check
 from i2z_jax.data.check_report import contact_sheet
 from i2z_jax.data.krt import write_krt
 from i2z_jax.data.multiface import Capture
+from i2z_jax.data.pipeline import Views
 from i2z_jax.data.truth import VideoTruth
 from i2z_jax.errors import InputError
 from tests.data.captures import CAMERAS, camera_at, write_capture
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import face, write_layout, write_pair
+from tests.data.tiny_datasets import multiview
 from tests.memory import most_memory
 
 SHARED = Path(
@@ -348,6 +350,18 @@ def test_a_damaged_description_of_a_built_dataset(tmp_path, text):
     path.write_bytes(text)
     with pytest.raises(InputError, match=r"dataset\.json: (damaged|not a text file)"):
         check(tmp_path)
+
+
+def test_a_built_dataset_is_known_in_a_folder_of_another_name(tmp_path):
+    renamed = tmp_path / "mine"
+    (multiview(tmp_path) / "multiview_capture").rename(renamed)
+    report = check(renamed)
+    assert report.facts["multiview_capture/views/train"] == 24
+    assert report.usable(strict=True)
+    assert len(Views(renamed, "train")) == 24
+    (renamed / "dataset.json").write_text("{}")
+    with pytest.raises(InputError, match="no layout that is known"):
+        check(renamed)
 
 
 def test_a_dataset_with_the_fields_of_another_version(tmp_path):
