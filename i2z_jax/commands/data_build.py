@@ -56,7 +56,7 @@ class Ibug300W(Common):
 
 @dataclass(frozen=True)
 class MonocularVideo(MonocularOptions, Common):
-    """Videos (mp4, mov, m4v, webm, mkv, avi, gif) or folders of frames of one
+    """Videos (mp4, mov, webm, mkv, avi, mts, gif, ...) or folders of frames of one
     person."""
 
     # png is lossless and about four times as large.

@@ -31,8 +31,15 @@ SMALL_FACE = 96
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is a video, a folder of frames, or a folder of videos."""
-    return is_video(path) or (path.is_dir() and holds_videos(path))
+    """Whether it is a video, whatever its name, a folder of frames, or a folder of
+    videos."""
+    if is_video(path) or path.is_dir():
+        return is_video(path) or holds_videos(path)
+    try:
+        frame_count(path)
+    except InputError:
+        return False
+    return True
 
 
 def look(path: Path) -> Report:

@@ -12,7 +12,10 @@ from i2z_jax.data.images import SUFFIXES
 from i2z_jax.errors import InputError
 from i2z_jax.files import visible
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".gif")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".avi", ".wmv", ".gif"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+)
 # Frame rate assumed for a folder of frames, which has no times.
 FOLDER_FPS = 30.0
 

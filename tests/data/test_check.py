@@ -237,6 +237,19 @@ def test_videos(tmp_path):
     assert "poster.png" in report.facts["passed over"]
 
 
+def test_a_video_that_is_named_needs_no_ending(tmp_path):
+    frames = [gradient(shift=4 * i) for i in range(5)]
+    clip = write_clip(tmp_path / "clip.mp4", frames).rename(tmp_path / "clip.part")
+    assert check(clip).facts["clip.part"]["frames"] == 5
+
+
+@pytest.mark.parametrize("ending", ["3gp", "MTS", "m2ts", "ts", "mpg", "mpeg"])
+def test_videos_of_a_folder_by_their_endings(tmp_path, ending):
+    frames = [gradient(shift=4 * i) for i in range(5)]
+    write_clip(tmp_path / "clip.mp4", frames).rename(tmp_path / f"clip.{ending}")
+    assert check(tmp_path).facts[f"clip.{ending}"]["frames"] == 5
+
+
 def test_a_truth_of_another_length_costs_its_video(tmp_path):
     clip = write_clip(tmp_path / "wall.mp4", [gradient(shift=4 * i) for i in range(5)])
     for rows in (5, 4, 6):
@@ -284,8 +297,10 @@ def test_what_is_no_dataset(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "a.zip").touch()
+    (tmp_path / "notes.txt").write_text("of the recording")
     for name, reason in (
         ("empty", "no layout that is known"),
+        ("notes.txt", "no layout that is known"),
         ("loop", "cannot read"),
         ("absent", "cannot read"),
         ("a.zip", "an archive"),
