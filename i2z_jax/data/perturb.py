@@ -18,7 +18,7 @@ import numpy as np
 
 from i2z_jax.data import photometric
 from i2z_jax.data.warp import sample_crop, similarity_about_centre
-from i2z_jax.geometry.crop import transform_pose, unit_affine
+from i2z_jax.geometry.crop import unit_affine
 from i2z_jax.types import Bool, Float, NDArray, UInt8
 
 Scenario = Literal["view", "color", "light", "jitter", "background"]
@@ -55,33 +55,24 @@ class Perturbed(NamedTuple):
     # [-1, 1] of the changed crop from that of the given one; only jitter moves it.
     unit_similarity: Float[NDArray, "2 3"]
 
-    def moved(self, pose: Float[NDArray, "6"]) -> Float[NDArray, "6"]:
-        """The head pose in the changed crop, from that in the given one."""
-        return np.asarray(transform_pose(pose, self.unit_similarity))
-
 
 def perturb(
     scenario: Scenario,
     image: UInt8[NDArray, "h h 3"],
     index: int,
     *,
-    strength: float = 1.0,
     face: Bool[NDArray, "h h"] | None = None,
-    seed: int = 0,
 ) -> Perturbed:
     """The crop of example `index` under a scenario.
 
     Args:
         scenario: one of `PERTURBATIONS`.
         index: number of the example in its dataset.
-        strength: factor on the table of strengths; 0 changes nothing.
         face: for "background", the pixels to leave alone (`face_mask`).
-        seed: another seed is another, equally fixed, set of changes.
     """
-    rng = np.random.default_rng([seed, PERTURBATIONS.index(scenario), index])
+    rng = np.random.default_rng([0, PERTURBATIONS.index(scenario), index])
     size = image.shape[0]
-    s = Strengths(*(strength * value for value in STRENGTHS))
-    motion = similarity_about_centre(size)
+    s, motion = STRENGTHS, similarity_about_centre(size)
     if scenario == "color":
         gain = 1.0 + rng.uniform(-1.0, 1.0, size=3) * s.color_gain
         image = photometric.tone(image, gain=gain)

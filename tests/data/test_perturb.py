@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenarios: fixed, nothing at strength zero, and H follows the pixels."""
+"""Scenarios: fixed, and H follows the pixels."""
 
 import cv2
 import numpy as np
@@ -7,6 +7,7 @@ import pytest
 
 from i2z_jax.data.perturb import PERTURBATIONS, central_camera, face_mask, perturb
 from i2z_jax.geometry.camera import project_weak
+from i2z_jax.geometry.crop import transform_pose
 
 
 @pytest.fixture
@@ -28,28 +29,10 @@ def test_a_scenario_is_fixed(scenario, image, face):
     once, again = (perturb(scenario, image, 7, face=face) for _ in range(2))
     np.testing.assert_array_equal(once.image, again.image)
     np.testing.assert_array_equal(once.unit_similarity, again.unit_similarity)
-    others = (
-        perturb(scenario, image, 8, face=face),
-        perturb(scenario, image, 7, face=face, seed=1),
-    )
-    for other in others:
-        assert not np.array_equal(once.image, other.image)
-
-
-@pytest.mark.parametrize("scenario", PERTURBATIONS)
-def test_strength_zero_changes_nothing(scenario, image, face):
-    done = perturb(scenario, image, 3, strength=0.0, face=face)
-    np.testing.assert_array_equal(done.image, image)
-    np.testing.assert_allclose(done.unit_similarity, np.eye(2, 3), atol=1e-15)
-
-
-@pytest.mark.parametrize("scenario", PERTURBATIONS)
-def test_change_grows_with_strength(scenario, image, face):
-    def change(strength):
-        done = perturb(scenario, image, 3, strength=strength, face=face)
-        return np.abs(np.float64(done.image) - image).mean()
-
-    assert 0 < change(0.3) < change(1.0)
+    other = perturb(scenario, image, 8, face=face)
+    assert not np.array_equal(once.image, other.image)
+    still = np.allclose(once.unit_similarity, np.eye(2, 3), atol=1e-15)
+    assert still == (scenario != "jitter")
 
 
 @pytest.mark.parametrize("index", range(4))
@@ -66,7 +49,8 @@ def test_jitter_moves_pixels_and_pose_alike(index):
         done = perturb("jitter", mark, index)
         weight = done.image[..., 0] / 255.0
         marks.append((grid * weight[..., None]).sum(axis=(0, 1)) / weight.sum())
-    expected = (project_weak(done.moved(pose), corners)[:, :2] + 1) / 2 * size
+    moved = transform_pose(pose, done.unit_similarity)
+    expected = (project_weak(moved, corners)[:, :2] + 1) / 2 * size
     np.testing.assert_allclose(marks, expected, atol=0.3)
     assert np.abs(expected - pixels).max() > 1.0
 
