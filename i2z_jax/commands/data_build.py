@@ -16,6 +16,7 @@ from i2z_jax.data.build_options import (
     MonocularOptions,
     MultiviewOptions,
 )
+from i2z_jax.data.workers import core_count
 from i2z_jax.errors import InputError, require_at_least
 from i2z_jax.wording import counted
 
@@ -41,7 +42,7 @@ class Common(BuildOptions, Places):
     """What every dataset takes."""
 
     # Processes (threads for one video). Default: all cores.
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=core_count)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 """`i2z track`: a real video -> z, pose and landmarks; overlay, mesh, page."""
 
 import math
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from i2z_jax import console
+from i2z_jax.data.workers import core_count
 from i2z_jax.errors import InputError, require, require_at_least
 from i2z_jax.files import FULL, named
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
@@ -78,7 +78,7 @@ class Config:
     # What the networks compute in.
     dtype: Literal["float32", "bfloat16"] = "float32"
     # Threads of the detector. Default: all cores.
-    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: int = field(default_factory=core_count)
     # Start anew. What an earlier run left in OUT stays until there are new results.
     overwrite: bool = False
 

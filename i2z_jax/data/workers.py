@@ -1,9 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What worker processes have in common: none outlives the process that started it."""
+"""How many workers there may be, and what those that are processes have in common: none
+outlives the process that started it."""
 
 import multiprocessing
 import os
 import threading
+
+
+def core_count() -> int:
+    """Cores that this process may use: a scheduler often gives it fewer than the
+    machine has."""
+    if hasattr(os, "sched_getaffinity"):  # macOS has none
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def end_with_parent() -> None:

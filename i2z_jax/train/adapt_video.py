@@ -9,6 +9,7 @@ import jax
 from i2z_jax import console
 from i2z_jax.data import build_video, records
 from i2z_jax.data.build_options import BuildOptions, MonocularOptions
+from i2z_jax.data.workers import core_count
 from i2z_jax.errors import InputError
 from i2z_jax.train.workdir import has_checkpoint
 from i2z_jax.wording import counted
@@ -46,7 +47,7 @@ def built_video(
             )
         return video
     out = workdir / "video"
-    options = BuildOptions(workers=2)
+    options = BuildOptions(workers=core_count())
     crops = MonocularOptions(crop_size=crop_size, boxes=boxes)
     if build_video.is_current((video,), out, options, crops):
         return out
