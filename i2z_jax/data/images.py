@@ -19,7 +19,7 @@ from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from i2z_jax.errors import InputError
 from i2z_jax.files import read_bytes
-from i2z_jax.types import Bool, NDArray, UInt8
+from i2z_jax.types import NDArray, UInt8
 
 Codec = Literal["png", "jpeg", "webp"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
@@ -120,16 +120,15 @@ def decode_texture(record: Mapping[str, Any]) -> UInt8[NDArray, "t t 3"]:
 
 def encode_texture(texture: UInt8[NDArray, "t t 3"], codec: Codec) -> dict[str, bytes]:
     """The fields `texture` and `seen` of a record; zeros were not seen."""
-    seen = encode_seen(texture)
+    seen = _seen(texture)
     if codec != "png":
-        texture = _extended(texture)
-    return {"texture": encode(texture, codec), "seen": seen}
+        texture = _extended(texture, seen)
+    return {"texture": encode(texture, codec), "seen": _encoded(seen)}
 
 
 def encode_seen(texture: UInt8[NDArray, "t t 3"]) -> bytes:
     """The field `seen` beside a texture: PNG, 255 where there is a colour."""
-    mask = np.where(_seen(texture), 255, 0).astype(np.uint8)
-    return cv2.imencode(".png", mask, _MASK)[1].tobytes()
+    return _encoded(_seen(texture))
 
 
 def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
@@ -142,19 +141,28 @@ def encode(image: UInt8[NDArray, "h w 3"], codec: Codec) -> bytes:
     return data.tobytes()
 
 
-def _seen(texture: UInt8[NDArray, "t t 3"]) -> Bool[NDArray, "t t"]:
-    return np.asarray(np.any(texture, axis=-1))
+def _encoded(mask: UInt8[NDArray, "t t"]) -> bytes:
+    return cv2.imencode(".png", mask, _MASK)[1].tobytes()
 
 
-def _extended(texture: UInt8[NDArray, "t t 3"]) -> UInt8[NDArray, "t t 3"]:
+def _seen(texture: UInt8[NDArray, "t t 3"]) -> UInt8[NDArray, "t t"]:
+    """255 where there is a colour."""
+    red, green, blue = np.moveaxis(texture, -1, 0)
+    return np.asarray(cv2.threshold(red | green | blue, 0, 255, cv2.THRESH_BINARY)[1])
+
+
+def _extended(
+    texture: UInt8[NDArray, "t t 3"], seen: UInt8[NDArray, "t t"]
+) -> UInt8[NDArray, "t t 3"]:
     """What was seen, continued over its border: black beside it would ring into it."""
-    seen = _seen(texture)
     if seen.all() or not seen.any():
         return texture
     # Wider than the blocks of 8 and 16 that the codecs work in.
-    colours = cv2.blur(texture.astype(np.float32), (33, 33))
-    share = cv2.blur(seen.astype(np.float32), (33, 33))[..., None]
-    near = np.where(
-        share > 1e-4, colours / np.maximum(share, 1e-4), texture[seen].mean(0)
+    colours, texels = (
+        cv2.boxFilter(x, cv2.CV_32F, (33, 33), normalize=False)
+        for x in (texture, seen // 255)
     )
-    return np.where(seen[..., None], texture, near.round().astype(np.uint8))
+    counts = cv2.merge([np.maximum(texels, 1)] * 3)
+    near = np.asarray(cv2.divide(colours, counts, dtype=cv2.CV_8U))
+    near[texels == 0] = np.round(cv2.mean(texture, seen)[:3])
+    return np.asarray(cv2.copyTo(texture, seen, near))

@@ -48,6 +48,18 @@ def test_zeros_of_a_texture_are_what_was_not_seen(codec):
         assert (images.decode(record["texture"]).any(-1) != seen).any()
 
 
+def test_colours_go_on_over_the_border_of_what_was_seen():
+    """The mean of what was seen within 16 texels, else that of all of it."""
+    texture = np.zeros((80, 80, 3), np.uint8)
+    texture[:10], texture[10:20] = (200, 90, 0), (0, 0, 60)
+    record = images.encode_texture(texture, "jpeg")
+    mask = cv2.imdecode(np.frombuffer(record["seen"], np.uint8), cv2.IMREAD_GRAYSCALE)
+    np.testing.assert_array_equal(mask, 255 * texture.any(-1))
+    drawn = images.decode(record["texture"]).astype(int)
+    for row, colour in ((5, (200, 90, 0)), (35, (0, 0, 60)), (70, (100, 45, 30))):
+        assert np.abs(drawn[row, 30] - colour).max() <= 3
+
+
 def test_exif_orientation_is_not_applied():
     buffer = io.BytesIO()
     picture = Image.fromarray(smooth()[:32])
