@@ -104,13 +104,15 @@ def picture(frame: av.VideoFrame, width: int) -> UInt8[NDArray, "h w 3"]:
     if (primaries, transfer) == (BT709, "SDR"):
         return frame.to_ndarray(format="rgb24", width=width, src_colorspace=matrix)
     signal = frame.to_ndarray(format="rgb48le", width=width, src_colorspace=matrix)
-    light = _LIGHT[transfer][signal]
+    light = cv2.LUT(signal, _LIGHT[transfer])
     if transfer == "PQ":
         luminance = cv2.transform(light, np.tile(_XYZ_FROM[primaries][1], (3, 1)))
-        light = cv2.multiply(light, _SCENE_PER_DISPLAY[luminance], dtype=cv2.CV_16U)
+        light = cv2.multiply(
+            light, cv2.LUT(luminance, _SCENE_PER_DISPLAY), dtype=cv2.CV_16U
+        )
     if primaries != BT709:
         light = cv2.transform(light, _BT709_FROM[primaries])
-    return (_SDR if transfer == "SDR" else _ROLLED_OFF)[light]
+    return cv2.LUT(light, _SDR if transfer == "SDR" else _ROLLED_OFF)
 
 
 def _xyz_from_rgb(chromaticities: Float[NDArray, "4 2"]) -> Float[NDArray, "3 3"]:
