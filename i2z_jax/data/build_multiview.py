@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from i2z_jax.data import records
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
-from i2z_jax.data.capture_examples import (
+from i2z_jax.data.capture_records import (
     Moment,
-    Views,
+    ViewsOfMoment,
     encode_frame,
     encode_views,
     matches,
@@ -32,11 +32,11 @@ from i2z_jax.geometry.topology import Topology
 
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
-# Examples a shard, about: a view with a 1024 texture is a third of a megabyte.
+# Records a shard, about: a view with a 1024 texture is a third of a megabyte.
 PER_SHARD = 512
 
 
-class Source(NamedTuple):
+class Chosen(NamedTuple):
     """A capture, and what of it is built."""
 
     opened: Capture
@@ -88,7 +88,7 @@ def build(
         )
 
 
-def _chosen(roots: Sequence[Path], options: MultiviewOptions) -> list[Source]:
+def _chosen(roots: Sequence[Path], options: MultiviewOptions) -> list[Chosen]:
     """The captures, opened.
 
     Raises:
@@ -99,7 +99,7 @@ def _chosen(roots: Sequence[Path], options: MultiviewOptions) -> list[Source]:
     if options.test_segments != MultiviewOptions.test_segments:  # someone names them
         _require_segments(captures, options.test_segments)
     return [
-        Source(
+        Chosen(
             opened,
             names,
             topology_of(opened.paths.root, options),
@@ -115,7 +115,7 @@ def _shared_files(paths: Layout, options: MultiviewOptions) -> list[Path | None]
 
 
 def _moments(
-    chosen: Sequence[Source], options: MultiviewOptions, most: int | None
+    chosen: Sequence[Chosen], options: MultiviewOptions, most: int | None
 ) -> tuple[dict[str, list[Moment]], list[str]]:
     """The frames to build by split, and what is missing from their captures."""
     moments: dict[str, list[Moment]] = {split: [] for split in FRAME_SPLITS}
@@ -132,14 +132,14 @@ def _moments(
 
 
 def _write(
-    chosen: Sequence[Source],
+    chosen: Sequence[Chosen],
     work: Path,
     options: BuildOptions,
     capture: MultiviewOptions,
     config: str,
     jobs: Sequence[Job],
     encode: Callable[..., Iterator[Any]],
-    files: Callable[[Sequence[Source], Any], list[Path | None]],
+    files: Callable[[Sequence[Chosen], Any], list[Path | None]],
 ) -> list[Shard]:
     """The shards of one config."""
     name = f"{records.MULTIVIEW}/{config}"
@@ -160,19 +160,19 @@ def _built(jobs: Sequence[Job], shards: Sequence[Shard]) -> list[tuple[str, Mome
     return [
         (job.split, moment)
         for job, shard in zip(jobs, shards, strict=True)
-        for moment, count in zip(job.items, shard.examples, strict=True)
+        for moment, count in zip(job.items, shard.records, strict=True)
         if count
     ]
 
 
-def _frame_files(chosen: Sequence[Source], moment: Moment) -> list[Path | None]:
+def _frame_files(chosen: Sequence[Chosen], moment: Moment) -> list[Path | None]:
     """What decides a frame's record."""
     paths, frame = Layout(moment.root), moment.frame
     own = [paths.mesh(frame), paths.transform(frame), paths.texture(frame)]
     return [*chosen[moment.source].files, *own]
 
 
-def _view_files(chosen: Sequence[Source], views: Views) -> list[Path | None]:
+def _view_files(chosen: Sequence[Chosen], views: ViewsOfMoment) -> list[Path | None]:
     """What decides the records of a frame's views."""
     paths, frame = Layout(views.moment.root), views.moment.frame
     images = [paths.image(frame, name) for name in views.cameras]
@@ -237,10 +237,10 @@ def _absent(opened: Capture, cameras: Sequence[str]) -> Iterator[str]:
 
 def _view_jobs(
     built: Sequence[tuple[str, Moment]],
-    chosen: Sequence[Source],
+    chosen: Sequence[Chosen],
     options: MultiviewOptions,
 ) -> list[Job]:
-    items: dict[str, list[Views]] = {split: [] for split in VIEW_SPLITS}
+    items: dict[str, list[ViewsOfMoment]] = {split: [] for split in VIEW_SPLITS}
     for row, (split, moment) in enumerate(built):
         source = chosen[moment.source]
         there = source.opened.filmed_by(moment.frame.segment)
@@ -249,7 +249,7 @@ def _view_jobs(
         kept = [n for n in names if n not in held]
         for part, cameras in ((split, kept), (_camera_split(split), held)):
             if cameras:
-                items[part].append(Views(moment, row, tuple(cameras)))
+                items[part].append(ViewsOfMoment(moment, row, tuple(cameras)))
     jobs = []
     for split, views in items.items():
         cameras = max((len(v.cameras) for v in views), default=1)
@@ -262,7 +262,7 @@ def _camera_split(split: str) -> str:
 
 
 def _write_sources(
-    chosen: Sequence[Source], work: Path, options: MultiviewOptions
+    chosen: Sequence[Chosen], work: Path, options: MultiviewOptions
 ) -> None:
     """What views point to by their `source`."""
     for index, (opened, _, topology, _) in enumerate(chosen):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Examples -> finished ArrayRecord shards, in worker processes, resumable.
+"""Records -> finished ArrayRecord shards, in worker processes, resumable.
 
 A build is a list of jobs, one shard each. A worker writes its shard aside, renames it
 when whole, then leaves a note (`.json`) with the counts, the gaps, and the key of what
@@ -31,10 +31,10 @@ from i2z_jax.data.workers import end_with_parent
 from i2z_jax.errors import InputError
 from i2z_jax.files import versions
 
-# Shards to have at least, unless they would get fewer examples than this each.
-BUSY, LEAST_EXAMPLES = 16, 16
+# Shards to have at least, unless they would get fewer records than this each.
+BUSY, LEAST_RECORDS = 16, 16
 
-# One item -> its examples, and a Gap for each one that is missing. Called in workers,
+# One item -> its records, and a Gap for each one that is missing. Called in workers,
 # so it and the items are picklable. An InputError is the gap of the whole item.
 Encoder = Callable[[Any], Iterable["dict[str, Any] | Gap"]]
 
@@ -48,7 +48,7 @@ class Gap:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard: its split, the items it is made of in order, and how many examples
+    """One shard: its split, the items it is made of in order, and how many records
     to expect of one item, for the progress bar."""
 
     split: str
@@ -57,18 +57,18 @@ class Job:
 
     @property
     def size(self) -> int:
-        """Examples and gaps to expect."""
+        """Records and gaps to expect."""
         return len(self.items) * self.per_item
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A finished shard. `examples` counts them for each item of its job; `digest` is of
+    """A finished shard. `records` counts them for each item of its job; `digest` is of
     all that they hold."""
 
     path: Path
     split: str
-    examples: tuple[int, ...]
+    records: tuple[int, ...]
     gaps: tuple[str, ...]
     digest: str
 
@@ -94,7 +94,8 @@ class Task:
             return False
         # A power cut can lose the end of a file that has its name already.
         whole = (note.get("key"), note.get("bytes")) == (self.key, size)
-        return whole and "digest" in note and not (self.strict and note["gaps"])
+        readable = {"records", "digest"} <= note.keys()  # not an older version's
+        return whole and readable and not (self.strict and note["gaps"])
 
 
 def into_jobs(
@@ -102,12 +103,12 @@ def into_jobs(
 ) -> list[Job]:
     """Consecutive items, evenly: shards that differ by one item at most.
 
-    No shard has more than `per_shard` items, and where there are enough examples
+    No shard has more than `per_shard` items, and where there are enough records
     there are `BUSY` shards, so that a small build has work for many processes too.
     """
     if not items:
         return []
-    enough = min(BUSY, len(items) * per_item // LEAST_EXAMPLES, len(items))
+    enough = min(BUSY, len(items) * per_item // LEAST_RECORDS, len(items))
     count = max(-(-len(items) // per_shard), enough)
     edges = [len(items) * i // count for i in range(count + 1)]
     return [
@@ -130,13 +131,13 @@ def write_shards(
 
     Args:
         jobs: the shards to write.
-        encode: items to examples, see `Encoder`.
-        features: the TFDS features that serialise an example.
+        encode: items to records, see `Encoder`.
+        features: the TFDS features that serialise a record.
         folder: where shards and notes go.
         workers: processes; with 1, the work is done in this one.
         strict: raise the first gap instead of counting it.
         what: said in front of the progress bar.
-        sources: item -> the files that decide its examples, there or not. A shard is
+        sources: item -> the files that decide its records, there or not. A shard is
             kept as long as its items, its options and these files are as they were.
 
     Raises:
@@ -189,7 +190,7 @@ def _note(path: Path) -> Path:
 def _read_note(path: Path, job: Job) -> Shard:
     note = json.loads(_note(path).read_text())
     return Shard(
-        path, job.split, tuple(note["examples"]), tuple(note["gaps"]), note["digest"]
+        path, job.split, tuple(note["records"]), tuple(note["gaps"]), note["digest"]
     )
 
 
@@ -212,7 +213,7 @@ def _closing(writer: Any, path: Path) -> Iterator[None]:
 
 
 def write(task: Task, count: Callable[[], None]) -> None:
-    """Write one shard, then its note. `count` is called after each example or gap."""
+    """Write one shard, then its note. `count` is called after each record or gap."""
     from array_record.python import array_record_module
     from tensorflow_datasets.core import example_serializer
 
@@ -225,17 +226,17 @@ def write(task: Task, count: Callable[[], None]) -> None:
     # are compressed already; to compress them once more costs a read half its time.
     options = "group_size:1,uncompressed"
     writer = array_record_module.ArrayRecordWriter(str(aside), options)
-    examples, gaps, digest = [0] * len(task.job.items), [], hashlib.sha256()
+    records, gaps, digest = [0] * len(task.job.items), [], hashlib.sha256()
     with _closing(writer, aside):
         for place, item in enumerate(task.job.items):
             for outcome in _outcomes(task.encode, item):
                 if not isinstance(outcome, Gap):
-                    record = features.encode_example(outcome)
-                    writer.write(serializer.serialize_example(record))
+                    encoded = features.encode_example(outcome)
+                    writer.write(serializer.serialize_example(encoded))
                     # Not of what is written, whose fields have no fixed order.
-                    for name in sorted(record):
-                        digest.update(_bytes(record[name]))
-                    examples[place] += 1
+                    for name in sorted(encoded):
+                        digest.update(_bytes(encoded[name]))
+                    records[place] += 1
                 elif task.strict:
                     raise InputError(outcome.message)
                 else:
@@ -244,7 +245,7 @@ def write(task: Task, count: Callable[[], None]) -> None:
     found = {"key": task.key, "bytes": aside.stat().st_size}
     os.replace(aside, task.path)
     note = _note(task.path).with_suffix(".note")
-    found |= {"examples": examples, "gaps": gaps, "digest": digest.hexdigest()}
+    found |= {"records": records, "gaps": gaps, "digest": digest.hexdigest()}
     note.write_text(json.dumps(found))
     os.replace(note, _note(task.path))
 
@@ -271,7 +272,7 @@ _shared: dict[str, Any] = {}
 
 
 def _start_worker(counter: Any, stop: Any) -> None:
-    # Ctrl-C is for the parent, which stops us at the next example.
+    # Ctrl-C is for the parent, which stops us at the next record.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A killed one could not; and what goes on in its place writes the same files.
     end_with_parent()

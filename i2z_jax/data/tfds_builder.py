@@ -59,7 +59,7 @@ class AdoptingBuilder(tfds.core.ShardBasedBuilder):
     ) -> None:
         splits = []
         for split, shards in self._shards.items():
-            filled = [shard for shard in shards if sum(shard.examples)]
+            filled = [shard for shard in shards if sum(shard.records)]
             template = self._get_filename_template(split_name=split)
             for index, shard in enumerate(filled):
                 path = template.sharded_filepath(
@@ -69,7 +69,7 @@ class AdoptingBuilder(tfds.core.ShardBasedBuilder):
             splits.append(
                 tfds.core.SplitInfo(
                     name=split,
-                    shard_lengths=[sum(shard.examples) for shard in filled],
+                    shard_lengths=[sum(shard.records) for shard in filled],
                     num_bytes=sum(shard.path.stat().st_size for shard in filled),
                     filename_template=template,
                 )
@@ -119,13 +119,13 @@ def adopt(
     It must not be there yet.
 
     Returns:
-        Examples of each split that has any, in the order of `splits`.
+        Records of each split that has any, in the order of `splits`.
     """
     by_split = {
         split: [shard for shard in shards if shard.split == split] for split in splits
     }
     counts = {
-        split: sum(sum(shard.examples) for shard in found)
+        split: sum(sum(shard.records) for shard in found)
         for split, found in by_split.items()
     }
     counts = {split: count for split, count in counts.items() if count}

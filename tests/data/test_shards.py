@@ -67,14 +67,14 @@ def test_processes_write_what_one_process_writes(tmp_path):
     alone = write(tmp_path / "a", encode)
     together = write(tmp_path / "b", encode, workers=2)
     assert stored(alone) == stored(together)
-    assert [s.examples for s in alone] == [s.examples for s in together]
+    assert [s.records for s in alone] == [s.records for s in together]
     digests = [shard.digest for shard in together]
     assert digests == [shard.digest for shard in alone]
     assert len(set(digests)) == len(digests)
     gaps = [gap for shard in together for gap in shard.gaps]
     assert sum("unlucky" in gap for gap in gaps) == 6
     assert sum("half of" in gap for gap in gaps) == 7
-    assert sum(sum(shard.examples) for shard in together) == 34
+    assert sum(sum(shard.records) for shard in together) == 34
 
 
 def test_a_killed_build_goes_on(tmp_path):

@@ -8,10 +8,10 @@ import shutil
 import numpy as np
 import pytest
 
-from i2z_jax.data import build_multiview, capture_examples, images, records
+from i2z_jax.data import build_multiview, capture_records, images, records
 from i2z_jax.data.build_multiview import _cameras, _require_segments, build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
-from i2z_jax.data.capture_examples import _texture, matches
+from i2z_jax.data.capture_records import _texture, matches
 from i2z_jax.data.capture_source import only_source
 from i2z_jax.data.capture_topology import topology_of
 from i2z_jax.data.krt import write_krt
@@ -241,7 +241,7 @@ def test_corrected_cameras_label_every_view(copied, tmp_path):
     interrupted(build_multiview, (copied,), tmp_path / "on", BuildOptions(), OPTIONS)
     capture.paths.krt.write_bytes(right)
     # The next command is another process: it remembers nothing of the files.
-    capture_examples._capture.cache_clear()
+    capture_records._capture.cache_clear()
     for out in ("on", "whole"):
         build((copied,), tmp_path / out, BuildOptions(), OPTIONS)
     gone_on, whole = (rows(tmp_path / out, "train") for out in ("on", "whole"))

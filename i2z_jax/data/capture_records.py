@@ -35,7 +35,7 @@ class Moment(NamedTuple):
     frame: Frame
 
 
-class Views(NamedTuple):
+class ViewsOfMoment(NamedTuple):
     """The cameras of one frame that go into one split."""
 
     moment: Moment
@@ -66,7 +66,9 @@ def encode_frame(moment: Moment, *, options: MultiviewOptions) -> Iterator[dict]
     }
 
 
-def encode_views(views: Views, *, options: MultiviewOptions) -> Iterator[dict | Gap]:
+def encode_views(
+    views: ViewsOfMoment, *, options: MultiviewOptions
+) -> Iterator[dict | Gap]:
     """What is stored for each camera of a frame."""
     moment, opened = views.moment, _capture(views.moment.root)
     vertices = opened.vertices(*moment.frame).astype(np.float64)
