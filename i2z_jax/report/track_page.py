@@ -76,7 +76,7 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
     if np.isfinite(confidence):
         tiles.append((f"{confidence:.2f}", "mean landmark confidence"))
     residual = landmark_residual(track, content.mesh_landmarks)
-    if residual is not None and np.isfinite(residual).any():
+    if residual is not None:
         median = float(np.nanmedian(residual))
         tiles.append((f"{median:.1f} px", "median landmark residual"))
     if content.mesh_landmarks is not None:
@@ -84,7 +84,9 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
     if content.named is not None:
         label = "mean distance of the blend shapes from the mesh"
         tiles.append((f"{content.named.frame_mm.mean():.2f} mm", label))
-    likeness = _likeness(track, content.mesh_landmarks)
+    likeness = []
+    if residual is not None and content.mesh_landmarks is not None:
+        likeness = [_likeness(standing_offset_mm(track, content.mesh_landmarks))]
     if (speed := clock.fps("net")) is not None:
         tiles.append((f"{speed:.3g} / s", "frames through I2ZNet"))
     first: list[Block] = [Tiles(tiles), *map(Text, [*likeness, *content.notes])]
@@ -106,10 +108,12 @@ def track_page(track: Track, content: PageContent, clock: Stopwatch) -> str:
 def landmark_residual(
     track: Track, mesh_landmarks: Float[NDArray, "f 68 2"] | None
 ) -> Float[NDArray, "f"] | None:
-    """Mean distance of the mesh's landmarks from the ones that were seen, px."""
+    """Mean distance of the mesh's landmarks from the ones that were seen, px; None
+    where no frame has both."""
     if mesh_landmarks is None:
         return None
-    return np.linalg.norm(mesh_landmarks - track.landmarks, axis=-1).mean(axis=-1)
+    residual = np.linalg.norm(mesh_landmarks - track.landmarks, axis=-1).mean(axis=-1)
+    return residual if np.isfinite(residual).any() else None
 
 
 def standing_offset_mm(track: Track, mesh_landmarks: Float[NDArray, "f 68 2"]) -> float:
@@ -132,20 +136,15 @@ def standing_offset_mm(track: Track, mesh_landmarks: Float[NDArray, "f 68 2"]) -
     return float(np.sqrt((upright.mean(axis=0) ** 2).sum(axis=-1).mean()))
 
 
-def _likeness(
-    track: Track, mesh_landmarks: Float[NDArray, "f 68 2"] | None
-) -> list[str]:
+def _likeness(standing_mm: float) -> str:
     """How closely the mesh can be expected to resemble the person."""
-    if mesh_landmarks is None or not track.usable.any():
-        return []
-    standing = standing_offset_mm(track, mesh_landmarks)
-    return [
+    return (
         "The mesh is the captured person's, whoever is in the video. Brows, eyes, nose "
-        f"and mouth stand {standing:.1f} mm off it in the same way all the time: "
+        f"and mouth stand {standing_mm:.1f} mm off it in the same way all the time: "
         "habits of the landmark detector and, of another person, another face "
         "(docs/track.md has figures of both). Of another person expect the head's pose "
         "and the larger motions of the face to be followed, and neither shape nor look."
-    ]
+    )
 
 
 def jitter(points: Float[NDArray, "f l 2"], track: Track) -> Float[NDArray, "f"]:
@@ -230,15 +229,16 @@ def _plots(
         confidence = {"confidence": track.confidence}
         text = "Mean height of the 68 landmark peaks."
         blocks.append(plot(confidence, "landmark confidence", text))
-    if residual is not None and content.mesh_landmarks is not None:
-        trembling = {
-            "mesh": jitter(content.mesh_landmarks, track),
-            "landmarks seen": jitter(track.landmarks.astype(np.float64), track),
-        }
-        if content.unfiltered is not None:
-            trembling["mesh, not smoothed"] = jitter(content.unfiltered, track)
+    if residual is not None:
         text = "Distance of the mesh's landmarks from the landmarks seen."
         blocks.append(plot({"residual": residual}, "landmark residual, px", text))
+    if content.mesh_landmarks is not None:
+        trembling = {"mesh": jitter(content.mesh_landmarks, track)}
+        if residual is not None:
+            seen = track.landmarks.astype(np.float64)
+            trembling["landmarks seen"] = jitter(seen, track)
+        if content.unfiltered is not None:
+            trembling["mesh, not smoothed"] = jitter(content.unfiltered, track)
         text = (
             "Mean second difference over three frames of a shot, repeated ones passed "
             "over: trembling, and true motion."

@@ -51,6 +51,20 @@ def test_the_jaw_which_slides_does_not_count(rng):
     assert standing_offset_mm(*seen_off_by(off, rng)) < 1e-3
 
 
+def test_without_a_landmark_stream_the_page_compares_with_no_landmarks(rng):
+    one, posed = seen_off_by([3.0, 4.0], rng)
+    assert "stand 5.0 mm off" in said(one, posed)
+    assert "landmark residual" in said(one, posed)
+    unseen = said(replace(one, landmarks=np.full_like(one.landmarks, np.nan)), posed)
+    for words in ("mm off", "landmark residual", "landmarks seen"):
+        assert words not in unseen
+    assert "jitter, px" in unseen  # of the mesh
+
+
+def said(one, posed) -> str:
+    return track_page(one, PageContent([], posed, None, []), Stopwatch())
+
+
 def test_the_mean_confidence_is_that_of_the_frames_with_the_face():
     """Bridged frames have none, lost ones too little."""
     status = np.zeros(90)
