@@ -55,6 +55,8 @@ def run(config: Config) -> None:
     from i2z_jax.system import load_system
 
     runner = start(config.options)
+    if not config.normaliser:
+        raise InputError("no normaliser", fix="give --normaliser inter-ocular")
     if (config.checkpoint / "i2znet").is_dir():
         system = load_system(config.checkpoint)
         models = face_model(system)
