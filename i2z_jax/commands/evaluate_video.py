@@ -80,12 +80,10 @@ def run(config: Config) -> None:
     )
     rows = scores.rows
     if config.oracle is not None:
-        # The truth's own row, the last, has no error.
-        errors = {row["predictor"]: row["vertex_mm"] for row in rows[:-1]}
-        for row, path in zip(rows[1:], config.checkpoints[1:], strict=False):
-            row["gap_closed"] = gap_closed(
-                rows[0]["vertex_mm"], errors[str(path)], errors["oracle"]
-            )
+        # The last row is the truth's own, without an error.
+        before, oracle = rows[0]["vertex_mm"], rows[-2]["vertex_mm"]
+        for row in rows[1:-2]:
+            row["gap_closed"] = gap_closed(before, row["vertex_mm"], oracle)
 
     def draw(folder: Path) -> list[Path]:
         saved = []

@@ -177,6 +177,7 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
             ["landmarks", str(place / "system" / "dam"), "--data", str(built)],
             "neither a hourglass nor a tracker",
         ),
+        (["landmarks", str(hourglass), "--data", "no", "--normaliser"], "no normalis"),
         (["video", str(place / "system"), "--data", str(built)], "no built"),
         (
             ["ablation", str(place / "system"), "--data", str(built), "--batch-size=0"],
@@ -228,7 +229,9 @@ def test_the_gap_that_was_closed_is_that_of_held_out_frames(place, tmp_path, cap
         save_system(tmp_path / name, system._replace(dam=dam))
     before, after, oracle = (tmp_path / n for n in ("before", "after", "oracle"))
     out = tmp_path / "r.json"
-    line = ["video", before, after, "--oracle", oracle, "--data", place / "data"]
+    # Twice the same has one row.
+    line = ["video", before, after, before, "--oracle", oracle]
+    line += ["--data", place / "data"]
     with pytest.raises(SystemExit) as end:
         commands.main(["evaluate", *map(str, line), "--json", str(out)])
     assert end.value.code == 0
