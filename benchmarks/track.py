@@ -9,6 +9,7 @@ run's own (`i2z_jax/stopwatch.py`), compiling apart.
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -59,13 +60,8 @@ def _whole(system: System, clip: Path, folder: Path, batch: int):
     # Random landmarks are looked at and not believed: the face stays in its crop.
     options = tracking.Options(min_confidence=2.0)
     tracking.run(networks, clip, work, options, opencv_detector)
-    track = tracking.collect(
-        work,
-        clip,
-        networks.size,
-        min_confidence=-np.inf,
-        distance_mm=Config.distance_mm,
-    )
+    believed = replace(options, min_confidence=-np.inf)
+    track = tracking.collect(clip, work, believed, networks.size)
     assert track is not None
     with clock.stage("outputs"):
         write_outputs(networks, track, clip, folder, OutputOptions())

@@ -85,12 +85,11 @@ class Config:
 
 def run(config: Config) -> None:
     """Passes over the video, then everything that is made from the result."""
-    from i2z_jax.track import run as tracking
+    from i2z_jax.track import work_folder
 
     _check_options(config)
-    with tracking.hold(config.out):
-        tracking.take_back(config.out / "work")
-        is_known = tracking.has_begun(config.out / "work")
+    with work_folder.hold(config.out):
+        is_known = work_folder.has_begun(config.out)
         _refuse_foreign(config.out, ours=is_known or config.overwrite)
         _track(config)
 
@@ -105,6 +104,7 @@ def _track(config: Config) -> None:
     from i2z_jax.stopwatch import Stopwatch
     from i2z_jax.system import load_system
     from i2z_jax.track import run as tracking
+    from i2z_jax.track import work_folder
     from i2z_jax.track.networks import Networks
 
     system = load_system(config.checkpoint, dtype=config.dtype)
@@ -118,9 +118,7 @@ def _track(config: Config) -> None:
     if config.boxes is not None:
         boxes, box_source = read_boxes(config.boxes)
     video = _video(config)
-    work = config.out / "work"
-    if config.overwrite:
-        tracking.set_aside(work)
+    work = work_folder.choose(config.out, anew=config.overwrite)
     options = tracking.Options(
         face=config.face,
         max_frames=config.max_frames,
@@ -128,10 +126,11 @@ def _track(config: Config) -> None:
         threads=config.workers,
         boxes=boxes,
         box_source=box_source,
+        distance_mm=config.distance_mm,
     )
     clock = Stopwatch()
     networks = Networks(system, config.batch_size, clock)
-    tracking.begin(work, _settings(config, video))
+    work_folder.begin(work, _settings(config, video))
     outputs = OutputOptions(
         smooth_hz=config.smooth,
         interpolate=config.interpolate,
@@ -141,27 +140,18 @@ def _track(config: Config) -> None:
         usd=config.usd,
     )
 
-    def collected():
-        return tracking.collect(
-            work,
-            video,
-            networks.size,
-            min_confidence=config.min_confidence,
-            distance_mm=config.distance_mm,
-        )
-
     def written(track, **how):
         before = _identities(config.out)
         track = write_outputs(networks, track, video, config.out, outputs, **how)
         # Only now: a run that fails leaves an earlier one's results.
         _remove_unchanged(config.out, before)
-        tracking.forget_earlier(work)
+        work_folder.settle(config.out)
         return track
 
     try:
-        tracking.run(networks, video, work, options, opencv_detector)
+        track = tracking.run(networks, video, work, options, opencv_detector)
     except KeyboardInterrupt:
-        track = collected()
+        track = tracking.collect(video, work, options, networks.size)
         kept = f"{work} has what was done"
         if track is not None and not track.complete:
             written(track, only_values=True)
@@ -173,11 +163,8 @@ def _track(config: Config) -> None:
     except InputError as error:
         # On a full disk what was found is worth keeping.
         if getattr(error.__cause__, "errno", None) not in FULL:
-            tracking.abandon(work)
+            work_folder.abandon(work)
         raise
-    track = collected()
-    if track is None:
-        raise AssertionError("a run that ended has rows")
     _say(config, written(track), clock)
 
 

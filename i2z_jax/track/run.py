@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the tracking passes; finished work is kept on disk.
-
-    WORK/settings.json     a run with others does not go on from here
-    WORK/faces-00000.npz   what the detector saw in the first frames, and so on
-    WORK/scan.npz          first pass
-    WORK/places.npz        second pass
-    WORK/rows-00000.npz    what the network said of the first frames, and so on
+"""Runs the tracking passes; finished work is kept on disk (`work_folder`).
 
 Memory does not grow with the video but for a few numbers a frame. An interrupted run
 keeps the frames that are done; the same command goes on from there. A whole run keeps
 them for other outputs.
 """
 
-import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,21 +19,16 @@ from i2z_jax.data.face_detector import FaceDetector
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.data.row_files import RowFiles, read_whole
 from i2z_jax.data.video_analysis import Scan, scan
-from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
+from i2z_jax.geometry.camera import ARM_LENGTH_MM
 from i2z_jax.geometry.crop import apply_affine, invert
 from i2z_jax.geometry.topology import landmark_points
-from i2z_jax.lock import LOCK, locked
-from i2z_jax.settings import remember
 from i2z_jax.track import source
 from i2z_jax.track.follow import Places, crop_maps, cut, follow, squares
 from i2z_jax.track.networks import Networks
 from i2z_jax.track.result import Status, Track
+from i2z_jax.track.work_folder import FACES, PLACES, ROWS, SCAN
 from i2z_jax.types import Float, NDArray, UInt8
-
-SETTINGS = "settings.json"
-# Names of what the first and the last pass have done (`RowFiles`).
-FACES, ROWS = "faces", "rows"
 
 
 @dataclass(frozen=True)
@@ -54,44 +42,8 @@ class Options:
     # Boxes from elsewhere (a row a frame), and what they are boxes of.
     boxes: Float[NDArray, "g 4"] | None = None
     box_source: BoxSource = "detector"
-
-
-@contextmanager
-def hold(out: Path) -> Iterator[None]:
-    """Keep a second run out of the folder of the results, which goes if it is new and
-    stays empty.
-
-    Raises:
-        InputError: another run is at work here, or the folder cannot be written.
-    """
-    is_new = not out.exists()
-    with locked(out, busy="another run is tracking here", option="--out"):
-        try:
-            yield
-        finally:
-            (out / LOCK).unlink(missing_ok=True)
-            if is_new and not any(out.iterdir()):
-                out.rmdir()
-
-
-def begin(work: Path, settings: dict[str, Any]) -> None:
-    """Make the folder of a run, or see that it is one with the same settings.
-
-    Raises:
-        InputError: the folder holds a run with other settings.
-    """
-    try:
-        differ = remember(work / SETTINGS, settings)
-    except InputError:
-        if not has_begun(work):  # the disk is full: leave no empty folder in the way
-            _clear(work)
-        raise
-    if differ:
-        raise InputError(
-            "a run is here that was started with another " + ", ".join(differ),
-            where=work.parent,
-            fix="give what it had, or --overwrite to start anew",
-        )
+    # From the camera to the head.
+    distance_mm: float = ARM_LENGTH_MM
 
 
 def run(
@@ -100,8 +52,15 @@ def run(
     work: Path,
     options: Options,
     detect: FaceDetector,
-) -> None:
-    """Do what is not done yet; `collect` reads the result.
+) -> Track:
+    """Do what is not done yet.
+
+    Args:
+        networks: of the tracker.
+        path: what is tracked.
+        work: the run's folder, which has begun.
+        options: the same as when it began.
+        detect: finds faces.
 
     Raises:
         InputError: unreadable video, no face.
@@ -139,82 +98,28 @@ def run(
             clock=clock,
         )
 
-    scanned = _kept(work / "scan.npz", Scan, first)
-    places = _kept(work / "places.npz", Places, second)
+    scanned = _kept(work / SCAN, Scan, first)
+    places = _kept(work / PLACES, Places, second)
     _predict(networks, path, work, scanned, places, options)
+    track = collect(path, work, options, networks.size)
+    if track is None:
+        raise AssertionError("a run that ended has rows")
+    return track
 
 
-def has_begun(work: Path) -> bool:
-    """Whether a run has begun in the folder; it may have ended."""
-    return (work / SETTINGS).exists()
-
-
-def set_aside(work: Path) -> None:
-    """Make room for a new run. The earlier one, whose results are there, is kept until
-    it is forgotten or taken back."""
-    if has_begun(work) and not has_begun(_earlier(work)):
-        os.replace(work, _earlier(work))
-    _clear(work)
-
-
-def forget_earlier(work: Path) -> None:
-    """Now that there are results of the new run."""
-    _clear(_earlier(work))
-
-
-def take_back(work: Path) -> None:
-    """The earlier run, if the new one has not begun or was abandoned."""
-    if has_begun(_earlier(work)) and not has_begun(work):
-        os.replace(_earlier(work), work)
-
-
-def abandon(work: Path) -> None:
-    """Remove the work folder of a run that finished no frame."""
-    if not any(work.glob(_parts(ROWS))):
-        _clear(work)
-        take_back(work)
-
-
-def _earlier(work: Path) -> Path:
-    return work.with_name(f"{work.name}.earlier")
-
-
-def _clear(work: Path) -> None:
-    """Remove a run's own files. Its settings go first: what a kill leaves of the others
-    is no run."""
-    if work.is_dir():
-        for files in (SETTINGS, "scan.npz", "places.npz", *map(_parts, (FACES, ROWS))):
-            for path in list(work.glob(files)):
-                path.unlink()
-        if not any(work.iterdir()):
-            work.rmdir()
-
-
-def _parts(name: str) -> str:
-    return f"{name}-*.npz"
-
-
-def collect(
-    work: Path,
-    video: Path,
-    crop_size: int,
-    *,
-    min_confidence: float,
-    distance_mm: float,
-) -> Track | None:
-    """What a run has left in its folder so far; None if not one frame is done.
+def collect(path: Path, work: Path, options: Options, crop_size: int) -> Track | None:
+    """What a run has found so far; None if not one frame is done.
 
     Args:
+        path: what is tracked.
         work: the run's folder.
-        video: what is tracked.
+        options: of the run.
         crop_size: side of the crops, px.
-        min_confidence: frames with less of it are lost.
-        distance_mm: of the camera from the head.
     """
     rows = RowFiles(work, ROWS).read()
     if not rows:
         return None
-    first, second = (read_whole(work / f"{name}.npz") for name in ("scan", "places"))
+    first, second = (read_whole(work / name) for name in (SCAN, PLACES))
     if first is None or second is None:
         return None
     scanned, places = Scan(**first), Places(**second)
@@ -223,7 +128,7 @@ def collect(
     # The network was shown a black crop there: what it said is no confidence.
     rows["landmark_confidence"][~(placed & scanned.readable[:done])] = np.nan
     confidence = rows["landmark_confidence"].mean(axis=1)
-    doubtful = confidence < min_confidence  # NaN, without landmarks, is not
+    doubtful = confidence < options.min_confidence  # NaN, without landmarks, is not
     status = np.where(scanned.found[:done], Status.TRACKED, Status.FOLLOWED)
     status = np.where(placed & ~doubtful, status, Status.LOST)
     status = np.where(scanned.readable[:done], status, Status.UNREADABLE)
@@ -241,10 +146,10 @@ def collect(
     for value in values.values():
         value[lost] = np.nan
     return Track(
-        video=video.name,
+        video=path.name,
         frame_size=scanned.size,
         crop_size=crop_size,
-        distance_mm=distance_mm,
+        distance_mm=options.distance_mm,
         complete=done == len(scanned.box),
         time_s=scanned.time_s[:done],
         status=status.astype(np.uint8),

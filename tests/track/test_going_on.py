@@ -14,7 +14,7 @@ from i2z_jax import commands
 from i2z_jax.data import row_files
 from i2z_jax.errors import InputError
 from i2z_jax.report import track_outputs
-from i2z_jax.track import networks, run, source
+from i2z_jax.track import networks, source, work_folder
 from tests.track import worlds
 from tests.track.test_command import plain, track, values
 
@@ -87,7 +87,7 @@ def test_a_run_does_not_go_on_with_files_that_were_edited(
 
 def test_two_runs_do_not_share_a_folder(tmp_path, tracked, capsys):
     out = tmp_path / "out"
-    with run.hold(out):
+    with work_folder.hold(out):
         assert track(tracked.video, tracked.checkpoint, out, "--overwrite") == 1
         assert "another run is tracking here" in capsys.readouterr().err
     assert not out.exists()
@@ -95,12 +95,12 @@ def test_two_runs_do_not_share_a_folder(tmp_path, tracked, capsys):
     out.mkdir()
     (out / ".lock").touch()
     (out / "notes.txt").touch()
-    with run.hold(out):
+    with work_folder.hold(out):
         pass
     assert [p.name for p in out.iterdir()] == ["notes.txt"]
     # Nor does a folder go that was there, such as the current one.
     (out / "notes.txt").unlink()
-    with run.hold(out):
+    with work_folder.hold(out):
         pass
     assert out.exists()
 
@@ -209,10 +209,9 @@ def test_what_was_there_outlives_a_run_without_results(
     left = contents(out)
     if code > 128:
         # Beside the earlier run there is what the new one can go on with.
-        going_on = {"work/settings.json", "work/scan.npz"}
-        assert {name for name in left if name.startswith("work/")} == going_on
-        left = {name: left[name] for name in left if name not in going_on}
-        left = {name.replace("work.earlier", "work"): left[name] for name in left}
+        new = {name for name in left if name.startswith("work.new/")}
+        assert new == {"work.new/settings.json", "work.new/scan.npz"}
+        left = {name: left[name] for name in left if name not in new}
     assert left == before
     goes_on = "has what was done; the same command without --overwrite goes on"
     assert (goes_on in capsys.readouterr().err) == (end == "Ctrl-C")

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run makes of what its passes left."""
 
-from pathlib import Path
 
 import numpy as np
-import pytest
 
 from i2z_jax.data.video_analysis import Scan
-from i2z_jax.errors import InputError
 from i2z_jax.files import write_npz
 from i2z_jax.track import run
 from i2z_jax.track.follow import Places
@@ -35,9 +32,8 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
         "landmark_confidence": np.repeat(said[:, None], 68, axis=1),
     }
     write_npz(tmp_path / "rows-00000.npz", values)
-    track = run.collect(
-        tmp_path, tmp_path / "clip.mp4", 64, min_confidence=0.2, distance_mm=550.0
-    )
+    options = run.Options(min_confidence=0.2)
+    track = run.collect(tmp_path / "clip.mp4", tmp_path, options, 64)
     states = [Status.TRACKED, Status.LOST, Status.UNREADABLE, Status.LOST]
     assert track.status.tolist() == states
     expected = [0.8, 0.1, np.nan, np.nan]
@@ -47,26 +43,3 @@ def test_only_frames_that_were_looked_at_have_a_confidence(tmp_path):
     # An unreadable frame is no cut, nor is the one after it.
     assert track.cut.tolist() == [True, False, False, False]
     assert track.duplicate.tolist() == repeats.tolist()
-
-
-def test_a_kill_while_the_settings_are_written_leaves_none(tmp_path, monkeypatch):
-    """What is half-written lies aside; a run with these settings has not begun."""
-    work, written = tmp_path / "work", []
-
-    def killed(path, data):
-        written.append(path)
-        with path.open("wb") as file:
-            file.write(data[:10])
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", killed)
-        patch.setattr(Path, "write_text", lambda p, t: killed(p, t.encode()))
-        with pytest.raises(KeyboardInterrupt):
-            run.begin(work, {"video": "clip.mp4"})
-    assert written
-    assert not (work / "settings.json").exists()
-    run.begin(work, {"video": "clip.mp4"})
-    assert (work / "settings.json").exists()
-    with pytest.raises(InputError, match="another face"):
-        run.begin(work, {"video": "clip.mp4", "face": 2})
