@@ -2,7 +2,6 @@
 """`i2z track`: a real video -> z, pose and landmarks; overlay, mesh, page."""
 
 import math
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,19 +15,6 @@ from i2z_jax.files import FULL, named
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 from i2z_jax.wording import counted
-
-# The results of a run, which another's replace. It keeps `work` for itself.
-OUTPUTS = (
-    "track.npz",
-    "overlay.mp4",
-    "overlay.png",
-    "mesh.glb",
-    "mesh.usdz",
-    "report.html",
-    "meshes",
-    "blendshapes.csv",
-    "blendshapes.glb",
-)
 
 
 @dataclass(frozen=True)
@@ -141,10 +127,7 @@ def _track(config: Config) -> None:
     )
 
     def written(track, **how):
-        before = _identities(config.out)
         track = write_outputs(networks, track, video, config.out, outputs, **how)
-        # Only now: a run that fails leaves an earlier one's results.
-        _remove_unchanged(config.out, before)
         work_folder.settle(config.out)
         return track
 
@@ -220,24 +203,6 @@ def _video(config: Config) -> Path:
     if stills := passed_over(video):
         console.err.print(f"{video}: passed over are {stills}")
     return video
-
-
-def _identities(out: Path) -> dict[str, int]:
-    """What tells results that are there from those that will replace them."""
-    found = (out / name for name in OUTPUTS)
-    return {path.name: path.stat().st_ino for path in found if path.exists()}
-
-
-def _remove_unchanged(out: Path, before: dict[str, int]) -> None:
-    """Remove the results of an earlier run that were not made again."""
-    for name, identity in _identities(out).items():
-        path = out / name
-        if before.get(name) != identity:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _settings(config: Config, video: Path) -> dict:

@@ -11,7 +11,9 @@
 Each is written aside and renamed, so that no file is ever half-written.
 """
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from i2z_jax import console
 from i2z_jax.data.images import encode
 from i2z_jax.data.video_writer import write_video
 from i2z_jax.drawing import narrowed
-from i2z_jax.files import write_aside, write_bytes
+from i2z_jax.files import write_aside
 from i2z_jax.geometry.blendshapes import BlendShapes
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.geometry.topology import landmark_points
@@ -39,9 +41,22 @@ from i2z_jax.track.run import vertices_of
 from i2z_jax.track.smooth import interpolated, latency_s, smoothed
 from i2z_jax.types import Float, NDArray, UInt8
 
+OUTPUTS = (
+    "track.npz",
+    "overlay.mp4",
+    "overlay.png",
+    "mesh.glb",
+    "meshes",
+    "blendshapes.csv",
+    "blendshapes.glb",
+    "mesh.usdz",
+    "report.html",
+)
 KEY_FRAMES = 6
 # Pictures in the page are at most this wide, px.
 PICTURE_WIDTH = 960
+
+Writing = Callable[[str], AbstractContextManager[Path]]
 
 
 @dataclass(frozen=True)
@@ -88,59 +103,82 @@ def write_outputs(
         )
     topology = networks.system.topology
     mesh_landmarks = _mesh_landmarks(networks, track)
-    with write_aside(out / "track.npz", overwrite=True) as aside:
-        stored = (v for _, v in vertices_of(networks, track))
-        result.save(
-            aside,
-            track,
-            faces=topology.faces,
-            mesh_landmarks=mesh_landmarks,
-            vertices=stored if options.vertices else None,
-        )
-    if only_values:
+    with _replacing(out) as writing:
+        with writing("track.npz") as aside:
+            stored = (v for _, v in vertices_of(networks, track))
+            result.save(
+                aside,
+                track,
+                faces=topology.faces,
+                mesh_landmarks=mesh_landmarks,
+                vertices=stored if options.vertices else None,
+            )
+        if only_values:
+            return track
+        unfiltered = None if raw is track else _mesh_landmarks(networks, raw)
+        key_frames = _write_overlay(networks, track, mesh_landmarks, video, writing)
+        content = PageContent(key_frames, mesh_landmarks, unfiltered, notes)
+        texture = None
+        if count := int(track.usable.sum()):
+            texture = _frontal_texture(networks, track)
+
+            def sequence() -> Iterator[Float[NDArray, "_ n 3"]]:
+                return _usable_parts(networks, track)
+
+            shape = morphs(sequence, count)
+            with writing("mesh.glb") as aside:
+                write_glb(aside, track, shape, topology, texture)
+            glb = (out / "mesh.glb").read_bytes()
+            content = content._replace(glb=glb, worst_mm=shape.worst_mm)
+            if options.meshes is not None:
+                with writing("meshes") as aside:
+                    meshes = _numbered(networks, track)
+                    write_sequence(aside, meshes, topology, texture, options.meshes)
+            if options.blendshapes is not None:
+                named = named_morphs(sequence, count, options.blendshapes)
+                with writing("blendshapes.glb") as aside:
+                    write_glb(aside, track, named, topology, texture)
+                with writing("blendshapes.csv") as aside:
+                    write_weights(aside, track, named)
+                content = content._replace(named=named)
+        else:
+            notes.append(
+                "No frame has landmarks of enough confidence, so there is no mesh in "
+                "any format: look at the curves, then lower --min-confidence, or adapt "
+                "the network."
+            )
+        with writing("report.html") as aside:
+            text = track_page(track, content, networks.clock)
+            aside.write_text(text, encoding="utf-8")
+        # Last: it may be more than a .usdz can hold.
+        if options.usd and texture is not None:
+            from i2z_jax.report.usd import write_usdz  # needs an optional library
+
+            with writing("mesh.usdz") as aside:
+                vertices = _usable_parts(networks, track)
+                write_usdz(aside, track, vertices, topology, texture)
         return track
-    unfiltered = None if raw is track else _mesh_landmarks(networks, raw)
-    key_frames = _write_overlay(networks, track, mesh_landmarks, video, out)
-    content = PageContent(key_frames, mesh_landmarks, unfiltered, notes)
-    texture = None
-    if count := int(track.usable.sum()):
-        texture = _frontal_texture(networks, track)
 
-        def sequence() -> Iterator[Float[NDArray, "_ n 3"]]:
-            return _usable_parts(networks, track)
 
-        shape = morphs(sequence, count)
-        with write_aside(out / "mesh.glb", overwrite=True) as aside:
-            write_glb(aside, track, shape, topology, texture)
-        glb = (out / "mesh.glb").read_bytes()
-        content = content._replace(glb=glb, worst_mm=shape.worst_mm)
-        if options.meshes is not None:
-            with write_aside(out / "meshes", overwrite=True) as aside:
-                meshes = _numbered(networks, track)
-                write_sequence(aside, meshes, topology, texture, options.meshes)
-        if options.blendshapes is not None:
-            named = named_morphs(sequence, count, options.blendshapes)
-            with write_aside(out / "blendshapes.glb", overwrite=True) as aside:
-                write_glb(aside, track, named, topology, texture)
-            with write_aside(out / "blendshapes.csv", overwrite=True) as aside:
-                write_weights(aside, track, named)
-            content = content._replace(named=named)
-    else:
-        notes.append(
-            "No frame has landmarks of enough confidence, so there is no mesh in any "
-            "format: look at the curves, then lower --min-confidence, or adapt the "
-            "network."
-        )
-    with write_aside(out / "report.html", overwrite=True) as aside:
-        aside.write_text(track_page(track, content, networks.clock), encoding="utf-8")
-    # Last: it may be more than a .usdz can hold.
-    if options.usd and texture is not None:
-        from i2z_jax.report.usd import write_usdz  # needs an optional library
+@contextmanager
+def _replacing(out: Path) -> Iterator[Writing]:
+    """A way to write outputs by name. Those of an earlier run that are not made again
+    are removed at the end; a run that fails leaves them."""
+    made: set[str] = set()
 
-        with write_aside(out / "mesh.usdz", overwrite=True) as aside:
-            vertices = _usable_parts(networks, track)
-            write_usdz(aside, track, vertices, topology, texture)
-    return track
+    def writing(name: str) -> AbstractContextManager[Path]:
+        made.add(name)
+        return write_aside(out / name, overwrite=True)
+
+    yield writing
+    for name in OUTPUTS:
+        path = out / name
+        if name in made:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _mesh_landmarks(
@@ -161,7 +199,7 @@ def _write_overlay(
     track: Track,
     mesh_landmarks: Float[NDArray, "f 68 2"] | None,
     video: Path,
-    out: Path,
+    writing: Writing,
 ) -> list[tuple[int, bytes]]:
     """The video (of one picture, a picture); returns some frames of it as WebP."""
     clock = networks.clock
@@ -180,9 +218,10 @@ def _write_overlay(
 
     if source.is_picture(video):
         ((_, image),) = drawn()
-        write_bytes(out / "overlay.png", encode(image, "png"))
+        with writing("overlay.png") as aside:
+            aside.write_bytes(encode(image, "png"))
         return kept
-    with write_aside(out / "overlay.mp4", overwrite=True) as aside:
+    with writing("overlay.mp4") as aside:
         before = sum(clock.seconds.values())
         with clock.stage("encode"):
             count = write_video(aside, drawn(), preset="veryfast")
