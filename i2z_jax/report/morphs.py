@@ -23,8 +23,8 @@ SAMPLED = 192
 # Frames by which a set of expressions is placed on the face.
 PLACING = 48
 
-# All frames' vertices in order, part by part; called once for each pass over them.
-Sequence = Callable[[], Iterator[Float[NDArray, "_ n 3"]]]
+# The vertices of all frames in order; called once for each pass over them.
+Sequence = Callable[[], Iterator[Float[NDArray, "n 3"]]]
 
 
 class Morphs(NamedTuple):
@@ -54,7 +54,7 @@ def morphs(sequence: Sequence, frames: int) -> Morphs:
     count, n = sample.shape[:2]
     basis = _components((sample - base[None]).reshape(count, -1).astype(np.float64))
     weights = np.stack(
-        [basis @ (v - base).reshape(-1).astype(np.float64) for v in _each(sequence)]
+        [basis @ (v - base).reshape(-1).astype(np.float64) for v in sequence()]
     )
     scale = np.maximum(np.abs(weights).max(axis=0, initial=0.0), 1e-9)
     targets = (basis * scale[:, None]).reshape(-1, n, 3)
@@ -71,7 +71,7 @@ def named_morphs(sequence: Sequence, frames: int, shapes: BlendShapes) -> Morphs
     """
     sample = _sample(sequence, frames, PLACING).astype(np.float64)
     shapes = shapes.placed_on(sample)
-    each = console.progress(_each(sequence), "blend shapes", total=frames)
+    each = console.progress(sequence(), "blend shapes", total=frames)
     weights = np.concatenate([shapes.fit(vertices[None]) for vertices in each])
     base = shapes.neutral.astype(np.float32)
     named = _measured(sequence, base, shapes.moves, weights)
@@ -80,7 +80,7 @@ def named_morphs(sequence: Sequence, frames: int, shapes: BlendShapes) -> Morphs
 
 def _sample(sequence: Sequence, frames: int, most: int) -> Float[NDArray, "m n 3"]:
     chosen = set(evenly_spaced(frames, most))
-    return np.stack([v for i, v in enumerate(_each(sequence)) if i in chosen])
+    return np.stack([v for i, v in enumerate(sequence()) if i in chosen])
 
 
 def _measured(
@@ -92,7 +92,7 @@ def _measured(
     """In float32, as files have them, with the distance from the sequence."""
     targets, weights = targets.astype(np.float32), weights.astype(np.float32)
     worst, frame_mm = 0.0, []
-    for row, vertices in zip(weights, _each(sequence), strict=True):
+    for row, vertices in zip(weights, sequence(), strict=True):
         again = base + np.tensordot(row, targets, axes=1)
         distance = np.sqrt(((again - vertices) ** 2).sum(axis=-1))
         worst = max(worst, float(distance.max()))
@@ -109,8 +109,3 @@ def _components(shapes: Float[NDArray, "m d"]) -> Float[NDArray, "k d"]:
             return basis[:count]
         left -= (left @ row)[:, None] * row[None]
     return basis
-
-
-def _each(sequence: Sequence) -> Iterator[Float[NDArray, "n 3"]]:
-    for part in sequence():
-        yield from part

@@ -122,8 +122,8 @@ def write_outputs(
         if count := int(track.usable.sum()):
             texture = _frontal_texture(networks, track)
 
-            def sequence() -> Iterator[Float[NDArray, "_ n 3"]]:
-                return _usable_parts(networks, track)
+            def sequence() -> Iterator[Float[NDArray, "n 3"]]:
+                return meshes(networks, track)
 
             shape = morphs(sequence, count)
             with writing("mesh.glb") as aside:
@@ -132,8 +132,9 @@ def write_outputs(
             content = content._replace(glb=glb, worst_mm=shape.worst_mm)
             if options.meshes is not None:
                 with writing("meshes") as aside:
-                    meshes = _numbered(networks, track)
-                    write_sequence(aside, meshes, topology, texture, options.meshes)
+                    numbers = np.flatnonzero(track.usable).tolist()
+                    numbered = zip(numbers, sequence(), strict=True)
+                    write_sequence(aside, numbered, topology, texture, options.meshes)
             if options.blendshapes is not None:
                 named = named_morphs(sequence, count, options.blendshapes)
                 with writing("blendshapes.glb") as aside:
@@ -155,8 +156,7 @@ def write_outputs(
             from i2z_jax.report.usd import write_usdz  # needs an optional library
 
             with writing("mesh.usdz") as aside:
-                vertices = _usable_parts(networks, track)
-                write_usdz(aside, track, vertices, topology, texture)
+                write_usdz(aside, track, meshes(networks, track), topology, texture)
         return track
 
 
@@ -247,17 +247,7 @@ def _frontal_texture(networks: Networks, track: Track) -> UInt8[NDArray, "t t 3"
     return np.round(texture * 255).astype(np.uint8)
 
 
-def _usable_parts(
-    networks: Networks, track: Track
-) -> Iterator[Float[NDArray, "_ n 3"]]:
+def meshes(networks: Networks, track: Track) -> Iterator[Float[NDArray, "n 3"]]:
+    """The decoded mesh of every usable frame, mm."""
     for part, vertices in vertices_of(networks, track):
-        yield vertices[part.usable]
-
-
-def _numbered(
-    networks: Networks, track: Track
-) -> Iterator[tuple[int, Float[NDArray, "n 3"]]]:
-    rows = iter(np.flatnonzero(track.usable).tolist())
-    for vertices in _usable_parts(networks, track):
-        for one in vertices:
-            yield next(rows), one
+        yield from vertices[part.usable]

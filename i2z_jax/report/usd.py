@@ -34,7 +34,7 @@ LARGEST = 2**32 - 2**20
 def write_usdz(
     path: Path,
     track: Track,
-    vertices: Iterator[Float[NDArray, "_ n 3"]],
+    meshes: Iterator[Float[NDArray, "n 3"]],
     topology: Topology,
     texture: UInt8[NDArray, "t t 3"],
 ) -> None:
@@ -46,7 +46,7 @@ def write_usdz(
     Args:
         path: the file.
         track: poses and times of all frames, at least one of them usable.
-        vertices: of the usable frames in order, mm, in parts of any length.
+        meshes: vertices of the usable frames in order, mm.
         topology: faces and UVs.
         texture: row 0 is v = 0.
 
@@ -60,7 +60,7 @@ def write_usdz(
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             layer, picture = Path(folder) / "mesh.usdc", Path(folder) / "texture.png"
             picture.write_bytes(png)
-            _write_layer(layer, track, vertices, topology, f"./{picture.name}")
+            _write_layer(layer, track, meshes, topology, f"./{picture.name}")
             # Times, transforms and faces come on top.
             _refuse_large(path, layer.stat().st_size + len(png))
             UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(path))
@@ -108,7 +108,7 @@ def time_codes(track: Track) -> Float[NDArray, "f"]:
 def _write_layer(
     path: Path,
     track: Track,
-    vertices: Iterator[Float[NDArray, "_ n 3"]],
+    meshes: Iterator[Float[NDArray, "n 3"]],
     topology: Topology,
     picture: str,
 ) -> None:
@@ -144,8 +144,7 @@ def _write_layer(
         for frame in np.flatnonzero(changes):
             visibility.Set(words[int(track.usable[frame])], codes[frame])
     points, extent = mesh.CreatePointsAttr(), mesh.CreateExtentAttr()
-    each = (one for part in vertices for one in part)
-    for row, one in enumerate(each):
+    for row, one in enumerate(meshes):
         first, end = np.searchsorted(motion.row, [row, row + 1])
         for code in motion.time[first:end]:
             points.Set(_array(one), code)

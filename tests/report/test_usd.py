@@ -28,8 +28,7 @@ def faces(count: int) -> np.ndarray:
 
 def written(folder, value, meshes=None) -> Usd.Stage:
     meshes = faces(int(value.usable.sum())) if meshes is None else meshes
-    parts = iter(np.array_split(meshes, max(len(meshes) // 7, 1)))
-    usd.write_usdz(folder / "mesh.usdz", value, parts, topology(), TEXTURE)
+    usd.write_usdz(folder / "mesh.usdz", value, iter(meshes), topology(), TEXTURE)
     assert [path.name for path in folder.iterdir()] == ["mesh.usdz"]
     return Usd.Stage.Open(str(folder / "mesh.usdz"))
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run makes of what its passes left."""
 
-
 import numpy as np
 
 from i2z_jax.data.video_analysis import Scan
