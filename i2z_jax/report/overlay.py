@@ -9,6 +9,7 @@ the size of the video.
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -22,10 +23,9 @@ from i2z_jax.geometry.camera import project_near, view_direction
 from i2z_jax.geometry.crop import compose, image_from_unit, pixels_from_unit
 from i2z_jax.geometry.render import render
 from i2z_jax.geometry.topology import Topology
-from i2z_jax.models.dam import DAM
-from i2z_jax.track.networks import Networks, Program
+from i2z_jax.track.networks import FlatModule, Networks
 from i2z_jax.track.result import Status, Track
-from i2z_jax.types import Array, ArrayLike, Float, NDArray, UInt8
+from i2z_jax.types import Array, Float, NDArray, UInt8
 
 # A panel is at most this high, px.
 PANEL_HEIGHT = 720
@@ -84,7 +84,7 @@ class Overlay:
         mesh_landmarks: Float[NDArray, "f 68 2"] | None,
     ):
         self.track, self.mesh_landmarks = track, mesh_landmarks
-        self.batch_size, self.clock = networks.batch_size, networks.clock
+        self.networks, self.clock = networks, networks.clock
         width, height = (int(side) for side in track.frame_size)
         zoom = min(1.0, PANEL_HEIGHT / height)
         even_width, even_height = (
@@ -94,15 +94,7 @@ class Overlay:
         self.panel_from_image = np.array(
             [[self.size[0] / width, 0.0, 0.0], [0.0, self.size[1] / height, 0.0]]
         )
-        self.window = window = _window_side(track, zoom)
-        system, nearness = networks.system, track.nearness
-
-        def program(dam, z, pose):
-            return draw(dam, system.topology, z, pose, window, nearness)
-
-        self._draw = Program(
-            "render", program, system.dam, networks.batch_size, networks.clock
-        )
+        self.window = _window_side(track, zoom)
 
     def frames(
         self, pictures: Iterable[tuple[int, UInt8[NDArray, "h w 3"] | None]]
@@ -111,7 +103,7 @@ class Overlay:
         waiting: list[tuple[int, np.ndarray | None]] = []
         for item in pictures:
             waiting.append(item)
-            if len(waiting) == self.batch_size:
+            if len(waiting) == self.networks.batch_size:
                 yield from self._batch(waiting)
                 waiting.clear()
         if waiting:
@@ -125,7 +117,16 @@ class Overlay:
             np.nan_to_num(a[rows]).astype(np.float32)
             for a in (self.track.z, self.track.pose)
         )
-        window = self._draw(z, pose)
+        window = self.networks.rows(
+            "render",
+            draw,
+            self.networks.dam,
+            z,
+            pose,
+            topology=self.networks.system.topology,
+            side=self.window,
+            nearness=float(self.track.nearness),
+        )
         # OpenCV releases the GIL.
         with self.clock.stage("overlay", len(items)), ThreadPoolExecutor() as pool:
             panels = list(pool.map(self._panels, *zip(*items, strict=True), *window))
@@ -191,21 +192,24 @@ class Overlay:
         draw_dots(panel, points * scale, colour, radius)
 
 
+@partial(jax.jit, static_argnames=("topology", "side", "nearness"))
 def draw(
-    dam: DAM,
-    topology: Topology,
+    dam: FlatModule,
     z: Float[Array, "b z"],
     pose: Float[Array, "b 6"],
+    *,
+    topology: Topology,
     side: int,
-    nearness: Float[ArrayLike, ""],
+    nearness: float,
 ) -> Window:
     """Decode and draw faces in windows of `side` px, `MARGIN` times their crops.
 
     They are seen by a camera of some nearness, 1/mm. The grid follows u and v: a line
     is where the next pixel has another cell.
     """
-    face = dam.decode(z, view_direction(pose))
-    points = project_near(pose, face.vertices, face.vertices, nearness)
+    face = dam.module().decode(z, view_direction(pose))
+    near = jnp.float32(nearness)
+    points = project_near(pose, face.vertices, face.vertices, near)
     flat = pixels_from_unit(points[..., :2] / MARGIN, side)
     points = jnp.concatenate([flat, points[..., 2:]], axis=-1)
     size = face.texture.shape[1]

@@ -3,12 +3,10 @@
 
 One program serves any number of frames, in chunks of that size, and the videos that
 the same process tracks after it.
-Parameters are arguments of the programs, not constants in them. They are taken out of
-their modules once, because nnx takes 15 ms for that (docs/notes/performance.md).
 """
 
-from collections.abc import Callable, Sequence
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -38,6 +36,23 @@ class Prediction(NamedTuple):
     seen: CropLandmarks
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FlatModule:
+    """A module taken apart: nnx takes 15 ms for that (docs/notes/performance.md), and
+    would in every call of a program."""
+
+    leaves: list[Any]
+    tree: Any = field(metadata={"static": True})
+
+    @classmethod
+    def of(cls, module: Any) -> "FlatModule":
+        return cls(*jax.tree.flatten(module))
+
+    def module(self) -> Any:
+        return jax.tree.unflatten(self.tree, self.leaves)
+
+
 class Networks:
     """A system ready for any number of crops.
 
@@ -50,7 +65,9 @@ class Networks:
     def __init__(self, system: System, batch_size: int, clock: Stopwatch):
         self.system, self.batch_size, self.clock = system, batch_size, clock
         self.size = system.image_size
-        self._programs: dict[tuple[str, int], Program] = {}
+        self.net, self.dam = FlatModule.of(system.net), FlatModule.of(system.dam)
+        self._hourglass = FlatModule.of(system.net.hourglass)
+        self._compiled: set[tuple] = set()
 
     @property
     def sees_landmarks(self) -> bool:
@@ -59,135 +76,84 @@ class Networks:
 
     def landmarks(self, crops: UInt8[NDArray, "k h w 3"]) -> CropLandmarks:
         """The landmark stream alone; half the work of the network."""
-
         # Following a face goes frame by frame; the rest comes in whole batches.
-        batch = 1 if len(crops) == 1 else self.batch_size
-        net = self.system.net.hourglass
-        program = _landmarks(self.size)
-        return CropLandmarks(*self._run("landmarks", program, net, (crops,), batch))
+        size = 1 if len(crops) == 1 else self.batch_size
+        seen = self.rows(
+            "landmarks", _landmarks, self._hourglass, crops, batch=size, side=self.size
+        )
+        return CropLandmarks(*seen)
 
     def predict(self, crops: UInt8[NDArray, "k h w 3"]) -> Prediction:
         """z, H and landmarks."""
-
-        z, pose, points, confidence = self._run(
-            "net", _predict(self.size), self.system.net, (crops,), self.batch_size
-        )
-        return Prediction(z, pose, CropLandmarks(points, confidence))
+        z, pose, *seen = self.rows("net", _predict, self.net, crops, side=self.size)
+        return Prediction(z, pose, CropLandmarks(*seen))
 
     def vertices(self, z: Float[NDArray, "k z"]) -> Float[NDArray, "k n 3"]:
         """Decoded vertices, mm, head space."""
-        arrays = (z.astype(np.float32),)
-        batch = self.batch_size
-        return self._run("decoder", _vertices, self.system.dam, arrays, batch)[0]
+        return self.rows("decoder", _vertices, self.dam, z.astype(np.float32))[0]
 
     def texture(
         self, z: Float[NDArray, "k z"], view: Float[NDArray, "k 3"]
     ) -> Float[NDArray, "k t t 3"]:
         """Decoded textures as seen from directions in head space, [0, 1]."""
-        arrays = (z.astype(np.float32), view.astype(np.float32))
-        return self._run("texture", _texture, self.system.dam, arrays, 1)[0]
+        seen = z.astype(np.float32), view.astype(np.float32)
+        return self.rows("texture", _texture, self.dam, *seen, batch=1)[0]
 
-    def _run(
+    def rows(
         self,
-        name: str,
-        function: Callable,
-        model: Any,
-        arrays: tuple[np.ndarray, ...],
-        batch_size: int,
-    ) -> tuple[np.ndarray, ...]:
-        key = name, batch_size
-        if key not in self._programs:
-            self._programs[key] = Program(name, function, model, batch_size, self.clock)
-        return self._programs[key](*arrays)
+        stage: str,
+        program: Any,
+        model: FlatModule,
+        *arrays: NDArray,
+        batch: int | None = None,
+        **static: Any,
+    ) -> tuple[NDArray, ...]:
+        """A function of a model and of any number of rows, at least one.
 
-
-class Program:
-    """A function of a model and rows of arrays, compiled once for one batch size.
-
-    Args:
-        name: of its stage.
-        function: `(model, *arrays) -> tuple of arrays`, a row of each for a row.
-        model: whose parameters it reads.
-        batch_size: rows in one call of the compiled program.
-        clock: gets the stages `name` and `compile`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        function: Callable,
-        model: Any,
-        batch_size: int,
-        clock: Stopwatch,
-    ):
-        self._name, self._function, self._model = name, function, model
-        self._batch_size, self._clock = batch_size, clock
-        self._compiled: Callable | None = None
-
-    def __call__(self, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The function of any number of rows, at least one."""
-        parts = []
-        for rows, new in chunks(len(arrays[0]), self._batch_size):
+        Args:
+            stage: its name on the clock.
+            program: jitted, `(model, *arrays, **static) -> tuple of arrays`, a row of
+                each for a row.
+            model: whose parameters it reads.
+            arrays: with a row for each row.
+            batch: rows in one call of the program; `batch_size` by default.
+            static: its static arguments.
+        """
+        batch, parts = batch or self.batch_size, []
+        for rows, new in chunks(len(arrays[0]), batch):
             full = [array[rows] for array in arrays]
-            if self._compiled is None:
-                with self._clock.stage(COMPILE):
-                    self._compiled = self._compile(full)
-            with self._clock.stage(self._name, len(rows[new])):
-                parts.append([np.asarray(x)[new] for x in self._compiled(*full)])
+            key = stage, batch, *static.values()
+            if key not in self._compiled:
+                self._compiled.add(key)
+                with self.clock.stage(COMPILE):
+                    # The call below finds it in the cache of jit.
+                    program.lower(model, *full, **static).compile()
+            with self.clock.stage(stage, len(rows[new])):
+                found = program(model, *full, **static)
+                parts.append([np.asarray(x)[new] for x in found])
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
-    def _compile(self, arrays: list[np.ndarray]) -> Callable:
-        parameters, tree = jax.tree.flatten(self._model)
-        compiled = _compiled(self._function, tree, _shapes(parameters), _shapes(arrays))
-        return partial(compiled, parameters)
+
+@partial(jax.jit, static_argnames="side")
+def _landmarks(hourglass, crops, *, side):
+    heatmaps = hourglass.module()(unit_range(crops))[-1]
+    return tuple(soft_argmax(heatmaps, side))
 
 
-def _shapes(arrays: Sequence[Any]) -> tuple[jax.ShapeDtypeStruct, ...]:
-    return tuple(
-        jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=getattr(a, "sharding", None))
-        for a in arrays
-    )
+@partial(jax.jit, static_argnames="side")
+def _predict(net, crops, *, side):
+    out = net.module()(unit_range(crops))
+    if out.heatmaps is None:
+        nothing = jnp.full((len(crops), 68, 3), jnp.nan)
+        return out.z, out.pose, nothing[..., :2], nothing[..., 2]
+    return out.z, out.pose, *soft_argmax(out.heatmaps, side)
 
 
-# The programs of the last videos stay: tracing them again takes seconds.
-@lru_cache(maxsize=16)
-def _compiled(
-    function: Callable,
-    tree: Any,
-    parameters: tuple[jax.ShapeDtypeStruct, ...],
-    arrays: tuple[jax.ShapeDtypeStruct, ...],
-) -> Callable:
-    def flat(parameters, *arrays):
-        return function(jax.tree.unflatten(tree, parameters), *arrays)
-
-    return jax.jit(flat).lower(list(parameters), *arrays).compile()
-
-
-# One function for each size, so that the programs are found again.
-@cache
-def _landmarks(size: int) -> Callable:
-    def program(hourglass, crops):
-        heatmaps = hourglass(unit_range(crops))[-1]
-        return tuple(soft_argmax(heatmaps, size))
-
-    return program
-
-
-@cache
-def _predict(size: int) -> Callable:
-    def program(net, crops):
-        out = net(unit_range(crops))
-        if out.heatmaps is None:
-            nothing = jnp.full((len(crops), 68, 3), jnp.nan)
-            return out.z, out.pose, nothing[..., :2], nothing[..., 2]
-        return out.z, out.pose, *soft_argmax(out.heatmaps, size)
-
-    return program
-
-
+@jax.jit
 def _vertices(dam, z):
-    return (dam.decode_vertices(z),)
+    return (dam.module().decode_vertices(z),)
 
 
+@jax.jit
 def _texture(dam, z, view):
-    return (jnp.clip(dam.decode_texture(z, view), 0, 1),)
+    return (jnp.clip(dam.module().decode_texture(z, view), 0, 1),)
