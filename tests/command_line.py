@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the shell would make of a command that is written down somewhere."""
 
-import importlib
 from collections.abc import Sequence
 
 import tyro
@@ -13,7 +12,7 @@ def parse(words: Sequence[str]) -> None:
     """The words after `i2z`; SystemExit if it has no such option."""
     name = commands._command_name(list(words))
     assert name is not None
-    module = importlib.import_module(commands.COMMANDS[name].module)
+    module = commands._module(name)
     given = words[len(name.split()) :]
     defaults = getattr(module, "defaults", None)
     tyro.cli(module.Config, args=given, default=defaults and defaults(given))

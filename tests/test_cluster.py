@@ -103,9 +103,9 @@ def run(config):
     if jax.process_index():
         raise RuntimeError("of one process")
     from_every_process("the other is not")
-sys.modules["failing"] = ModuleType("failing")
-vars(sys.modules["failing"]).update(Config=Config, run=run)
-commands.COMMANDS["fail"] = commands.Command("", "failing")
+failing = sys.modules["i2z_jax.commands.fail"] = ModuleType("fail")
+vars(failing).update(Config=Config, run=run)
+commands.COMMANDS["fail"] = ""
 commands.main(["fail"])
 """
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The `i2z` command line: one table of commands, each a module loaded when asked for.
+"""The `i2z` command line: a table of commands, each a module loaded when asked for.
 
 A command module has a frozen dataclass `Config`, whose fields are the options and
 whose docstring is the help page, and a function `run(config) -> None`; one whose
@@ -10,6 +10,7 @@ defaults depend on an option has `defaults(arguments) -> Config` as well. The ch
 import importlib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,101 +19,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from inspect import getdoc
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
 
 from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
 from i2z_jax.errors import InputError
 
-
-class Command(NamedTuple):
-    """One line of `i2z --help`, and where its code is."""
-
-    summary: str
-    module: str
-
-
-COMMANDS: dict[str, Command] = {
-    "demo": Command(
-        "the whole system on a synthetic capture, on a laptop CPU",
-        "i2z_jax.commands.demo",
-    ),
-    "synth blendshapes": Command(
-        "write the expressions of a synthetic head, or of a scan, as OBJ files",
-        "i2z_jax.commands.synth_blendshapes",
-    ),
-    "synth capture": Command(
-        "render a synthetic head into a multiview capture",
-        "i2z_jax.commands.synth_capture",
-    ),
-    "synth landmarks": Command(
-        "render many identities into a 300-W folder",
-        "i2z_jax.commands.synth_landmarks",
-    ),
-    "synth video": Command(
-        "render the captured head in the wild, as a video",
-        "i2z_jax.commands.synth_video",
-    ),
-    "data build": Command(
-        "files on disk -> records that training reads", "i2z_jax.commands.data_build"
-    ),
-    "data check": Command(
-        "say whether a dataset folder is usable, with a picture",
-        "i2z_jax.commands.data_check",
-    ),
-    "data landmark-map": Command(
-        "derive the 68-landmark map of a capture's mesh from .pts files",
-        "i2z_jax.commands.data_landmark_map",
-    ),
-    "convert": Command(
-        "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
-        "i2z_jax.commands.convert",
-    ),
-    "train landmarks": Command(
-        "train the landmark hourglass and the image stream",
-        "i2z_jax.commands.train_landmarks",
-    ),
-    "train dam": Command(
-        "train the deep appearance model on a capture",
-        "i2z_jax.commands.train_dam",
-    ),
-    "train regress": Command(
-        "train I2ZNet through the frozen decoder",
-        "i2z_jax.commands.train_regress",
-    ),
-    "adapt": Command(
-        "adapt a trained I2ZNet to an unlabelled video", "i2z_jax.commands.adapt"
-    ),
-    "evaluate ablation": Command(
-        "the paper's table: four variants, five scenarios",
-        "i2z_jax.commands.evaluate_ablation",
-    ),
-    "evaluate capture": Command(
-        "vertex, texture and pose error on a capture",
-        "i2z_jax.commands.evaluate_capture",
-    ),
-    "evaluate landmarks": Command(
-        "landmark error (NME, AUC, failure rate)",
-        "i2z_jax.commands.evaluate_landmarks",
-    ),
-    "evaluate video": Command(
-        "errors, landmark residual and jitter on a video",
-        "i2z_jax.commands.evaluate_video",
-    ),
-    "track": Command(
-        "track a face through a video; mesh, overlay and report",
-        "i2z_jax.commands.track",
-    ),
-    "inspect": Command(
-        "what is in a checkpoint: architecture, sizes, origin",
-        "i2z_jax.commands.inspect",
-    ),
-    "doctor": Command(
-        "python, jax, devices, memory and extras of this machine",
-        "i2z_jax.commands.doctor",
-    ),
+# What `i2z --help` says of each.
+COMMANDS = {
+    "demo": "the whole system on a synthetic capture, on a laptop CPU",
+    "synth blendshapes": "expressions of a synthetic head, or of a scan, as OBJ",
+    "synth capture": "render a synthetic head into a multiview capture",
+    "synth landmarks": "render many identities into a 300-W folder",
+    "synth video": "render the captured head in the wild, as a video",
+    "data build": "files on disk -> records that training reads",
+    "data check": "say whether a dataset folder is usable, with a picture",
+    "data landmark-map": "the 68-landmark map of a capture's mesh, from .pts files",
+    "convert": "PyTorch checkpoint -> i2z_jax checkpoint, proved equal",
+    "train landmarks": "train the landmark hourglass and the image stream",
+    "train dam": "train the deep appearance model on a capture",
+    "train regress": "train I2ZNet through the frozen decoder",
+    "adapt": "adapt a trained I2ZNet to an unlabelled video",
+    "evaluate ablation": "the paper's table: four variants, five scenarios",
+    "evaluate capture": "vertex, texture and pose error on a capture",
+    "evaluate landmarks": "landmark error (NME, AUC, failure rate)",
+    "evaluate video": "errors, landmark residual and jitter on a video",
+    "track": "track a face through a video; mesh, overlay and report",
+    "inspect": "what is in a checkpoint: architecture, sizes, origin",
+    "doctor": "python, jax, devices, memory and extras of this machine",
 }
-
-
 # What any command takes beside its own options.
 EVERYWHERE = {
     "--debug": "the traceback of an error",
@@ -191,7 +125,7 @@ def _dispatch(arguments: list[str]) -> int:
     xla_flags.add_correctness_flags(os.environ)
     # All is float32; more than that, wished for in a shell, would be half heard.
     os.environ.pop("JAX_ENABLE_X64", None)
-    module = importlib.import_module(COMMANDS[name].module)
+    module = _module(name)
     options = arguments[len(name.split()) :]
     try:
         _require_utf8([*options, _current_folder()])
@@ -219,6 +153,11 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"i2z {name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     return 0
+
+
+def _module(name: str) -> ModuleType:
+    """The code of `data landmark-map` is in `data_landmark_map.py`."""
+    return importlib.import_module(f"{__name__}.{re.sub('[ -]', '_', name)}")
 
 
 def _current_folder() -> str:
@@ -309,13 +248,13 @@ def _overview(arguments: list[str]) -> int:
     if not words and "--version" in options:
         print(f"i2z_jax {__version__}")
         return 0
-    group = {n: c for n, c in COMMANDS.items() if not words or n.split()[0] == words[0]}
+    group = {n: s for n, s in COMMANDS.items() if not words or n.split()[0] == words[0]}
     if not group or len(words) > 1:
         print(f"i2z: no command {' '.join(words)!r}; see `i2z --help`", file=sys.stderr)
         return 2
     print("usage: i2z COMMAND [OPTIONS]   (i2z COMMAND --help)\n")
-    for name, command in group.items():
-        print(f"  {name:<20}{command.summary}")
+    for name, summary in group.items():
+        print(f"  {name:<20}{summary}")
     print("\nEvery command also takes:")
     for option, meaning in EVERYWHERE.items():
         print(f"  {option:<20}{meaning}")
