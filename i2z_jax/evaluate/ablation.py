@@ -27,6 +27,7 @@ from i2z_jax.evaluate.metrics import colour_difference, distance, pose_distance
 from i2z_jax.evaluate.predict import (
     Arrays,
     FaceModel,
+    MeshTables,
     Runner,
     face_model,
     require_same_mesh,
@@ -109,7 +110,7 @@ def evaluate_ablation(
 
     before = states(None)
     scores: list[dict[Scenario, Score]] = [
-        {"view": Score(_view_score(m, z, frames), None, None)}
+        {"view": Score(_view_score(m.dam, z, frames), None, None)}
         for m, z in zip(models, before.z, strict=True)
     ]
     for scenario in PERTURBATIONS:
@@ -174,16 +175,16 @@ def stream_groups(systems: Sequence[System]) -> list[int]:
 
 
 @jax.jit
-def _vertices(model: FaceModel, z: Float[Array, "b z"]) -> Float[Array, "b n 3"]:
-    return model.dam.decode_vertices(z)
+def _vertices(dam, z: Float[Array, "b z"]) -> Float[Array, "b n 3"]:
+    return dam.decode_vertices(z)
 
 
-def _view_score(model: FaceModel, z: NDArray, frames: list[FrameViews]) -> float | None:
+def _view_score(dam, z: NDArray, frames: list[FrameViews]) -> float | None:
     """Mean vertex distance to the central camera's prediction, other cameras, mm."""
     start, errors = 0, []
     for frame in frames:
         count = len(frame.rows)
-        mesh = np.asarray(_vertices(model, z[start : start + count]))
+        mesh = np.asarray(_vertices(dam, z[start : start + count]))
         others = np.arange(count) != frame.central
         apart = np.linalg.norm(mesh[others] - mesh[frame.central], axis=-1)
         errors.append(apart.mean(-1))
@@ -193,17 +194,17 @@ def _view_score(model: FaceModel, z: NDArray, frames: list[FrameViews]) -> float
 
 
 @jax.jit
-def _change(model: FaceModel, before: tuple, after: tuple) -> dict[str, Array]:
+def _change(dam, mesh: MeshTables, before: tuple, after: tuple) -> dict[str, Array]:
     (z, pose), (z_after, pose_after) = before, after
-    vertices = model.dam.decode_vertices(z)
+    vertices = dam.decode_vertices(z)
     texture, texture_after = (
-        jnp.clip(model.dam.decode_texture(state, view_direction(h)), 0, 1)
+        jnp.clip(dam.decode_texture(state, view_direction(h)), 0, 1)
         for state, h in (before, after)
     )
-    charts = jnp.float32(model.mesh.arrays.texel_map.triangle >= 0)
+    charts = jnp.float32(mesh.arrays.texel_map.triangle >= 0)
     charts = jnp.repeat(charts[None], len(z), 0)
     return {
-        "geometry_mm": distance(vertices, model.dam.decode_vertices(z_after)).mean(-1),
+        "geometry_mm": distance(vertices, dam.decode_vertices(z_after)).mean(-1),
         "pose_px": pose_distance(pose_after, pose, vertices),
         "texture": colour_difference(texture_after, texture, charts),
     }
@@ -216,7 +217,7 @@ def _compare(
     parts: list[Arrays] = []
     for rows, new in console.progress(chunks(len(before[0]), runner.size), what):
         states = jax.tree.map(lambda x: x[rows], (before, after))  # noqa: B023
-        result = _change(model, *to_global(states, runner.mesh))
+        result = _change(model.dam, model.mesh, *to_global(states, runner.mesh))
         parts.append({k: np.asarray(x)[new] for k, x in result.items()})
     means = {k: float(x.astype(np.float64).mean()) for k, x in stacked(parts).items()}
     return Score(**means)

@@ -37,6 +37,7 @@ from i2z_jax.evaluate.metrics import (
 from i2z_jax.evaluate.predict import (
     Arrays,
     FaceModel,
+    MeshTables,
     Runner,
     face_model,
     require_same_mesh,
@@ -194,9 +195,7 @@ def evaluate_capture(
     )
 
 
-def _with_picture(
-    example: Example, rng: np.random.Generator | None = None, *, size: int
-) -> Example:
+def _with_picture(example: Example, rng: np.random.Generator, *, size: int) -> Example:
     """The network's crop, and the dataset's, in which faces are drawn: what is compared
     there shall not depend on the network's size. H is the same in both."""
     return {**resized_view(example, rng, size=size), "picture": example["image"]}
@@ -214,13 +213,15 @@ class _Faces(NamedTuple):
 def _measure(known: Known, batch: Mapping[str, Array]) -> Arrays:
     """Errors of the three predictors, a row a view.
 
-    Not compiled as a whole: one program draws all faces.
+    Not compiled as a whole: one program draws all faces. The networks go to one of its
+    parts alone: nnx takes them apart in every call.
     """
     faces = _predicted(known.model, batch)
-    errors, seen = _errors(known, batch, faces), {}
+    mesh = known.model.mesh
+    errors, seen = _errors(mesh, known.vertex_variance, batch, faces), {}
     if "texture" in batch:
-        size, arrays = batch["picture"].shape[1], known.model.mesh.arrays
-        camera = arrays, known.nearness
+        size = batch["picture"].shape[1]
+        camera = mesh.arrays, known.nearness
         screen = {
             name: draw_faces(face.pose, face.vertices, face.texture, *camera, size=size)
             for name, face in faces.items()
@@ -230,7 +231,9 @@ def _measure(known: Known, batch: Mapping[str, Array]) -> Arrays:
         weight = pixel_weights(
             batch["pose"], batch["vertices"], of_texels, *camera, size=size
         )
-        colours, seen = _colour_errors(known, batch, faces, screen, weight)
+        colours, seen = _colour_errors(
+            mesh.arrays, known.texel_weights, batch, faces, screen, weight
+        )
         errors = {name: each | colours[name] for name, each in errors.items()}
     return {
         "errors": errors,
@@ -270,15 +273,18 @@ def _predicted(model: FaceModel, batch: Mapping[str, Array]) -> dict[str, _Faces
 
 @jax.jit
 def _errors(
-    known: Known, batch: Mapping[str, Array], faces: Mapping[str, _Faces]
+    mesh: MeshTables,
+    vertex_variance: Float[Array, ""],
+    batch: Mapping[str, Array],
+    faces: Mapping[str, _Faces],
 ) -> dict[str, Arrays]:
     """Of mesh, pose and z, by predictor."""
     pose, vertices = batch["pose"], batch["vertices"]
     return {
         name: {
-            **known.model.mesh.regional(distance(face.vertices, vertices)),
+            **mesh.regional(distance(face.vertices, vertices)),
             "multiface_vertex_mse": multiface_vertex_mse(
-                face.vertices, vertices, known.vertex_variance
+                face.vertices, vertices, vertex_variance
             ),
             "pose_px": pose_distance(face.pose, pose, vertices),
             "pose_deg": rotation_angle(face.pose, pose),
@@ -290,7 +296,8 @@ def _errors(
 
 @jax.jit
 def _colour_errors(
-    known: Known,
+    mesh: MeshArrays,
+    texel_weights: Mapping[str, Float[Array, "t t"]],
     batch: Mapping[str, Array],
     faces: Mapping[str, _Faces],
     screen: Mapping[str, Float[Array, "b h h 3"]],
@@ -299,8 +306,8 @@ def _colour_errors(
     """Errors by predictor, and of which of them a view shows something."""
     picture, truth = unit_range(batch["picture"]), unit_range(batch["texture"])
     # Where the capture has a colour, too: at grazing angles it may have none.
-    visible = visible_texels(known.model.mesh.arrays, batch) * (truth > 0).any(-1)
-    weights = {name: visible * of[None] for name, of in known.texel_weights.items()}
+    visible = visible_texels(mesh, batch) * (truth > 0).any(-1)
+    weights = {name: visible * of[None] for name, of in texel_weights.items()}
     errors = {}
     for name, face in faces.items():
         texture = jnp.clip(face.texture, 0, 1)

@@ -86,8 +86,10 @@ class Runner(NamedTuple):
 
 
 def _on_host(batch: Arrays, result: Arrays) -> tuple[Arrays, Arrays]:
+    count = int(batch["valid"].sum())  # padding is last
+
     def fetch(x):
-        return np.asarray(x)[batch["valid"]]
+        return np.asarray(x)[:count]
 
     return jax.tree.map(fetch, batch), jax.tree.map(fetch, result)
 
