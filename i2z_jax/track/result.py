@@ -27,8 +27,8 @@ from i2z_jax.geometry.crop import (
 )
 from i2z_jax.types import Bool, Float, Int, NDArray
 
-# Raised when the meaning of an array changes. 1 had no `distance_mm`: far cameras.
-FORMAT = 2
+# Raised when the meaning of an array changes.
+FORMAT = 1
 
 CAMERA = (
     "p = f C_xy + t in [-1,1] of the crop, C = R(r) G seen from distance_mm;"
@@ -185,11 +185,7 @@ def load(path: str | Path) -> Track:
                 raise InputError(
                     "written by a newer i2z_jax", where=path, got=int(file["format"])
                 )
-            names = [f.name for f in fields(Track) if f.name in file]
-            values: dict[str, Any] = {name: file[name] for name in names}
-        values.setdefault("distance_mm", np.inf)
-        for name in ("cut", "duplicate"):  # older files say nothing of them
-            values.setdefault(name, np.zeros(len(values["time_s"]), bool))
+            values: dict[str, Any] = {f.name: file[f.name] for f in fields(Track)}
         kinds = {"video": str, "crop_size": int, "distance_mm": float, "complete": bool}
         for name, kind in kinds.items():
             values[name] = kind(values[name])

@@ -12,6 +12,7 @@ import trimesh
 from pxr import Usd, UsdGeom
 from scipy.spatial.transform import Rotation
 
+from i2z_jax.errors import InputError
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.report.overlay import BACKGROUND, Overlay
 from i2z_jax.stopwatch import Stopwatch
@@ -288,13 +289,7 @@ def test_landmarks_are_projected_as_from_the_cameras_distance(tracked, values):
         assert (np.abs(difference).max() < 0.01) == agrees, distance
 
 
-def test_a_track_of_the_first_format_is_from_afar_without_cuts(
-    tmp_path, tracked, values
-):
-    later = ("distance_mm", "cut", "duplicate")
-    old = {name: v for name, v in values.items() if name not in later}
-    np.savez(tmp_path / "old.npz", **old | {"format": 1})
-    first = result.load(tmp_path / "old.npz")
-    assert first.distance_mm == np.inf
-    assert first.cut.tolist() == first.duplicate.tolist() == [False] * len(first)
-    assert result.load(tracked.folder / "track.npz").distance_mm == 550
+def test_a_track_of_a_later_format_is_refused(tmp_path, values):
+    np.savez(tmp_path / "later.npz", **values | {"format": result.FORMAT + 1})
+    with pytest.raises(InputError, match="newer i2z_jax"):
+        result.load(tmp_path / "later.npz")
