@@ -3,8 +3,9 @@
 
 One mesh with morph targets (`morphs`), whose weights are animated at the video's own
 times; a node with the head's rotation, translation and scale; an orthographic camera
-that matches the video frame, through which the mesh coincides with the overlay. How far
-the morphs are from the decoded vertices is stated in `asset.extras`.
+that matches the video frame, through which the mesh looks as in the overlay of a far
+camera (`--distance-mm inf`). How far the morphs are from the decoded vertices is stated
+in `asset.extras`.
 
 Written by hand from the specification (Khronos glTF 2.0, sections 3 and 4.4): the
 container is a header, one JSON chunk and one binary chunk.
