@@ -144,9 +144,7 @@ def error_map(
     return titled(np.hstack([*views, _scale(limit, FACE)]), title)
 
 
-def shapes_sheet(
-    shapes: BlendShapes, topology: Topology, *, columns: int = 8
-) -> UInt8[NDArray, "h w 3"]:
+def shapes_sheet(shapes: BlendShapes, topology: Topology) -> UInt8[NDArray, "h w 3"]:
     """Every expression at weight 1, coloured by how far it moves each vertex."""
     amounts = np.linalg.norm(shapes.moves, axis=-1)
     pose = frontal_pose(shapes.neutral)
@@ -160,7 +158,7 @@ def shapes_sheet(
     cells = [cell("neutral", shapes.neutral, np.zeros(len(shapes.neutral)))]
     for name, move, moved in zip(shapes.names, shapes.moves, amounts, strict=True):
         cells.append(cell(name, shapes.neutral + move, moved))
-    return grid(cells, columns, blank=255)
+    return grid(cells, columns=8, blank=255)
 
 
 def round_up(value: float) -> float:

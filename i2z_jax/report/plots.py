@@ -2,6 +2,7 @@
 """Curves and bars as SVG: part of a page, sharp at any size, no library."""
 
 import html
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -70,7 +71,7 @@ def curves(
         for t in nice_ticks(x_low, x_high)
         if x_low <= t <= x_high
     ]
-    colours = dict(zip(values, _cycled(len(values)), strict=True))
+    colours = dict(zip(values, itertools.cycle(COLOURS), strict=False))
     for name, v in values.items():
         for run in _runs(*_thinned(x, v)):
             points = " ".join(f"{across(a):.1f},{down(b):.1f}" for a, b in run)
@@ -163,7 +164,3 @@ def _runs(x: NDArray, y: NDArray) -> list[list[tuple[float, float]]]:
         for p in pieces
         if len(p) and good[p[0]]
     ]
-
-
-def _cycled(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
