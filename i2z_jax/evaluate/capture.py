@@ -52,7 +52,7 @@ from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.unwrap import unwrap_frames
 from i2z_jax.system import System
 from i2z_jax.train.labels import encode_frames
-from i2z_jax.types import Array, Bool, Example, Float, NDArray
+from i2z_jax.types import Array, Bool, Example, Float, Int, NDArray
 
 # Splits that hold something back; what is measured by default.
 HELD_OUT = ("test", "camera", "test_camera")
@@ -87,6 +87,7 @@ class CaptureScores(NamedTuple):
         vertex_error: the network's mean error at each vertex, mm.
         each: the network's error on each view, vertices in mm.
         z, pose: the network's prediction for each view.
+        frames: the frame of each view.
         source: the views, for who wants to look at some.
         nearness: of the capture's cameras, 1/mm.
     """
@@ -96,6 +97,7 @@ class CaptureScores(NamedTuple):
     each: Float[NDArray, "e"]
     z: Float[NDArray, "e z"]
     pose: Float[NDArray, "e 6"]
+    frames: Int[NDArray, "e"]
     source: Views
     nearness: float
 
@@ -171,9 +173,9 @@ def evaluate_capture(
     vertex_error = np.zeros(system.topology.vertex_count)
     what = f"{Path(directory).name} {split}"
     batches = runner.rows(source, _measure, runner.place(known), what=what, change=crop)
-    for _, result in batches:
+    for batch, result in batches:
         vertex_error += result.pop("vertex_error").astype(np.float64).sum(0)
-        parts.append(result)
+        parts.append({**result, "frames": batch["frame_index"]})
     result = stacked(parts)
     rows = [
         {
@@ -190,6 +192,7 @@ def evaluate_capture(
         result["errors"]["network"]["vertex_mm"],
         result["z"],
         result["pose"],
+        result["frames"],
         source,
         nearness,
     )

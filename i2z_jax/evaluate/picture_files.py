@@ -58,9 +58,7 @@ def capture_pictures(
         system.topology,
         f"mean vertex error, {name}: {scores.vertex_error.mean():.2f} mm",
     )
-    source = scores.source
-    frames = [int(source.record(i)["frame_index"]) for i in range(len(source))]
-    indices = worst(scores.each, np.array(frames))
+    indices = worst(scores.each, scores.frames)
     rows = view_rows(system, scores, indices)
     labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
     sheet = drawing.sheet(
