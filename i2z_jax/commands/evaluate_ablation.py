@@ -41,8 +41,8 @@ def run(config: Config) -> None:
     from i2z_jax.data.perturb import STRENGTHS
     from i2z_jax.errors import InputError
     from i2z_jax.evaluate import ablation
+    from i2z_jax.evaluate.ablation_pictures import scenario_picture
     from i2z_jax.evaluate.capture import held_out_splits
-    from i2z_jax.evaluate.picture_files import scenario_picture
     from i2z_jax.evaluate.scenarios import COMPARABLE, VARIANTS
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.system import load_system

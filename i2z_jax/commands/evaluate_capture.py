@@ -40,8 +40,7 @@ def run(config: Config) -> None:
     """Labels, splits, table."""
     from i2z_jax.commands.evaluate_options import finish, start
     from i2z_jax.evaluate import capture
-    from i2z_jax.evaluate.picture_files import capture_pictures
-    from i2z_jax.evaluate.side_by_side import seen_picture
+    from i2z_jax.evaluate.capture_pictures import capture_pictures, seen_picture
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.evaluate.texel_weights import read_texture_mask
     from i2z_jax.system import load_system

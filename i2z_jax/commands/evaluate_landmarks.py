@@ -49,7 +49,7 @@ def run(config: Config) -> None:
     from i2z_jax.commands.evaluate_options import finish, start
     from i2z_jax.errors import InputError, require_multiple
     from i2z_jax.evaluate import landmarks
-    from i2z_jax.evaluate.picture_files import landmark_pictures
+    from i2z_jax.evaluate.landmark_pictures import landmark_pictures
     from i2z_jax.evaluate.predict import face_model
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.system import load_system

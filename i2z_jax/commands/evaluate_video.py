@@ -47,9 +47,8 @@ def run(config: Config) -> None:
     from i2z_jax.errors import InputError
     from i2z_jax.evaluate import video
     from i2z_jax.evaluate.metrics import gap_closed
-    from i2z_jax.evaluate.picture_files import video_pictures
-    from i2z_jax.evaluate.side_by_side import comparison_picture
     from i2z_jax.evaluate.tables import Report
+    from i2z_jax.evaluate.video_pictures import comparison_picture, video_pictures
     from i2z_jax.system import load_system
     from i2z_jax.train import guard
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation looks like: errors on the face, the worst frames, error curves."""
+"""Drawn by evaluations: meshes and faces, error maps, error curves."""
 
 from collections.abc import Mapping
 from functools import partial

@@ -1,77 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ordinary examples, not the worst: what a network sees, and systems side by side."""
+"""Pictures of `i2z evaluate video`."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
-import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax import drawing
-from i2z_jax.data.augment import resized_view
 from i2z_jax.data.warp import resized
 from i2z_jax.evaluate import pictures
-from i2z_jax.evaluate.capture import CaptureScores
 from i2z_jax.evaluate.metrics import distance
-from i2z_jax.evaluate.picture_files import FACE_COLUMNS, decoded, view_rows
+from i2z_jax.evaluate.picture_rows import (
+    COUNT,
+    FACE_COLUMNS,
+    LIMIT_MM,
+    SIDE,
+    decoded,
+    face_rows,
+    worst,
+)
 from i2z_jax.evaluate.video import VideoScores
-from i2z_jax.geometry.sampling import unit_range
-from i2z_jax.models.heatmaps import soft_argmax
 from i2z_jax.system import System
-from i2z_jax.types import NDArray, UInt8
-
-# Examples in a picture, and the side of each, px.
-COUNT, SIDE = 5, 200
 
 
-def seen_picture(
-    system: System, scores: CaptureScores, split: str, folder: Path
-) -> Path:
-    """Views spread over a split: the picture, its heatmaps, the face that is read from
-    it and the true one."""
-    source = scores.source
-    # Another camera each time: views of a frame lie side by side.
-    indices = [(2 * k + 1) * len(source) // (2 * COUNT) + k for k in range(COUNT)]
-    indices = [min(i, len(source) - 1) for i in indices]
-    rows = view_rows(system, scores, indices)
-    columns = FACE_COLUMNS
-    if system.net.hourglass is not None:
-        crop = partial(resized_view, size=system.image_size)
-        crops = np.stack([crop(source[i])["image"] for i in indices])
-        for row, warm in zip(rows, heatmaps(system, crops), strict=True):
-            row.insert(1, warm)
-        columns = (columns[0], "68 landmarks in it", *columns[1:])
-    labels = [f"view {i}\n{scores.each[i]:.2f} mm" for i in indices]
+def video_pictures(
+    name: str, system: System, scores: VideoScores, folder: Path, file: str
+) -> list[Path]:
+    """Like a capture's; without truth the worst frames by landmark residual. Frames
+    that do not count are not looked at.
+
+    Args:
+        name: of the predictor, in the titles.
+        file: stands for it in the names of the files.
+    """
+    saved = []
+    truth = name in scores.vertex_error
+    if truth:
+        error = scores.vertex_error[name]
+        error_map = pictures.error_map(
+            np.asarray(system.dam.statistics.vert_mean[...]),
+            error,
+            system.topology,
+            f"mean vertex error, {name}: {error.mean():.2f} mm",
+        )
+        saved.append(pictures.save(folder / f"error_map_{file}.png", error_map))
+    metric, unit = ("vertex_mm", "mm") if truth else ("landmark_residual_px", "px")
+    each = scores.frames[name].get(metric)
+    if each is None:
+        return saved
+    takes = np.arange(len(each)) * 4 * COUNT // len(each)
+    indices = worst(np.where(scores.counted, each, np.nan), takes)
+    rows = face_rows(
+        system,
+        scores.source,
+        indices,
+        scores.states[name],
+        scores.poses[name],
+        truth=truth,
+        nearness=scores.nearness,
+    )
+    labels = [f"frame {i}\n{each[i]:.2f} {unit}" for i in indices]
+    scale = f"; error: yellow is {LIMIT_MM:g} mm and more" if truth else ""
     sheet = drawing.sheet(
         list(zip(labels, rows, strict=True)),
-        columns,
-        f"{split}: what the network sees, and reads from it",
+        FACE_COLUMNS if truth else FACE_COLUMNS[:3],
+        f"worst frames of {name}{scale}",
     )
-    return pictures.save(folder / f"seen_{split}.png", sheet)
-
-
-def heatmaps(
-    system: System, crops: UInt8[NDArray, "k h h 3"]
-) -> list[UInt8[NDArray, "s s 3"]]:
-    """Pictures, dimmed, with the heat of all landmarks over them and their points."""
-
-    @jax.jit
-    def look(hourglass, crops):
-        heat = hourglass(unit_range(crops))[-1]
-        return heat.max(-1), soft_argmax(heat, SIDE).points
-
-    found = look(system.net.hourglass, jnp.asarray(crops))
-    heat, points = (np.asarray(x, np.float32) for x in found)
-    shown = []
-    for crop, warm, dots in zip(crops, heat, points, strict=True):
-        warm = np.clip(cv2.resize(warm, (SIDE, SIDE)), 0, 1)[..., None]
-        glow = drawing.heat(warm[..., 0], 1.0) * 255
-        blend = 0.45 * (1 - warm) * resized(crop, SIDE) + warm * glow
-        shown.append(drawing.with_points(blend.astype(np.uint8), dots, drawing.GREEN))
-    return shown
+    return [*saved, pictures.save(folder / f"worst_{file}.png", sheet)]
 
 
 def comparison_picture(
