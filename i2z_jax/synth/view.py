@@ -70,37 +70,44 @@ def photograph(
         cameras: where they stand.
         height: rows of the pictures.
         width: columns of the pictures.
-        samples: rays along each side of a pixel; 2 or 3 smooth silhouettes.
+        samples: rays along each side of a pixel; 2 or 3 smooth silhouettes. A texel is
+            seen by its pixel's first ray.
     """
     normals = vertex_normals(vertices, mesh.faces)
     positions = interpolate(vertices, mesh.faces, *mesh.texel_map)
     facings = interpolate(normals, mesh.faces, *mesh.texel_map)
+    steps = (np.arange(samples) + 0.5) / samples - 0.5
+    rays = np.stack([*np.meshgrid(steps, steps), np.zeros((samples, samples))], -1)
+    rays = jnp.asarray(rays.reshape(-1, 1, 3), jnp.float32)
 
     def one(texture, intrinsics, camera_from_head):
         def project(points):
             seen = transform_points(camera_from_head, points)
             pixels = seen @ intrinsics.T
-            pixels = pixels[:, :2] / pixels[:, 2:] * samples
-            return jnp.concatenate([pixels, seen[:, 2:]], axis=-1)
+            return jnp.concatenate(
+                [pixels[:, :2] / pixels[:, 2:], seen[:, 2:]], axis=-1
+            )
+
+        def sample(ray):
+            """Colour and coverage along one ray of every pixel, and its depth."""
+            moved = points - ray
+            raster = rasterize(moved, mesh.faces, height, width, near_plane=NEAR_MM)
+            colour = _colour(mesh, raster, moved, texture)
+            covered = (raster.triangle >= 0).astype(colour.dtype)
+            return colour * covered[..., None], covered, raster.depth
 
         points = project(vertices)
-        raster = rasterize(
-            points, mesh.faces, height * samples, width * samples, near_plane=NEAR_MM
-        )
-        colour = _colour(mesh, raster, points, texture)
-        covered = (raster.triangle >= 0).astype(colour.dtype)
+        # One after the other: the rasteriser bounds triangles x pixels of a picture.
+        colour, covered, depth = jax.lax.map(sample, rays)
         origin = -camera_from_head[:, :3].T @ camera_from_head[:, 3]
         ray = origin[None, None] - positions
         cosine = jnp.sum(ray * facings, -1) / jnp.linalg.norm(ray, axis=-1)
-        texels = project(positions.reshape(-1, 3)).reshape(positions.shape)
-        mm_per_pixel = texels[..., 2] / (intrinsics[0, 0] * samples)
-        seen = _nearest(raster, texels, mm_per_pixel / jnp.maximum(cosine, FACING))
+        texels = project(positions.reshape(-1, 3)) - rays[0]
+        texels = texels.reshape(positions.shape)
+        mm_per_pixel = texels[..., 2] / intrinsics[0, 0]
+        seen = _nearest(depth[0], texels, mm_per_pixel / jnp.maximum(cosine, FACING))
         seen &= (mesh.texel_map.triangle >= 0) & (cosine > FACING)
-        return (
-            _average(colour * covered[..., None], samples),
-            _average(covered[..., None], samples)[..., 0],
-            jnp.where(seen, cosine, 0),
-        )
+        return colour.mean(axis=0), covered.mean(axis=0), jnp.where(seen, cosine, 0)
 
     return Views(*jax.vmap(one)(textures, *cameras))
 
@@ -112,20 +119,14 @@ def _colour(mesh, raster: Raster, points, texture):
     return sample_bilinear(texture, uv * texture.shape[0])
 
 
-def _nearest(raster: Raster, texels, slope_mm):
+def _nearest(depth, texels, slope_mm):
     """Whether texels are inside the picture and not behind another surface."""
-    height, width = raster.depth.shape
+    height, width = depth.shape
     column = jnp.floor(texels[..., 0]).astype(jnp.int32)
     row = jnp.floor(texels[..., 1]).astype(jnp.int32)
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    front = raster.depth[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
+    front = depth[jnp.clip(row, 0, height - 1), jnp.clip(column, 0, width - 1)]
     return inside & (texels[..., 2] <= front + BEHIND_MM + slope_mm)
-
-
-def _average(image, samples):
-    height, width, channels = image.shape
-    shape = height // samples, samples, width // samples, samples, channels
-    return image.reshape(shape).mean(axis=(1, 3))
 
 
 def to_bytes(image: Float[Array, "*b 3"]) -> np.ndarray:
