@@ -38,12 +38,16 @@ class Config:
 
 def run(config: Config) -> None:
     """Render what is missing of the set."""
+    from i2z_jax.geometry.raster import require_drawable
+    from i2z_jax.synth.head import ProceduralHead
     from i2z_jax.synth.identity import Identity
     from i2z_jax.synth.landmark_set import LandmarkOptions, Sitter, write_landmarks
     from i2z_jax.synth.shade import wild_light
     from i2z_jax.synth.sitter import procedural_subject
 
     sizes = chosen(config, LANDMARK_SIZES[config.preset])
+    head = ProceduralHead(size=sizes.vertices)
+    require_drawable(len(head.topology.faces), sizes.height, sizes.width)
 
     def casting(rng) -> Sitter:
         person = procedural_subject(

@@ -72,14 +72,15 @@ LANDMARK_SIZES = {
         count=4437, width=640, height=640, texture_size=512, vertices=7000
     ),
 }
-# Smallest sizes that make sense, and largest that a machine's memory or a year allow.
+# Smallest sizes that make sense, and largest that a machine's memory or a year allow;
+# of textures, the largest that the rasteriser lays out for a head's many triangles.
 LEAST = {
     "frames": 4, "cameras": 1, "width": 32, "height": 32, "texture_size": 16,
     "vertices": 500, "count": 8,
 }  # fmt: skip
 MOST = {
     "frames": 10**6, "cameras": 1000, "width": 8192, "height": 8192,
-    "texture_size": 4096, "vertices": 10**6, "count": 10**6,
+    "texture_size": 2048, "vertices": 10**6, "count": 10**6,
 }  # fmt: skip
 # Numbers that something is drawn by, where a command has them.
 DRAWN_BY = ("seed", "identity")
@@ -112,19 +113,27 @@ def captured(
         sizes: of its texture and mesh.
 
     Raises:
-        InputError: part of a scan, or files that are none.
+        InputError: part of a scan, files that are none, or too large a picture.
     """
+    from i2z_jax.geometry.raster import require_drawable
     from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
     from i2z_jax.synth.sitter import procedural_subject
 
     mesh, topology, texture = template
     if mesh is not None:
-        return scan_subject(ScanFiles(mesh, topology, texture), sizes.texture_size)
-    if topology is not None or texture is not None:
+        files = ScanFiles(mesh, topology, texture)
+        subject = scan_subject(files, sizes.texture_size)
+    elif topology is not None or texture is not None:
         raise InputError("needs --template", where="--topology, --texture")
-    return procedural_subject(
-        _identity(identity), vertices=sizes.vertices, texture_size=sizes.texture_size
-    )
+    else:
+        subject = procedural_subject(
+            _identity(identity),
+            vertices=sizes.vertices,
+            texture_size=sizes.texture_size,
+        )
+    triangles = len(subject.head.topology.faces)
+    require_drawable(triangles, sizes.height, sizes.width)
+    return subject
 
 
 def captured_head(

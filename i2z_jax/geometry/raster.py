@@ -29,6 +29,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from i2z_jax.errors import InputError
 from i2z_jax.types import Array, ArrayLike, Float, Int
 
 BLOCK = 4
@@ -49,6 +50,21 @@ class Raster(NamedTuple):
     """Screen-space (affine) weights of the triangle's corners, zero on background."""
     depth: Float[Array, "*b h w"]
     """Depth at the pixel centre in the unit of the input, inf on background."""
+
+
+def require_drawable(triangles: int, height: int, width: int) -> None:
+    """Refuse more triangles x pixels than can be numbered (2^36).
+
+    25,000 triangles may be drawn at 1334 x 2048 px.
+
+    Raises:
+        InputError: there are more.
+    """
+    if triangles * -(-height // BLOCK) * -(-width // BLOCK) >= 2**32:
+        raise InputError(
+            f"{triangles} triangles are too many for {width} x {height} pixels",
+            fix="choose a smaller picture or mesh",
+        )
 
 
 @jax.named_scope("rasterize")
@@ -80,8 +96,7 @@ def rasterize(
             triangles that reach closer than it are left out whole, not clipped.
 
     Raises:
-        ValueError: faces x pixels is too large to be numbered (2^36; 25,000 triangles
-            at 1334 x 2048).
+        InputError: as `require_drawable`.
     """
     faces = jnp.asarray(faces)
     points = jax.lax.stop_gradient(points.astype(jnp.float32))
@@ -196,13 +211,9 @@ def _draw(points, faces, height, width, near_plane, *, with_triangle=True) -> _W
     """All triangles into an empty frame.
 
     Raises:
-        ValueError: too many triangles and pixels.
+        InputError: too many triangles and pixels.
     """
-    if len(faces) * -(-height // BLOCK) * -(-width // BLOCK) >= 2**32:
-        raise ValueError(
-            f"{len(faces)} triangles at {width} x {height} pixels are too many; "
-            "render in bands, or with fewer triangles"
-        )
+    require_drawable(len(faces), height, width)
     corners = points[faces]
     first, last = _pixel_bounds(corners, height, width, near_plane)
     blocks = jnp.maximum((last - first) // BLOCK + 1, 0).astype(jnp.uint32)

@@ -314,6 +314,8 @@ def scan(capture, tmp_path_factory) -> Path:
         ("--template scan.bin --topology face.npz --texture wide.png", "is square"),
         ("--template absent.obj --texture skin.png", "absent.obj: cannot read"),
         ("--width 10000000", r"--width: too large \(expected <= 8192"),
+        ("--texture-size 4096", r"--texture-size: too large \(expected <= 2048"),
+        ("--width 8192 --height 8192", "too many for 8192 x 8192 pixels; .*smaller"),
         ("--seed -1", "--seed: too small"),
         ("--identity -1", "--identity: too small"),
         ("--krt KRT_short", "KRT_short: camera front is incomplete"),
@@ -330,7 +332,7 @@ def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says)
     (line,) = [x for x in capsys.readouterr().err.splitlines() if "frames " not in x]
     assert re.search(rf"^i2z synth capture: .*{says}", line)
     assert not (out / "frame_list.txt").exists()
-    if words.startswith("--seed"):
+    if words.startswith(("--seed", "--width", "--texture-size")):
         assert not out.exists()  # else the right command would be another one's
 
 
@@ -387,6 +389,14 @@ def test_the_sizes_of_the_heads_belong_to_a_landmark_set(tmp_path, capsys, monke
         with pytest.raises(SystemExit):
             main([*command, *words])
         assert says in capsys.readouterr().err
+
+
+def test_pictures_too_large_to_be_drawn_begin_no_set(tmp_path, capsys):
+    large = ["--width", "8192", "--height", "8192"]
+    with pytest.raises(SystemExit):
+        main([*LANDMARKS, *large, "--out", str(tmp_path / "out")])
+    assert "too many for 8192 x 8192 pixels" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_model_of_another_mesh(dam, tmp_path, capsys):
