@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -130,8 +131,8 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
         demo.run(Config(tmp_path))
     assert shares == {"one": (None, 0), "two": (log, 1)}
     diary = demo_runner.Diary(tmp_path)
-    assert diary.is_done(pair[0], "one a")
-    assert not diary.is_done(pair[1], "two b")
+    assert diary.is_done(pair[0])
+    assert not diary.is_done(pair[1])
     # Side by side: the longer of the two, and the memory of both.
     diary.stages["first"]["seconds"], diary.stages["second"]["seconds"] = 60.0, 90.0
     totals = diary.totals(pair)
@@ -250,6 +251,23 @@ def test_a_folder_of_something_else_or_of_other_commands_is_refused(
     monkeypatch.setattr(demo, "STAGES", (newer, TWO[1]))
     with pytest.raises(InputError, match="begun with another command"):
         demo.run(Config(out))
+
+
+def test_a_folder_that_was_moved_goes_on(machine, tmp_path, monkeypatch):
+    machine.fail.add("two")
+    with pytest.raises(InputError, match="did not finish"):
+        demo.run(Config(tmp_path / "here"))
+    machine.fail.clear()
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    demo.run(Config(Path("there")))
+    assert machine.ran == ["one", "two", "two"]
+    # The first version recorded commands with the folder's name.
+    diary = json.loads(Path("there/demo.json").read_text())
+    diary["first"]["command"] = "one --out there/a"
+    Path("there/demo.json").write_text(json.dumps(diary))
+    demo.run(Config(Path("there")))
+    assert machine.ran == ["one", "two", "two"]
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *ABLATION], ids=lambda s: s.name)

@@ -6,8 +6,7 @@ Each stage is an `i2z` command (`demo_stages.py`), printed so that it can be run
 """
 
 import json
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,8 @@ def run(config: Config) -> None:
     """Every stage that is not done, then summary and page."""
     stages = STAGES + (ABLATION if config.ablation else ())
     diary = Diary(config.out)
-    commands = {
-        stage: stage.command.format(out=shlex.quote(str(config.out)))
-        for stage in stages
-    }
     for group in side_by_side(stages):
-        waiting = [s for s in group if not diary.is_done(s, commands[s])]
+        waiting = [s for s in group if not diary.is_done(s)]
         for stage in group:
             title = f"[{stages.index(stage) + 1}/{len(stages)}] {stage.name}"
             if stage not in waiting:
@@ -53,21 +48,19 @@ def run(config: Config) -> None:
                 continue
             if stage != waiting[0]:
                 title += f", beside it: see {diary.log(stage)}"
-            console.err.print(f"\n{title}\n$ i2z {commands[stage]}")
-        perform(waiting, commands, diary)
-    show(write_results(stages, commands, diary), config.out)
+            console.err.print(f"\n{title}\n$ i2z {diary.command(stage)}")
+        perform(waiting, diary)
+    show(write_results(stages, diary), config.out)
 
 
-def write_results(
-    stages: Sequence[Stage], commands: Mapping[Stage, str], diary: Diary
-) -> dict[str, Any]:
+def write_results(stages: Sequence[Stage], diary: Diary) -> dict[str, Any]:
     """Write OUT/summary.json and OUT/report.html; the summary."""
     from i2z_jax.report.demo_page import Step, demo_page
 
     out = diary.out
     summary = {f.name: read(f, out) for s in stages for f in s.figures}
     summary |= diary.totals(stages)
-    steps = [Step(s.name, f"i2z {commands[s]}", diary.seconds(s)) for s in stages]
+    steps = [Step(s.name, f"i2z {diary.command(s)}", diary.seconds(s)) for s in stages]
     write_json(out / "summary.json", summary)
     write_text(out / "report.html", demo_page(out, summary, steps))
     return summary

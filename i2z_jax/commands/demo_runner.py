@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -39,9 +39,7 @@ ENVIRONMENT = {
 }
 
 
-def perform(
-    waiting: Sequence[Stage], commands: Mapping[Stage, str], diary: "Diary"
-) -> None:
+def perform(waiting: Sequence[Stage], diary: "Diary") -> None:
     """Run stages that do not need each other, two at a time; the first has the screen.
 
     Raises:
@@ -59,7 +57,7 @@ def perform(
         try:
             # Ctrl-C ends those that run; the others are not to begin then.
             if not failed.is_set():
-                diary.perform(stage, commands[stage], half=half, log=log)
+                diary.perform(stage, half=half, log=log)
         except BaseException:
             failed.set()
             raise
@@ -101,7 +99,11 @@ class Diary:
         else:
             self.stages: dict[str, dict[str, Any]] = {}
 
-    def is_done(self, stage: Stage, command: str) -> bool:
+    def command(self, stage: Stage) -> str:
+        """The words after `i2z` for this folder, as a shell takes them."""
+        return stage.command.format(out=shlex.quote(str(self.out)))
+
+    def is_done(self, stage: Stage) -> bool:
         """Whether the stage ended, with what it left still in its place.
 
         Raises:
@@ -110,11 +112,12 @@ class Diary:
         record = self.stages.get(stage.name)
         if record is None:
             return False
-        if record["command"] != command:
+        # The first version recorded the folder's name in place of {out}.
+        if record["command"] not in (stage.command, self.command(stage)):
             raise InputError(
                 f"stage {stage.name!r} was begun with another command",
                 where=self.path,
-                expected=command,
+                expected=stage.command,
                 got=record["command"],
                 fix="choose another --out",
             )
@@ -124,9 +127,7 @@ class Diary:
         """Where a stage that runs beside another one says what it has to say."""
         return self.out / "logs" / f"{stage.name.replace(' ', '_')}.log"
 
-    def perform(
-        self, stage: Stage, command: str, *, half: int | None, log: Path | None
-    ) -> None:
+    def perform(self, stage: Stage, *, half: int | None, log: Path | None) -> None:
         """Run a stage; the time of attempts that were cut short counts too.
 
         Args:
@@ -136,10 +137,12 @@ class Diary:
         Raises:
             InputError: the command failed; it has said why.
         """
-        record: dict[str, Any] = {"command": command, "seconds": 0.0, "peak_mib": 0}
-        record |= self.stages.get(stage.name, {})
+        # Without the folder's name: it may be moved.
+        record: dict[str, Any] = {"seconds": 0.0, "peak_mib": 0}
+        record |= self.stages.get(stage.name, {}) | {"command": stage.command}
         self._write(stage, record | {"done": False})
         start = time.monotonic()
+        command = self.command(stage)
         code, peak = execute(command, running=self.running, log=log, half=half)
         record["seconds"] += round(time.monotonic() - start, 1)
         record["peak_mib"] = max(record["peak_mib"], peak)
