@@ -41,7 +41,7 @@ def machine(monkeypatch):
     """Stands in for the processes: leaves what a command would, or fails."""
     ran, fail = [], set()
 
-    def execute(command, **options):
+    def run_command(command, **options):
         words = shlex.split(command)
         ran.append(words[0])
         if words[0] in fail:
@@ -51,7 +51,7 @@ def machine(monkeypatch):
             json.dump({"rows": rows}, file)
         return 0, 100
 
-    monkeypatch.setattr(demo_runner, "execute", execute)
+    monkeypatch.setattr(demo_runner, "run_command", run_command)
     # tests/report/test_demo_page.py has the page itself.
 
     def page(out, summary, steps):
@@ -113,7 +113,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
     together = threading.Barrier(2, timeout=60)
     shares = {}
 
-    def execute(command, *, log, half, **_):
+    def run_command(command, *, log, half, **_):
         together.wait()  # broken unless the other one is running
         name, out = shlex.split(command)
         shares[name] = (log, half)
@@ -122,7 +122,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
         (tmp_path / out).touch()
         return 0, 60
 
-    monkeypatch.setattr(demo_runner, "execute", execute)
+    monkeypatch.setattr(demo_runner, "run_command", run_command)
     pair = (Stage("first", "one a", "a", group="g"),
             Stage("second", "two b", "b", group="g"))  # fmt: skip
     monkeypatch.setattr(demo, "STAGES", pair)
@@ -146,7 +146,7 @@ def test_a_group_runs_at_the_same_time_and_fails_alone(tmp_path, monkeypatch):
 def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypatch):
     lock, busy, seen = threading.Lock(), set(), []
 
-    def execute(command, *, half, **_):
+    def run_command(command, *, half, **_):
         with lock:
             assert half not in busy  # no two on the same cores
             busy.add(half)
@@ -157,7 +157,7 @@ def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypat
         (tmp_path / command).touch()
         return 0, 1
 
-    monkeypatch.setattr(demo_runner, "execute", execute)
+    monkeypatch.setattr(demo_runner, "run_command", run_command)
     monkeypatch.setattr(demo_page, "demo_page", lambda *_: "")
     monkeypatch.setattr(demo, "STAGES", FIVE)
     demo.run(Config(tmp_path))
@@ -168,12 +168,12 @@ def test_more_than_two_take_turns_on_the_halves_of_the_cores(tmp_path, monkeypat
 def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
     together, begun = threading.Barrier(2, timeout=60), []
 
-    def execute(command, **_):
+    def run_command(command, **_):
         begun.append(command)
         together.wait()  # both fail with the other three still waiting
         return 130, 1
 
-    monkeypatch.setattr(demo_runner, "execute", execute)
+    monkeypatch.setattr(demo_runner, "run_command", run_command)
     monkeypatch.setattr(demo, "STAGES", FIVE)
     with pytest.raises(InputError, match="did not finish"):
         demo.run(Config(tmp_path))
@@ -183,7 +183,7 @@ def test_after_a_failure_nothing_of_the_group_is_begun(tmp_path, monkeypatch):
 def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
     two_run = threading.Barrier(3, timeout=60)
 
-    def execute(_, *, running, **__):
+    def run_command(_, *, running, **__):
         process = subprocess.Popen(["sleep", "100"])
         running.add(process.pid)
         two_run.wait()
@@ -193,7 +193,7 @@ def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
         two_run.wait()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(demo_runner, "execute", execute)
+    monkeypatch.setattr(demo_runner, "run_command", run_command)
     monkeypatch.setattr(demo, "STAGES", FIVE)
     threading.Thread(target=terminate).start()
     start = time.monotonic()
@@ -209,13 +209,14 @@ def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
 def test_a_process_beside_another_writes_to_its_file(tmp_path):
     log = tmp_path / "logs" / "doctor.log"
     cores = os.sched_getaffinity(0)
-    code, peak = demo_runner.execute("doctor", running=set(), log=log, half=1)
+    code, peak = demo_runner.run_command("doctor", running=set(), log=log, half=1)
     assert code == 0
     assert peak > 10
     assert "jax" in log.read_text()
     assert os.sched_getaffinity(0) == cores
     assert (
-        demo_runner.execute("doctor --no-such-option", running=set(), log=log)[0] != 0
+        demo_runner.run_command("doctor --no-such-option", running=set(), log=log)[0]
+        != 0
     )
     assert "no-such-option" in log.read_text()
 

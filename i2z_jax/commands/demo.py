@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from i2z_jax import console
-from i2z_jax.commands.demo_runner import Diary, perform
+from i2z_jax.commands.demo_runner import Diary, log_file, run_group
 from i2z_jax.commands.demo_stages import ABLATION, STAGES, Figure, Stage, side_by_side
 from i2z_jax.files import write_json, write_text
 
@@ -47,9 +47,9 @@ def run(config: Config) -> None:
                 console.err.print(f"{title}: done before")
                 continue
             if stage != waiting[0]:
-                title += f", beside it: see {diary.log(stage)}"
+                title += f", beside it: see {log_file(diary.out, stage)}"
             console.err.print(f"\n{title}\n$ i2z {diary.command(stage)}")
-        perform(waiting, diary)
+        run_group(waiting, diary)
     show(write_results(stages, diary), config.out)
 
 

@@ -39,7 +39,7 @@ ENVIRONMENT = {
 }
 
 
-def perform(waiting: Sequence[Stage], diary: "Diary") -> None:
+def run_group(stages: Sequence[Stage], diary: "Diary") -> None:
     """Run stages that do not need each other, two at a time; the first has the screen.
 
     Raises:
@@ -47,17 +47,19 @@ def perform(waiting: Sequence[Stage], diary: "Diary") -> None:
     """
     # Halves of the cores that are free; a stage by itself has both.
     halves: SimpleQueue[int | None] = SimpleQueue()
-    for half in (0, 1) if len(waiting) > 1 else (None,):
+    for half in (0, 1) if len(stages) > 1 else (None,):
         halves.put(half)
     failed = Event()
+    # Numbers of the stages' processes.
+    running: set[int] = set()
 
-    def perform_one(stage: Stage) -> None:
+    def run_next(stage: Stage) -> None:
         half = halves.get()
-        log = None if stage == waiting[0] else diary.log(stage)
+        log = None if stage == stages[0] else log_file(diary.out, stage)
         try:
             # Ctrl-C ends those that run; the others are not to begin then.
             if not failed.is_set():
-                diary.perform(stage, half=half, log=log)
+                run_stage(stage, diary, running=running, log=log, half=half)
         except BaseException:
             failed.set()
             raise
@@ -66,11 +68,11 @@ def perform(waiting: Sequence[Stage], diary: "Diary") -> None:
 
     with ThreadPoolExecutor(2) as pool:
         try:
-            ends = [pool.submit(perform_one, stage) for stage in waiting]
+            ends = [pool.submit(run_next, stage) for stage in stages]
             wait(ends)
         except Terminated:  # which, unlike Ctrl-C, has reached this process alone
             failed.set()
-            for process in tuple(diary.running):
+            for process in tuple(running):
                 with suppress(ProcessLookupError):  # it has ended meanwhile
                     os.kill(process, signal.SIGTERM)
             raise
@@ -78,111 +80,40 @@ def perform(waiting: Sequence[Stage], diary: "Diary") -> None:
         end.result()
 
 
-class Diary:
-    """`demo.json`: what was run, how long it took, and whether it came to its end.
+def log_file(out: Path, stage: Stage) -> Path:
+    """Where a stage that runs beside another one says what it has to say."""
+    return out / "logs" / f"{stage.name.replace(' ', '_')}.log"
+
+
+def run_stage(
+    stage: Stage,
+    diary: "Diary",
+    *,
+    running: set[int],
+    log: Path | None,
+    half: int | None,
+) -> None:
+    """Run a stage, and write down how it ended; arguments as of `run_command`.
 
     Raises:
-        InputError: the folder is something else's, or cannot be written.
+        InputError: the command failed; it has said why.
     """
-
-    def __init__(self, out: Path):
-        self.out, self.path = out, out / "demo.json"
-        self._lock = Lock()
-        # Numbers of the stages' processes.
-        self.running: set[int] = set()
-        if self.path.exists():
-            self.stages = json.loads(self.path.read_text())
-        elif out.is_dir() and any(out.iterdir()):
-            raise InputError(
-                "already exists and is no demo", where=out, fix="choose another --out"
-            )
-        else:
-            self.stages: dict[str, dict[str, Any]] = {}
-
-    def command(self, stage: Stage) -> str:
-        """The words after `i2z` for this folder, as a shell takes them."""
-        return stage.command.format(out=shlex.quote(str(self.out)))
-
-    def is_done(self, stage: Stage) -> bool:
-        """Whether the stage ended, with what it left still in its place.
-
-        Raises:
-            InputError: it was begun by another version, with another command.
-        """
-        record = self.stages.get(stage.name)
-        if record is None:
-            return False
-        # The first version recorded the folder's name in place of {out}.
-        if record["command"] not in (stage.command, self.command(stage)):
-            raise InputError(
-                f"stage {stage.name!r} was begun with another command",
-                where=self.path,
-                expected=stage.command,
-                got=record["command"],
-                fix="choose another --out",
-            )
-        return record["done"] and (self.out / stage.leaves).exists()
-
-    def log(self, stage: Stage) -> Path:
-        """Where a stage that runs beside another one says what it has to say."""
-        return self.out / "logs" / f"{stage.name.replace(' ', '_')}.log"
-
-    def perform(self, stage: Stage, *, half: int | None, log: Path | None) -> None:
-        """Run a stage; the time of attempts that were cut short counts too.
-
-        Args:
-            half: of the cores, 0 or 1, where another stage has the other; None: both.
-            log: for what it says, where another stage has the screen.
-
-        Raises:
-            InputError: the command failed; it has said why.
-        """
-        # Without the folder's name: it may be moved.
-        record: dict[str, Any] = {"seconds": 0.0, "peak_mib": 0}
-        record |= self.stages.get(stage.name, {}) | {"command": stage.command}
-        self._write(stage, record | {"done": False})
-        start = time.monotonic()
-        command = self.command(stage)
-        code, peak = execute(command, running=self.running, log=log, half=half)
-        record["seconds"] += round(time.monotonic() - start, 1)
-        record["peak_mib"] = max(record["peak_mib"], peak)
-        self._write(stage, record | {"done": False})
-        if code != 0 or not (self.out / stage.leaves).exists():
-            raise InputError(
-                f"stage {stage.name!r} did not finish (exit code {code})",
-                where=log or self.out,
-                fix="the same command goes on from here",
-            )
-        self._write(stage, record | {"done": True})
-
-    def seconds(self, stage: Stage) -> float:
-        """What a stage took, all attempts together."""
-        return self.stages[stage.name]["seconds"]
-
-    def totals(self, stages: Sequence[Stage]) -> dict[str, Any]:
-        """Minutes by stage and in all, and memory: the most that two can have had."""
-        seconds, memory = 0.0, 0
-        for group in side_by_side(stages):
-            records = [self.stages[stage.name] for stage in group]
-            # Two at a time, the next one when one ends.
-            ends = [0.0, 0.0]
-            for record in records:
-                ends[ends.index(min(ends))] += record["seconds"]
-            seconds += max(ends)
-            memory = max(memory, sum(sorted(r["peak_mib"] for r in records)[-2:]))
-        return {
-            "minutes": {s.name: round(self.seconds(s) / 60, 2) for s in stages},
-            "minutes_total": round(seconds / 60, 2),
-            "peak_memory_mib": memory,
-        }
-
-    def _write(self, stage: Stage, record: dict[str, Any]) -> None:
-        with self._lock:
-            self.stages[stage.name] = record
-            write_json(self.path, self.stages)
+    diary.note(stage)
+    start = time.monotonic()
+    code, peak_mib = run_command(
+        diary.command(stage), running=running, log=log, half=half
+    )
+    done = code == 0 and (diary.out / stage.leaves).exists()
+    diary.note(stage, seconds=time.monotonic() - start, peak_mib=peak_mib, done=done)
+    if not done:
+        raise InputError(
+            f"stage {stage.name!r} did not finish (exit code {code})",
+            where=log or diary.out,
+            fix="the same command goes on from here",
+        )
 
 
-def execute(
+def run_command(
     command: str,
     *,
     running: set[int],
@@ -220,3 +151,88 @@ def execute(
     process.returncode = os.waitstatus_to_exitcode(status)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, else KiB
     return process.returncode, usage.ru_maxrss // unit
+
+
+class Diary:
+    """`demo.json`: what was run, how long it took, and whether it came to its end.
+
+    Raises:
+        InputError: the folder is something else's, or cannot be written.
+    """
+
+    def __init__(self, out: Path):
+        self.out, self.path = out, out / "demo.json"
+        self._lock = Lock()
+        if self.path.exists():
+            self.stages = json.loads(self.path.read_text())
+        elif out.is_dir() and any(out.iterdir()):
+            raise InputError(
+                "already exists and is no demo", where=out, fix="choose another --out"
+            )
+        else:
+            self.stages: dict[str, dict[str, Any]] = {}
+
+    def command(self, stage: Stage) -> str:
+        """The words after `i2z` for this folder, as a shell takes them."""
+        return stage.command.format(out=shlex.quote(str(self.out)))
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether the stage ended, with what it left still in its place.
+
+        Raises:
+            InputError: it was begun by another version, with another command.
+        """
+        record = self.stages.get(stage.name)
+        if record is None:
+            return False
+        # The first version recorded the folder's name in place of {out}.
+        if record["command"] not in (stage.command, self.command(stage)):
+            raise InputError(
+                f"stage {stage.name!r} was begun with another command",
+                where=self.path,
+                expected=stage.command,
+                got=record["command"],
+                fix="choose another --out",
+            )
+        return record["done"] and (self.out / stage.leaves).exists()
+
+    def note(
+        self,
+        stage: Stage,
+        *,
+        seconds: float = 0.0,
+        peak_mib: int = 0,
+        done: bool = False,
+    ) -> None:
+        """Write down an attempt; the time of those that were cut short counts too."""
+        with self._lock:
+            before = self.stages.get(stage.name, {"seconds": 0.0, "peak_mib": 0})
+            self.stages[stage.name] = {
+                # Without the folder's name: it may be moved.
+                "command": stage.command,
+                "seconds": before["seconds"] + round(seconds, 1),
+                "peak_mib": max(before["peak_mib"], peak_mib),
+                "done": done,
+            }
+            write_json(self.path, self.stages)
+
+    def seconds(self, stage: Stage) -> float:
+        """What a stage took, all attempts together."""
+        return self.stages[stage.name]["seconds"]
+
+    def totals(self, stages: Sequence[Stage]) -> dict[str, Any]:
+        """Minutes by stage and in all, and memory: the most that two can have had."""
+        seconds, memory = 0.0, 0
+        for group in side_by_side(stages):
+            records = [self.stages[stage.name] for stage in group]
+            # Two at a time, the next one when one ends.
+            ends = [0.0, 0.0]
+            for record in records:
+                ends[ends.index(min(ends))] += record["seconds"]
+            seconds += max(ends)
+            memory = max(memory, sum(sorted(r["peak_mib"] for r in records)[-2:]))
+        return {
+            "minutes": {s.name: round(self.seconds(s) / 60, 2) for s in stages},
+            "minutes_total": round(seconds / 60, 2),
+            "peak_memory_mib": memory,
+        }
