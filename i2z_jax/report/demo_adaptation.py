@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from i2z_jax.evaluate.tables import cell
-from i2z_jax.evaluate.video_measures import TRUTH
 from i2z_jax.report import demo_pictures as pictures
 from i2z_jax.report.page import Block, Plot, Table, Text
 from i2z_jax.report.plots import curves
@@ -33,20 +32,15 @@ SYSTEMS = ("before", "after", "oracle")
 
 
 def systems(video: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows before, after and, if there is one, of the oracle."""
-    return [row for row in video["rows"] if row["predictor"] != TRUTH][: len(SYSTEMS)]
-
-
-def closed(rows: Sequence[dict[str, Any]]) -> float | None:
-    """The share of the gap that adaptation closed; None without an oracle or a gap."""
-    return rows[1].get("gap_closed")
+    """The rows before, after and of the oracle."""
+    return video["rows"][: len(SYSTEMS)]
 
 
 def verdict(rows: Sequence[dict[str, Any]], kept: int) -> str:
     """What adaptation did, in plain words.
 
     Args:
-        rows: of `evaluate video`: before, after and, if there is one, the oracle.
+        rows: of `evaluate video`: before, after and the oracle.
         kept: the step whose network is the result; 0 is the one that was given.
     """
     before, after = rows[0]["vertex_mm"], rows[1]["vertex_mm"]
@@ -62,13 +56,12 @@ def verdict(rows: Sequence[dict[str, Any]], kept: int) -> str:
             " By adaptation's own measure nothing was better on these frames, so the "
             "network that was given was kept."
         )
-    if len(rows) == len(SYSTEMS):
-        words += (
-            " Had the video come with true meshes to learn from, which a real one "
-            f"never does, the same network would be at {rows[2]['vertex_mm']:.2f} mm "
-            "(the oracle)."
-        )
-    if (share := closed(rows)) is not None:
+    words += (
+        " Had the video come with true meshes to learn from, which a real one never "
+        f"does, the same network would be at {rows[2]['vertex_mm']:.2f} mm (the "
+        "oracle)."
+    )
+    if (share := rows[1]["gap_closed"]) is not None:
         words += f" Of that gap, adaptation closed {100 * share:.0f} %."
     return words
 
@@ -92,16 +85,14 @@ def adaptation(out: Path, video: dict[str, Any]) -> list[Block]:
     """
     rows = systems(video)
     table = Table(
-        (f"{rows[0]['frames']} frames", *SYSTEMS[: len(rows)]),
+        (f"{rows[0]['frames']} frames", *SYSTEMS),
         [
             (name, *(cell(row.get(key), decimals) for row in rows))
             for name, key, decimals in MEASURES
             if any(row.get(key) is not None for row in rows)
         ],
         "Means over frames that were not learned from. The oracle was taught with the "
-        "true meshes of the others: the best to hope for."
-        if len(rows) > 2
-        else "Means over the frames that count.",
+        "true meshes of the others: the best to hope for.",
     )
     return [
         Text(

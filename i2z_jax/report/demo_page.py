@@ -18,7 +18,6 @@ from i2z_jax.report import demo_pictures as pictures
 from i2z_jax.report.demo_adaptation import (
     adaptation,
     adapted,
-    closed,
     systems,
     verdict,
 )
@@ -99,7 +98,7 @@ def _short(out: Path, rows: list[dict], summary: dict[str, Any]) -> list[Block]:
         (f"{summary['minutes_total']:.0f} min", "for all of this"),
         (f"{summary['peak_memory_mib'] / 1024:.1f} GiB", "memory at most"),
     ]
-    if (share := closed(rows)) is not None:
+    if (share := rows[1]["gap_closed"]) is not None:
         tiles.insert(2, (f"{100 * share:.0f} %", "of what labels would give"))
     return [Tiles(tiles), Text(verdict(rows, adapted(out)["best_step"]))]
 
