@@ -10,7 +10,6 @@ viewing angle.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,7 +63,11 @@ class CaptureStage:
         pixels = max(width * height, subject.texture_size**2)
         self.batch = max(1, BATCH_PIXELS // pixels)
         self.vertices = jax.jit(subject.head.vertices)
-        self.walls = _walls(len(rig.cameras), width=width, height=height, seed=seed)
+        # Dim backgrounds: a stage is dark, and no two cameras look at the same wall.
+        corners = np.random.default_rng(seed).uniform(
+            0.01, 0.06, (len(rig.cameras), 2, 2, 3)
+        )
+        self.wall_corners = jnp.asarray(corners, jnp.float32)
 
     def photograph(
         self, weights: Float[NDArray, "k"], world_from_head: Float[NDArray, "3 4"]
@@ -107,7 +110,10 @@ class CaptureStage:
                 height=self.height,
                 width=self.width,
             )
-            whole = views.image + (1 - views.mask[..., None]) * self.walls[some]
+            walls = jax.image.resize(
+                self.wall_corners[some], views.image.shape, "linear"
+            )
+            whole = views.image + (1 - views.mask[..., None]) * walls
             weight = views.seen[..., None]
             total = total + jnp.sum(painted * weight, axis=0)
             weight_sum = weight_sum + jnp.sum(weight, axis=0)
@@ -138,11 +144,3 @@ def lab_view(subject: Subject, cameras: int) -> LabView:
         return seen.vertices, seen.textures[AVERAGE]
 
     return capture
-
-
-def _walls(cameras: int, *, width: int, height: int, seed: int):
-    """Dim backgrounds: a stage is dark, and no two cameras look at the same wall."""
-    corners = np.random.default_rng(seed).uniform(0.01, 0.06, (cameras, 2, 2, 3))
-    size = (width, height)
-    walls = [cv2.resize(c, size, interpolation=cv2.INTER_LINEAR) for c in corners]
-    return jnp.asarray(np.array(walls), jnp.float32)
