@@ -41,21 +41,20 @@ def run(config: Config) -> None:
     from i2z_jax.geometry.raster import require_drawable
     from i2z_jax.synth.head import ProceduralHead
     from i2z_jax.synth.identity import Identity
-    from i2z_jax.synth.landmark_set import LandmarkOptions, Sitter, write_landmarks
-    from i2z_jax.synth.shade import wild_light
+    from i2z_jax.synth.landmark_set import LandmarkOptions, write_landmarks
     from i2z_jax.synth.sitter import procedural_subject
+    from i2z_jax.synth.subject import Subject
 
     sizes = chosen(config, LANDMARK_SIZES[config.preset])
     head = ProceduralHead(size=sizes.vertices)
     require_drawable(len(head.topology.faces), sizes.height, sizes.width)
 
-    def casting(rng) -> Sitter:
-        person = procedural_subject(
+    def casting(rng) -> Subject:
+        return procedural_subject(
             Identity.sample(rng),
             vertices=sizes.vertices,
             texture_size=sizes.texture_size,
         )
-        return Sitter(person, wild_light(rng))
 
     options = LandmarkOptions(
         count=sizes.count, width=sizes.width, height=sizes.height, seed=config.seed

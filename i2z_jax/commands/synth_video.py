@@ -59,10 +59,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Render the video."""
-    import numpy as np
-
-    from i2z_jax.synth.shade import wild_light
-    from i2z_jax.synth.video import VideoOptions, turning, write_video
+    from i2z_jax.synth.video import VideoOptions, write_video
 
     sizes = chosen(config, VIDEO_SIZES[config.preset])
     for option, side in (("--width", sizes.width), ("--height", sizes.height)):
@@ -80,7 +77,6 @@ def run(config: Config) -> None:
         )
     subject = _subject(config, sizes)
     latent = _latent(config.dam, config, sizes) if config.dam else None
-    light = wild_light(np.random.default_rng(config.seed))
     options = VideoOptions(
         frames=sizes.frames,
         width=sizes.width,
@@ -90,7 +86,7 @@ def run(config: Config) -> None:
         seed=config.seed,
     )
     start = time.monotonic()
-    write_video(subject, turning(light), options, config.out, latent=latent)
+    write_video(subject, options, config.out, latent=latent)
     console.out.print(
         f"{config.out}: {options.frames} frames, {options.width} x {options.height} px,"
         f" difficulty {options.difficulty:g}, in {time.monotonic() - start:.1f} s"

@@ -9,7 +9,6 @@ so an interrupted run resumes with what is missing.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from i2z_jax.synth import wild
 from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import rigid
 from i2z_jax.synth.portrait import Studio
+from i2z_jax.synth.shade import wild_light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.synth.video import phone
 
@@ -35,16 +35,8 @@ OCCLUDED = 0.2
 DIFFICULTY = {"train": 0.8, "common": 0.7, "challenging": 1.3, "private": 1.0}
 
 
-class Sitter(NamedTuple):
-    """A person and the light on them."""
-
-    subject: Subject
-    light: Any
-
-
-# Draws a person with lighting. Subjects of equal mesh and texture size share compiled
-# functions.
-Casting = Callable[[np.random.Generator], Sitter]
+# Draws a person. Subjects of equal mesh and texture size share compiled functions.
+Casting = Callable[[np.random.Generator], Subject]
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ def write_landmarks(
     """Render the dataset; existing images are kept, and every folder gets at least one.
 
     Args:
-        casting: draws the person and light of each image.
+        casting: draws the person of each image.
         options: number of images, spread over the folders as published.
         out: the dataset's folder.
         origin: everything else that determines the output (the heads' options); a
@@ -134,7 +126,7 @@ def folder_counts(count: int) -> dict[str, int]:
 
 def _picture(casting, options, folder, rng):
     hard = DIFFICULTY[ibug.FOLDERS[folder][0]]
-    subject, light = casting(rng)
+    subject, light = casting(rng), wild_light(rng)
     expressions = len(subject.head.expression_names)
     active = rng.random(expressions) < 3 / max(expressions, 3)
     weights = active * rng.beta(1.5, 1.5, expressions)

@@ -4,7 +4,7 @@
 Shared by `video` (many frames of one head) and `landmark_set` (one of each of many).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from i2z_jax.geometry.camera import camera_position, project_calibrated
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.topology import landmark_points
+from i2z_jax.synth.shade import Light
 from i2z_jax.synth.subject import Subject
 from i2z_jax.synth.view import Cameras, photograph
 from i2z_jax.types import Float, NDArray
@@ -47,14 +48,14 @@ class Studio:
         self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
 
     def portrait(
-        self, weights: Float[NDArray, "k"], lens: Lens, light: Any
+        self, weights: Float[NDArray, "k"], lens: Lens, light: Light
     ) -> Portrait:
         """Render an expression.
 
         Args:
             weights: of the head's expressions.
             lens: the camera.
-            light: in head space, as the subject's painter takes it.
+            light: in head space.
         """
         still = np.eye(3, 4)
         position = camera_position(lens.camera_from_head, still)

@@ -20,7 +20,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.identity import Identity
-from i2z_jax.synth.shade import wild_light
+from i2z_jax.synth.shade import Light, wild_light
 from i2z_jax.synth.sitter import procedural_subject
 from i2z_jax.synth.subject import Subject
 from i2z_jax.synth.view import Cameras, photograph
@@ -77,7 +77,7 @@ def portrait(
     *,
     yaw: float = 0.0,
     pitch: float = 0.0,
-    light: object = None,
+    light: Light | None = None,
     size: tuple[int, int] = CELL,
 ) -> UInt8[NDArray, "h w 3"]:
     """Render a head from 1 m.

@@ -3,18 +3,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.geometry.topology import Topology, landmark_points
+from i2z_jax.synth.shade import Light
 from i2z_jax.types import Array, Float, NDArray
 
 # (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
 # [0, 1], row 0 at v = 0; all in head space. Traceable by JAX. Light None is the stage's
 # lighting.
-Painter = Callable[[Array, Array, Any], Array]
+Painter = Callable[[Array, Array, Light | None], Array]
 
 
 @runtime_checkable

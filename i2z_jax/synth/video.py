@@ -10,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from i2z_jax.geometry.rotation import matrix_from_euler
 from i2z_jax.synth import wild
 from i2z_jax.synth.motion import chain, free_weights, rigid, smooth_noise
 from i2z_jax.synth.portrait import Lens, Portrait, Studio
-from i2z_jax.synth.shade import Light
+from i2z_jax.synth.shade import Light, wild_light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -41,8 +40,6 @@ TRUTH_CROP = 256
 BEST_CRF, WORST_CRF = 18.0, 34.0
 
 
-# (progress in [0, 1], head angles 3 rad) -> light in head space.
-LightOf = Callable[[float, np.ndarray], Any]
 # Expression weights k -> the z of a model that knows this person.
 LatentOf = Callable[[Float[NDArray, "k"]], Float[NDArray, "z"]]
 
@@ -61,7 +58,6 @@ class VideoOptions:
 
 def write_video(
     subject: Subject,
-    light: LightOf,
     options: VideoOptions,
     path: Path,
     *,
@@ -71,7 +67,6 @@ def write_video(
 
     Args:
         subject: the person.
-        light: over time, as the subject's painter takes it; `turning` makes one.
         options: size and difficulty.
         path: the .mp4; an existing one is replaced.
         latent: z of an expression; without it the ground truth has no z.
@@ -82,7 +77,7 @@ def write_video(
     truths: list[tuple] = []
 
     def frames() -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
-        for weights, portrait, lens, image in _frames(subject, light, options):
+        for weights, portrait, lens, image in _frames(subject, options):
             z = () if latent is None else latent(weights)
             time_s = len(truths) / options.fps
             truths.append((*_truth(portrait, lens), z))
@@ -104,8 +99,9 @@ def write_video(
 
 
 def _frames(
-    subject: Subject, light: LightOf, options: VideoOptions
+    subject: Subject, options: VideoOptions
 ) -> Iterator[tuple[Float[NDArray, "k"], Portrait, Lens, UInt8[NDArray, "h w 3"]]]:
+    light = wild_light(np.random.default_rng(options.seed))
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
     width, height = options.width, options.height
@@ -128,7 +124,7 @@ def _frames(
         placed = rigid(angles[row], shift[row], centre)
         lens = phone(placed, width=width, height=height)
         portrait = studio.portrait(
-            weights[row], lens, light(row / max(count - 1, 1), angles[row])
+            weights[row], lens, _seen_by_head(light, angles[row])
         )
         left, top = (wander[row] * [width, height] * (margin - 1)).astype(int)
         behind = place[top : top + height, left : left + width]
@@ -163,16 +159,12 @@ def _truth(portrait: Portrait, lens: Lens) -> tuple:
     return fit.pose, crop, portrait.vertices, portrait.landmarks
 
 
-def turning(light: Light) -> LightOf:
-    """A light fixed in the stage, expressed in the turning head's space."""
-
-    def in_head_space(progress: float, angles: Float[NDArray, "3"]) -> Light:
-        head_from_stage = matrix_from_euler(angles).T
-        y, z, x = np.asarray(light.sky)[1:4]
-        first = head_from_stage @ np.stack([x, y, z])
-        sky = np.array(light.sky)
-        sky[1:4] = first[[1, 2, 0]]
-        directions = np.asarray(light.directions) @ head_from_stage.T
-        return Light(sky, directions, light.colours)
-
-    return in_head_space
+def _seen_by_head(light: Light, angles: Float[NDArray, "3"]) -> Light:
+    """A light that stands still in the stage, in the space of a turned head."""
+    head_from_stage = matrix_from_euler(angles).T
+    y, z, x = np.asarray(light.sky)[1:4]
+    first = head_from_stage @ np.stack([x, y, z])
+    sky = np.array(light.sky)
+    sky[1:4] = first[[1, 2, 0]]
+    directions = np.asarray(light.directions) @ head_from_stage.T
+    return Light(sky, directions, light.colours)

@@ -15,7 +15,6 @@ from i2z_jax.data.check import check
 from i2z_jax.errors import InputError
 from i2z_jax.synth.landmark_set import (
     LandmarkOptions,
-    Sitter,
     folder_counts,
     write_landmarks,
 )
@@ -30,13 +29,12 @@ OPTIONS = LandmarkOptions(count=12, width=288, height=288, seed=2)
 
 
 @pytest.fixture(scope="module")
-def sitter() -> Sitter:
+def sitter() -> Subject:
     head = PatternHead()
     corners = vertex(head.landmark_rows, head.landmark_columns)
     dots = {int(corners[mark]): colour for mark, colour in PAINTED.items()}
     texture = dotted_texture(head.topology, dots, radius_mm=6.0)
-    person = Subject(head, lambda vertices, position, light: texture, TEXTURE)
-    return Sitter(person, np.zeros(1, np.float32))
+    return Subject(head, lambda vertices, position, light: texture, TEXTURE)
 
 
 def render(sitter, out, options=OPTIONS, **origin) -> int:

@@ -17,10 +17,7 @@ EASY = VideoOptions(frames=6, width=240, height=320, difficulty=0.1, seed=3)
 
 
 def render(path: Path, options: VideoOptions, **known) -> VideoTruth:
-    light = np.zeros(1, np.float32)
-    return write_video(
-        subject(), lambda progress, angles: light, options, path, **known
-    )
+    return write_video(subject(), options, path, **known)
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +96,14 @@ def test_difficulty_makes_it_move_and_shrinks_the_file(clip, tmp_path):
 
 
 def test_a_failed_rendering_leaves_nothing(tmp_path):
-    def broken(progress, angles):
-        if progress > 0.5:
+    drawn = []
+
+    def latent(weights):
+        drawn.append(weights)
+        if len(drawn) > EASY.frames / 2:
             raise RuntimeError("killed")
-        return np.zeros(1, np.float32)
+        return weights
 
     with pytest.raises(RuntimeError, match="killed"):
-        write_video(subject(), broken, EASY, tmp_path / "clip.mp4")
+        render(tmp_path / "clip.mp4", EASY, latent=latent)
     assert list(tmp_path.iterdir()) == []
