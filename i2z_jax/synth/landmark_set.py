@@ -21,7 +21,7 @@ from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.synth import wild
 from i2z_jax.synth.claim import claim
 from i2z_jax.synth.motion import rigid
-from i2z_jax.synth.portrait import Studio
+from i2z_jax.synth.portrait import portrait
 from i2z_jax.synth.shade import wild_light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.synth.video import phone
@@ -134,14 +134,13 @@ def _picture(casting, options, folder, rng):
     shift = rng.uniform(-1, 1, 3) * SHIFT_MM * hard
     placed = rigid(angles, shift, face_centre(subject.head))
     size = {"width": options.width, "height": options.height}
-    lens, studio = phone(placed, **size), Studio(subject, **size)
-    portrait = studio.portrait(weights, lens, light)
+    shot = portrait(subject, weights, phone(placed, **size), light, **size)
     behind = wild.background(rng, **size)
-    image = wild.composite(portrait.image, portrait.mask, behind)
+    image = wild.composite(shot.image, shot.mask, behind)
     if rng.random() < OCCLUDED * hard:
-        image = wild.occlude(image, box_of_points(portrait.landmarks), rng)
+        image = wild.occlude(image, box_of_points(shot.landmarks), rng)
     conditions = wild.Conditions.sample(min(hard, 1.0), rng)
-    return conditions.apply(image, rng), portrait.landmarks
+    return conditions.apply(image, rng), shot.landmarks
 
 
 def _stem(out: Path, folder: str, number: int) -> Path:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One picture of a head by a hand-held camera, in linear light, before compositing.
 
-Shared by `video` (many frames of one head) and `landmark_set` (one of each of many).
+Shared by `video` (many frames of one head), `landmark_set` (one of each of many) and
+`sheet`.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from i2z_jax.geometry.camera import camera_position, project_calibrated
-from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.synth.shade import Light
 from i2z_jax.synth.subject import Subject
@@ -40,51 +40,48 @@ class Portrait(NamedTuple):
     landmarks: Float[NDArray, "68 2"]
 
 
-class Studio:
-    """Renders one subject at a fixed image size."""
+def portrait(
+    subject: Subject,
+    weights: Float[NDArray, "k"],
+    lens: Lens,
+    light: Light | None,
+    *,
+    width: int,
+    height: int,
+) -> Portrait:
+    """Render an expression.
 
-    def __init__(self, subject: Subject, *, width: int, height: int):
-        self.subject, self.width, self.height = subject, width, height
-        self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
-
-    def portrait(
-        self, weights: Float[NDArray, "k"], lens: Lens, light: Light
-    ) -> Portrait:
-        """Render an expression.
-
-        Args:
-            weights: of the head's expressions.
-            lens: the camera.
-            light: in head space.
-        """
-        still = np.eye(3, 4)
-        position = camera_position(lens.camera_from_head, still)
-        # Only `photograph` is compiled here: it is the same for all identities.
-        vertices = self.subject.head.vertices(jnp.asarray(weights, jnp.float32))
-        texture = self.subject.paint(
-            vertices, jnp.asarray(position, jnp.float32), light
-        )
-        views = photograph(
-            self.mesh,
-            vertices,
-            texture[None],
-            Cameras(
-                jnp.asarray(lens.intrinsics, jnp.float32)[None],
-                jnp.asarray(lens.camera_from_head, jnp.float32)[None],
-            ),
-            height=self.height,
-            width=self.width,
-            samples=SAMPLES,
-        )
-        vertices = np.asarray(vertices)
-        points = vertices.astype(float)
-        pixels, _ = project_calibrated(*lens, still, points)
-        marks = landmark_points(self.subject.head.topology, points)
-        landmarks, _ = project_calibrated(*lens, still, marks)
-        return Portrait(
-            np.asarray(views.image[0]),
-            np.asarray(views.mask[0]),
-            vertices,
-            pixels,
-            landmarks,
-        )
+    Args:
+        subject: who.
+        weights: of the head's expressions.
+        lens: the camera.
+        light: in head space; None is the stage's.
+        width: of the picture, px.
+        height: of the picture, px.
+    """
+    still = np.eye(3, 4)
+    position = camera_position(lens.camera_from_head, still)
+    # Only `photograph` is compiled here: it is the same for all identities.
+    vertices = subject.head.vertices(jnp.asarray(weights, jnp.float32))
+    texture = subject.paint(vertices, jnp.asarray(position, jnp.float32), light)
+    views = photograph(
+        subject.mesh,
+        vertices,
+        texture[None],
+        Cameras(*(jnp.asarray(part, jnp.float32)[None] for part in lens)),
+        height=height,
+        width=width,
+        samples=SAMPLES,
+    )
+    vertices = np.asarray(vertices)
+    points = vertices.astype(float)
+    pixels, _ = project_calibrated(*lens, still, points)
+    marks = landmark_points(subject.head.topology, points)
+    landmarks, _ = project_calibrated(*lens, still, marks)
+    return Portrait(
+        np.asarray(views.image[0]),
+        np.asarray(views.mask[0]),
+        vertices,
+        pixels,
+        landmarks,
+    )

@@ -10,7 +10,6 @@ Takes two minutes on two idle cores.
 import sys
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
@@ -18,12 +17,11 @@ from i2z_jax.console import progress
 from i2z_jax.drawing import grid
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
-from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.identity import Identity
+from i2z_jax.synth.portrait import Lens, portrait
 from i2z_jax.synth.shade import Light, wild_light
 from i2z_jax.synth.sitter import procedural_subject
 from i2z_jax.synth.subject import Subject
-from i2z_jax.synth.view import Cameras, photograph
 from i2z_jax.synth.wild import srgb
 from i2z_jax.types import Float, NDArray, UInt8
 
@@ -71,7 +69,7 @@ EXPRESSIONS: tuple[dict[str, float], ...] = (
 VIEWS = (-90, 0), (-60, 0), (-30, 0), (30, 0), (60, 0), (90, 0), (0, 28), (0, -28)
 
 
-def portrait(
+def cell(
     subject: Subject,
     expression: dict[str, float],
     *,
@@ -86,30 +84,13 @@ def portrait(
     `size` is (height, width), px.
     """
     names = subject.head.expression_names
-    weights = np.zeros(len(names), np.float32)
-    for name, weight in expression.items():
-        weights[names.index(name)] = weight
-    vertices = subject.head.vertices(jnp.asarray(weights))
-    camera_from_head = _camera(np.radians(yaw), np.radians(pitch))
-    position = -camera_from_head[:, :3].T @ camera_from_head[:, 3]
-    texture = subject.paint(vertices, jnp.asarray(position, jnp.float32), light)
+    weights = np.array([expression.get(name, 0.0) for name in names])
     height, width = size
     focal = height * SHEET_DISTANCE_MM / 262.0
     intrinsics = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
-    views = photograph(
-        mesh_arrays(subject.head.topology, subject.texture_size),
-        vertices,
-        texture[None],
-        Cameras(
-            jnp.asarray(intrinsics[None], jnp.float32),
-            jnp.asarray(camera_from_head[None], jnp.float32),
-        ),
-        height=height,
-        width=width,
-        samples=2,
-    )
-    image = views.image[0] + BACKGROUND * (1 - views.mask[0][..., None])
-    return srgb(np.asarray(image))
+    lens = Lens(intrinsics, _camera(np.radians(yaw), np.radians(pitch)))
+    shot = portrait(subject, weights, lens, light, width=width, height=height)
+    return srgb(shot.image + BACKGROUND * (1 - shot.mask[..., None]))
 
 
 def _camera(yaw: float, pitch: float) -> Float[NDArray, "3 4"]:
@@ -127,17 +108,17 @@ def sheet(texture_size: int = 1024) -> UInt8[NDArray, "h w 3"]:
     """The whole picture."""
     subject = procedural_subject(texture_size=texture_size)
     rng = np.random.default_rng(3)
-    large = portrait(subject, {}, size=(3 * CELL[0], 3 * CELL[1]))
-    cells = [portrait(subject, e) for e in progress(EXPRESSIONS, "expressions")]
+    large = cell(subject, {}, size=(3 * CELL[0], 3 * CELL[1]))
+    cells = [cell(subject, e) for e in progress(EXPRESSIONS, "expressions")]
     for _ in progress(range(COLUMNS), "identities"):
         person = procedural_subject(Identity.sample(rng), texture_size=texture_size)
-        cells.append(portrait(person, {}))
+        cells.append(cell(person, {}))
     for yaw, pitch in progress(VIEWS, "cameras"):
-        cells.append(portrait(subject, {}, yaw=yaw, pitch=pitch))
+        cells.append(cell(subject, {}, yaw=yaw, pitch=pitch))
     for _ in progress(range(COLUMNS), "lights"):
         yaw, pitch = rng.uniform([-35, -15], [35, 15])
         light = wild_light(rng)
-        cells.append(portrait(subject, {}, yaw=yaw, pitch=pitch, light=light))
+        cells.append(cell(subject, {}, yaw=yaw, pitch=pitch, light=light))
     beside = COLUMNS - 3
     above = np.hstack([large, grid(cells[: 3 * beside], beside)])
     return np.vstack([above, grid(cells[3 * beside :], COLUMNS)])

@@ -17,7 +17,6 @@ import numpy as np
 from i2z_jax.data.multiface import AVERAGE
 from i2z_jax.geometry.camera import camera_position
 from i2z_jax.geometry.fit import require_in_front
-from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.motion import chain, rigid
 from i2z_jax.synth.rig import Rig, capture_rig
 from i2z_jax.synth.subject import Subject, face_centre
@@ -58,7 +57,7 @@ class CaptureStage:
         self, subject: Subject, rig: Rig, *, width: int, height: int, seed: int
     ):
         self.rig, self.width, self.height = rig, width, height
-        self.mesh = mesh_arrays(subject.head.topology, subject.texture_size)
+        self.mesh = subject.mesh
         self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
         pixels = max(width * height, subject.texture_size**2)
         self.batch = max(1, BATCH_PIXELS // pixels)

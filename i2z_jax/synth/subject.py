@@ -3,11 +3,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
 
+from i2z_jax.geometry.mesh_arrays import MeshArrays, mesh_arrays
 from i2z_jax.geometry.topology import Topology, landmark_points
 from i2z_jax.synth.shade import Light
 from i2z_jax.types import Array, Float, NDArray
@@ -40,6 +42,11 @@ class Subject:
     head: Head
     paint: Painter
     texture_size: int
+
+    @cached_property
+    def mesh(self) -> MeshArrays:
+        """The head's mesh with the texels of its textures."""
+        return mesh_arrays(self.head.topology, self.texture_size)
 
 
 def face_centre(head: Head) -> Float[NDArray, "3"]:

@@ -21,7 +21,7 @@ from i2z_jax.geometry.fit import fit_calibrated_pose
 from i2z_jax.geometry.rotation import matrix_from_euler
 from i2z_jax.synth import wild
 from i2z_jax.synth.motion import chain, free_weights, rigid, smooth_noise
-from i2z_jax.synth.portrait import Lens, Portrait, Studio
+from i2z_jax.synth.portrait import Lens, Portrait, portrait
 from i2z_jax.synth.shade import Light, wild_light
 from i2z_jax.synth.subject import Subject, face_centre
 from i2z_jax.types import Float, NDArray, UInt8
@@ -77,10 +77,10 @@ def write_video(
     truths: list[tuple] = []
 
     def frames() -> Iterator[tuple[float, UInt8[NDArray, "h w 3"]]]:
-        for weights, portrait, lens, image in _frames(subject, options):
+        for weights, shot, lens, image in _frames(subject, options):
             z = () if latent is None else latent(weights)
             time_s = len(truths) / options.fps
-            truths.append((*_truth(portrait, lens), z))
+            truths.append((*_truth(shot, lens), z))
             yield time_s, image
 
     with write_aside(path, overwrite=True) as aside:
@@ -105,7 +105,7 @@ def _frames(
     rng = np.random.default_rng(options.seed)
     count, hard = options.frames, options.difficulty
     width, height = options.width, options.height
-    studio = Studio(subject, width=width, height=height)
+    size = {"width": width, "height": height}
     centre = face_centre(subject.head)
     weights = free_weights(count, len(subject.head.expression_names), rng)
     # Bounded: a rare large turn would leave the picture.
@@ -122,15 +122,14 @@ def _frames(
     wander = smooth_noise(count, 2, MOTION_FRAMES, rng).clip(-2, 2) / 4 + 0.5
     for row in range(count):
         placed = rigid(angles[row], shift[row], centre)
-        lens = phone(placed, width=width, height=height)
-        portrait = studio.portrait(
-            weights[row], lens, _seen_by_head(light, angles[row])
-        )
+        lens = phone(placed, **size)
+        lit = _seen_by_head(light, angles[row])
+        shot = portrait(subject, weights[row], lens, lit, **size)
         left, top = (wander[row] * [width, height] * (margin - 1)).astype(int)
         behind = place[top : top + height, left : left + width]
-        image = wild.composite(portrait.image, portrait.mask, behind)
+        image = wild.composite(shot.image, shot.mask, behind)
         now = dataclasses.replace(conditions, gain=conditions.gain * exposure[row])
-        yield weights[row], portrait, lens, now.apply(image, rng)
+        yield weights[row], shot, lens, now.apply(image, rng)
 
 
 def phone(stage_from_head: Float[NDArray, "3 4"], *, width: int, height: int) -> Lens:
@@ -152,11 +151,11 @@ def phone(stage_from_head: Float[NDArray, "3 4"], *, width: int, height: int) ->
     return Lens(intrinsics, chain(camera_from_stage, stage_from_head))
 
 
-def _truth(portrait: Portrait, lens: Lens) -> tuple:
-    crop = framing.crop_for_box(framing.mesh_box(portrait.pixels), "mesh", TRUTH_CROP)
-    vertices = portrait.vertices.astype(float)
+def _truth(shot: Portrait, lens: Lens) -> tuple:
+    crop = framing.crop_for_box(framing.mesh_box(shot.pixels), "mesh", TRUTH_CROP)
+    vertices = shot.vertices.astype(float)
     fit = fit_calibrated_pose(*lens, np.eye(3, 4), vertices, crop, TRUTH_CROP)
-    return fit.pose, crop, portrait.vertices, portrait.landmarks
+    return fit.pose, crop, shot.vertices, shot.landmarks
 
 
 def _seen_by_head(light: Light, angles: Float[NDArray, "3"]) -> Light:

@@ -29,7 +29,7 @@ def picture(subject):
     """The paint alone, without light or gloss."""
     albedo = jnp.asarray(subject.head.appearance(TEXTURE).albedo, jnp.float32)
     painted = replace(subject, paint=lambda vertices, position, light: albedo)
-    return sheet.portrait(painted, {}, size=SIZE).astype(float)
+    return sheet.cell(painted, {}, size=SIZE).astype(float)
 
 
 @pytest.fixture(scope="module")
