@@ -31,10 +31,9 @@ class Ring:
 
 @dataclass(frozen=True)
 class SkinMesh:
-    """Vertices in head space (mm), their chart angles, UVs per corner."""
+    """Vertices in head space (mm), UVs per corner."""
 
     vertices: np.ndarray
-    angles: np.ndarray
     faces: np.ndarray
     uvs: np.ndarray
     uv_faces: np.ndarray
@@ -132,7 +131,7 @@ def skin_mesh(spacing: float) -> SkinMesh:
     lip = np.zeros(len(angles))
     for ring in mouths:
         lip[ring] = np.sign(np.round(np.cos(mouth_turn), 6))
-    return _mirror(vertices, angles, faces, uvs, lip, (eyes[0], eye_turn),
+    return _mirror(vertices, faces, uvs, lip, (eyes[0], eye_turn),
                    (mouths[0], mouth_turn))  # fmt: skip
 
 
@@ -190,7 +189,7 @@ def _place(angles, uvs):
     return vertices
 
 
-def _mirror(vertices, angles, faces, uvs, lip, eye, mouth):
+def _mirror(vertices, faces, uvs, lip, eye, mouth):
     """Both halves as one mesh; the middle line, the back and the crown are shared."""
     count = len(vertices)
     other_uvs = np.stack([1 - uvs[:, 0], uvs[:, 1]], axis=-1)
@@ -210,7 +209,6 @@ def _mirror(vertices, angles, faces, uvs, lip, eye, mouth):
     place = np.full(2 * count, -1)
     place[used] = np.arange(len(used))
     uv_used, uv_compact = np.unique(uv_faces, return_inverse=True)
-    both = np.concatenate([angles, angles * np.array([-1, 1])])
     index, turn = eye
     left = Ring(place[index], turn)
     right = Ring(place[twin[index]], turn)
@@ -220,7 +218,7 @@ def _mirror(vertices, angles, faces, uvs, lip, eye, mouth):
         np.concatenate([turn, 2 * np.pi - turn[1:-1][::-1]]),
     )
     return SkinMesh(
-        all_vertices[used], both[used], compact.reshape(all_faces.shape),
+        all_vertices[used], compact.reshape(all_faces.shape),
         np.concatenate([uvs, other_uvs])[uv_used], uv_compact.reshape(uv_faces.shape),
         np.concatenate([lip, lip])[used], (left, right), around,
     )  # fmt: skip
