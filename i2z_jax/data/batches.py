@@ -16,8 +16,10 @@ import gc
 import signal
 import weakref
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import Any, Protocol, runtime_checkable
 
 import absl.flags
@@ -150,9 +152,12 @@ class Batches:
         return len(self._dataset)
 
     def __next__(self) -> dict[str, Any]:
-        if not self._running:
-            self._running.append(self._start())
-        batch = next(self._running[0])
+        if self._running:
+            batch = next(self._running[0])
+        else:
+            with _children_deaf() if self._workers else nullcontext():
+                self._running.append(self._start())
+                batch = next(self._running[0])
         self._position += 1
         return _own(batch) if self._workers else batch
 
@@ -291,12 +296,25 @@ def _require_examples(name: str, stream: Stream) -> None:
         raise InputError("no examples", where=name or "dataset", expected="one or more")
 
 
+@contextmanager
+def _children_deaf() -> Iterator[None]:
+    """Processes that start within never hear Ctrl-C or SIGTERM, from their first moment
+    on: they inherit what their parent blocks.
+
+    Both reach every process of a job. The parent is to save and then end its workers; a
+    dead one would be an error in the middle of that.
+    """
+    # It starts with the first worker, and when it does it lifts the block.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(index: int, count: int) -> None:
-    """Set a worker up: one OpenCV thread, deaf to Ctrl-C, ends with its parent."""
+    """Set a worker up: one OpenCV thread, ends with its parent."""
     # The workers are the parallelism; threads of OpenCV would fight over their cores.
     cv2.setNumThreads(1)
-    # Ctrl-C and a scheduler's SIGTERM reach every process of a job. The parent is to
-    # save and then end us; a dead worker would be an error in the middle of that.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     end_with_parent()

@@ -154,7 +154,12 @@ def test_no_examples_is_an_error():
 
 
 PROGRAM = """
-import sys, time
+import os, signal, sys, time
+
+if __name__ == "__mp_main__":  # a worker that starts
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGTERM)
+
 import numpy as np
 from tests.data.test_batches import endless, stream, SEED
 
