@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a person sees on screen: progress with an ETA, and tables."""
 
+import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TypeVar
@@ -18,12 +19,20 @@ from rich.table import Table
 
 Item = TypeVar("Item")
 
+
+class _Remarks(Console):
+    def on_broken_pipe(self) -> None:
+        """Who watched has gone: the work goes on, and what else is said is lost."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 # Text is shown as it is: a path may have [brackets] or :colons: in it.
-_console = partial(Console, highlight=False, markup=False, emoji=False)
+_as_it_is = {"highlight": False, "markup": False, "emoji": False}
+_console = partial(Console, **_as_it_is)
 
 # Results go to stdout; progress and remarks to stderr, so that pipes stay clean.
 out = _console(soft_wrap=True)
-err = _console(stderr=True, soft_wrap=True)
+err = _Remarks(stderr=True, soft_wrap=True, **_as_it_is)
 
 
 def show_table(table: Table) -> None:

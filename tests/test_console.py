@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is shown is what was said."""
 
+import subprocess
+import sys
+
 from rich.table import Table
 
 from i2z_jax import console
@@ -20,3 +23,26 @@ def test_a_path_is_shown_as_it_is(capsys):
     said = capsys.readouterr()
     assert said.out.count(PATH) == 5
     assert said.err.count(PATH) == 2
+
+
+WORK = """
+import sys
+from i2z_jax import console
+
+console.err.print("begins")
+sys.stdin.readline()
+for _ in console.progress(range(3), "work"):
+    console.err.print("a remark")
+print("a warning of a library", file=sys.stderr)
+console.out.print("done")
+"""
+
+
+def test_work_goes_on_when_nobody_watches_any_more():
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", WORK], text=True, **pipes) as work:
+        assert work.stderr.readline() == "begins\n"
+        work.stderr.close()
+        print(file=work.stdin, flush=True)
+        assert work.stdout.read() == "done\n"
+    assert work.returncode == 0
