@@ -31,7 +31,7 @@ from i2z_jax.train.guard import GUARD, Figures, Guard
 from i2z_jax.train.lab_views import RowNumbers
 from i2z_jax.train.loop import Hooks, abstract
 from i2z_jax.train.optim import build_optimizer
-from i2z_jax.train.run import RunConfig, check_batch, create_state, run_steps
+from i2z_jax.train.run import RunConfig, create_state, run_steps
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.workdir import has_checkpoint, remember_frozen
 from i2z_jax.types import PyTree
@@ -73,10 +73,8 @@ def adapt(
         end.
 
     Raises:
-        InputError: as `run_loop`; batch, microbatches and devices do not fit; no
-            ground truth to be supervised by.
+        InputError: as `run_loop`; no ground truth to be supervised by.
     """
-    check_batch(config, mesh)
     if supervised and data.video.truth is None:
         raise InputError(
             "a video without ground truth has no oracle",

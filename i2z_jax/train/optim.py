@@ -6,7 +6,6 @@ from typing import Literal
 
 import optax
 
-from i2z_jax.errors import InputError
 from i2z_jax.train.packing import are_kernels
 
 
@@ -63,12 +62,7 @@ def build_optimizer(
 
     Args:
         steps: of the whole run, for the schedule.
-
-    Raises:
-        InputError: no steps.
     """
-    if steps < 1:
-        raise InputError("no steps", where="--loop.steps", expected=">= 1", got=steps)
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(

@@ -132,10 +132,9 @@ def run_stage(
         None if the run was asked to stop before its end.
 
     Raises:
-        InputError: batch, microbatches and devices do not fit; the frozen weights are
-            not those the run was started with; as `run_loop`.
+        InputError: the frozen weights are not those the run was started with; as
+            `run_loop`.
     """
-    check_batch(config, mesh)
     optimizer = build_optimizer(config.optimizer, config.loop.steps)
     remember_frozen(workdir, stage.lasting)
     frozen = replicate(stage.frozen, mesh)
@@ -261,11 +260,20 @@ def run_mesh(config: RunConfig) -> Mesh:
     """The mesh of all devices, as the configuration divides it.
 
     Raises:
-        InputError: it cannot be divided so, or a number is too small: before there is
-            work to lose.
+        InputError: it cannot be divided so, the batch does not divide over it, or a
+            number is too small: before there is work to lose.
     """
     require_at_least(config, LEAST)
-    return create_mesh(fsdp=config.fsdp)
+    mesh = create_mesh(fsdp=config.fsdp)
+    if config.batch_size % (mesh.size * config.microbatches):
+        raise InputError(
+            "the batch does not divide",
+            where="--batch-size",
+            expected=f"a multiple of devices ({mesh.size}) x "
+            f"microbatches ({config.microbatches})",
+            got=config.batch_size,
+        )
+    return mesh
 
 
 # Options of a run, and the least that each may be.
@@ -288,22 +296,3 @@ LEAST = {
     "optimizer.weight_decay": 0,
     "optimizer.clip_norm": 0,
 }
-
-
-def check_batch(config: RunConfig, mesh: Mesh) -> None:
-    """Refuse a run that cannot be divided over the mesh.
-
-    Raises:
-        InputError: a number is too small, or batch, microbatches and devices do
-            not fit.
-    """
-    require_at_least(config, LEAST)
-    unit = mesh.size * config.microbatches
-    if config.batch_size % unit:
-        raise InputError(
-            "the batch does not divide",
-            where="--batch-size",
-            expected=f"a multiple of devices ({mesh.size}) x "
-            f"microbatches ({config.microbatches})",
-            got=config.batch_size,
-        )

@@ -250,9 +250,9 @@ def test_a_decoder_of_another_mesh_is_refused(toy_models, tmp_path):
         toy.dam(toy_models["data"], tmp_path / "again", start=tmp_path / "dam")
 
 
-def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
+def test_a_batch_that_does_not_divide_is_refused_before_any_work():
     with pytest.raises(InputError, match=r"devices \(1\) x microbatches \(3\)"):
-        toy.dam(toy_models["data"], tmp_path, run=replace(toy.RUN, microbatches=3))
+        run_mesh(replace(toy.RUN, microbatches=3))
 
 
 @pytest.mark.parametrize(
@@ -260,6 +260,7 @@ def test_a_batch_that_does_not_divide_is_refused(toy_models, tmp_path):
     [
         ("microbatches", 0),
         ("workers", -1),
+        ("loop.steps", 0),
         ("loop.log_every", 0),
         ("loop.save_every", 0),
         ("loop.keep", 0),

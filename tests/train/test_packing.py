@@ -11,7 +11,6 @@ import optax
 import pytest
 from flax import nnx
 
-from i2z_jax.errors import InputError
 from i2z_jax.models.dam import DAM
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.parameters import parameter_table, split_trained
@@ -125,8 +124,3 @@ def test_loops_do_not_grow_with_the_number_of_arrays():
     few, many = loops(10), loops(40)
     # An array is cut from its vector, and has its gradient.
     assert (many - few) / 30 < 4, (few, many)
-
-
-def test_a_run_of_no_steps_is_refused():
-    with pytest.raises(InputError, match="no steps"):
-        build_optimizer(OptimizerConfig(), 0)
