@@ -27,13 +27,22 @@ def locked(folder: Path, *, busy: str, option: str) -> Iterator[None]:
         option: the one that names another folder.
 
     Raises:
-        InputError: another run is here, or the folder cannot be written.
+        InputError: another run is here, or the folder cannot be written or locked.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     with lock:
-        if not _is_ours(lock, folder / LOCK):
+        try:
+            ours = _is_ours(lock, folder / LOCK)
+        except OSError as error:
+            raise InputError(
+                f"cannot be locked ({error.strerror})",
+                where=folder,
+                fix=f"choose {option} on a file system with locks (Lustre: one that is "
+                "mounted with flock)",
+            ) from error
+        if not ours:
             raise InputError(
                 busy, where=folder, fix=f"wait for it, or choose another {option}"
             )

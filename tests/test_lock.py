@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One run at a time in a folder, also when the one before is just ending."""
 
+import errno
 import fcntl
+import os
 
 import pytest
 
@@ -35,4 +37,13 @@ def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch, made_a
 
     monkeypatch.setattr(fcntl, "flock", late)
     with pytest.raises(InputError, match="another run is here"):
+        hold(tmp_path).__enter__()
+
+
+def test_a_file_system_without_locks_is_a_clear_line(tmp_path, monkeypatch):
+    def without(file, how):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", without)
+    with pytest.raises(InputError, match=r"cannot be locked \(Function .*--out on a"):
         hold(tmp_path).__enter__()
