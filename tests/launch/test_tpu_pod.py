@@ -45,10 +45,20 @@ def test_a_host_gets_the_command_as_it_was_typed(pod, tmp_path):
     assert asked[-4:] == ["ssh", "pod", "--zone=zone-b", "--worker=all"]
 
 
+def test_hosts_share_compiled_programs(pod, tmp_path):
+    i2z = str(program(tmp_path, "i2z", 'printf %s "$JAX_COMPILATION_CACHE_DIR"'))
+    folder = {"JAX_COMPILATION_CACHE_DIR": "/mnt/other disk"}
+    assert pod("pod", "zone-b", "doctor", I2Z=i2z).stdout == "/mnt/share/jax_cache"
+    assert (
+        pod("pod", "zone-b", "doctor", I2Z=i2z, **folder).stdout == folder.popitem()[1]
+    )
+
+
 def test_the_package_is_where_the_page_installs_it(pod):
     done = pod("pod", "zone-b", "doctor")
     assert done.returncode == 127
-    assert "/mnt/share/i2z/bin/i2z: No such file" in done.stderr
+    assert "/mnt/share/i2z/bin/i2z" in done.stderr
+    assert "No such file" in done.stderr
     page = (CHECKOUT / "docs/scale.md").read_text()
     assert "--python 3.12 /mnt/share/i2z\n" in page
 
