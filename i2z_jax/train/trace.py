@@ -8,12 +8,15 @@ from typing import Any
 
 import jax
 
+from i2z_jax.sharding import is_first_process
+
 # Steps before the trace: compiling and filling of caches is over.
 WARM = 10
 
 
 class Trace:
-    """Traces some steps of a process, from its `WARM`-th on, or as many as there are.
+    """Traces some steps of the first process, from its `WARM`-th on, or as many as
+    there are. The files of others on its host would have the same names.
 
     Args:
         folder: WORKDIR/profile.
@@ -21,7 +24,7 @@ class Trace:
     """
 
     def __init__(self, folder: Path, steps: int):
-        self._folder, self._steps = folder, steps
+        self._folder, self._steps = folder, steps if is_first_process() else 0
         self._taken, self._running = 0, False
 
     @contextmanager

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import jax
@@ -18,6 +19,7 @@ import optax
 import pytest
 
 from i2z_jax.errors import InputError
+from i2z_jax.train import trace
 from i2z_jax.train.loop import Hooks, LoopConfig, run_loop
 from i2z_jax.train.run import RunConfig
 from i2z_jax.train.state import TrainState
@@ -143,6 +145,15 @@ def test_a_trace_of_the_steps_that_were_asked_for(tmp_path):
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     steps = {int(e["args"]["step_num"]) for e in events if e.get("name") == "train"}
     assert steps == {10, 11, 12}
+
+
+def test_other_processes_write_no_trace_over_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(trace, "is_first_process", lambda: False)
+    with closing(trace.Trace(tmp_path / "profile", 1)) as other:
+        for number in range(trace.WARM + 1):
+            with other.step(number):
+                pass
+    assert not (tmp_path / "profile").exists()
 
 
 def test_what_the_machine_did_is_on_record(tmp_path):
