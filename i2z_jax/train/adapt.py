@@ -8,7 +8,6 @@ The loop, its checkpoints and its resuming are those of every stage; the guard i
 `evaluate`.
 """
 
-import shutil
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +32,7 @@ from i2z_jax.train.loop import Hooks, abstract
 from i2z_jax.train.optim import build_optimizer
 from i2z_jax.train.run import RunConfig, create_state, run_steps
 from i2z_jax.train.state import TrainState
-from i2z_jax.train.workdir import has_checkpoint, remember_frozen
+from i2z_jax.train.workdir import CHECKPOINTS, has_checkpoint, remember_frozen
 from i2z_jax.types import PyTree
 
 
@@ -63,7 +62,7 @@ def adapt(
     mesh: Mesh,
     supervised: bool = False,
 ) -> Outcome | None:
-    """Adapt in a held workdir (`workdir.hold`); guard and best network live there too.
+    """Adapt in a held workdir (`workdir.hold`); the guard lives there too.
 
     Args:
         supervised: learn the video's ground truth (see `adapt_stage`).
@@ -88,7 +87,8 @@ def adapt(
     remember_frozen(workdir, stage.lasting)
     frozen = replicate(stage.frozen, mesh)
     state = create_state(stage, optimizer, mesh)
-    like = abstract(state.params)  # before the loop takes the state over
+    like = abstract(state)  # before the loop takes the state over
+    loop = replace(config.loop, best="eval/score", best_is="least")  # the guard's
     guarded = _Guarded(workdir, lambda params: judge(params, frozen))
     guard = guarded.guard
     if guard.first_collapse is None:
@@ -100,7 +100,8 @@ def adapt(
                 streams(data, config.batch_size),
                 optimizer=optimizer,
                 workdir=workdir,
-                config=replace(config, workers=0),  # rows of what is in memory
+                # Rows of what is in memory need no workers.
+                config=replace(config, workers=0, loop=loop),
                 mesh=mesh,
                 images=2 + (data.replay is not None),  # a pair, and a view
                 hooks=Hooks(guarded.before, guarded.evaluate),
@@ -112,7 +113,7 @@ def adapt(
                 return None
     step = guard.best
     if step:
-        params = whole(guarded.best(like), mesh)
+        params = whole(_best(workdir, step, like), mesh)
         system = system._replace(net=stage.assemble(params, None))  # pyrefly: ignore
     return Outcome(
         system, step, guard.before, guard.history[step], guard.first_collapse
@@ -120,12 +121,12 @@ def adapt(
 
 
 class _Guarded:
-    """The guard beside a run: it judges, keeps the best network, and may end it."""
+    """The guard beside a run: it judges, and may end it."""
 
     def __init__(self, workdir: Path, judge: Callable[[PyTree], Figures]):
-        self._judge, self._kept = judge, workdir / "best"
+        self._judge = judge
         if not has_checkpoint(workdir):
-            _forget(workdir / GUARD, self._kept)
+            _forget(workdir / GUARD)
         self.guard = Guard(workdir)
 
     def before(self, state: TrainState) -> None:
@@ -138,42 +139,43 @@ class _Guarded:
     def evaluate(self, state: TrainState, done: int) -> Figures:
         """`Hooks.evaluate`; raises `_Collapse`."""
         figures = self._record(done, state)
-        if self.guard.best == done:
-            self._keep(done, state.params)
         if self.guard.collapse(done) is not None:
             raise _Collapse
         return figures
-
-    def best(self, like: PyTree) -> PyTree:
-        """Parameters of the best step."""
-        with closing(RunCheckpoints(self._kept)) as kept:
-            restored = kept.restore({"params": like})
-        assert restored is not None
-        assert restored.step == self.guard.best
-        return restored.state["params"]
 
     def _record(self, step: int, state: TrainState) -> Figures:
         figures = self._judge(state.params)
         self.guard.record(step, figures, write=is_first_process())
         return figures
 
-    def _keep(self, step: int, params: PyTree) -> None:
-        """Before the step is a checkpoint of the run: what is judged best exists."""
-        with closing(RunCheckpoints(self._kept, keep=1)) as checkpoints:
-            checkpoints.drop_after(step)  # of a process that was killed further on
-            checkpoints.save(step, {"params": params}, {})
-
 
 class _Collapse(Exception):
-    """Ends the loop from within an evaluation."""
+    """Ends the loop from within an evaluation, which thus has no score there."""
 
 
-def _forget(figures: Path, networks: Path) -> None:
+def _forget(figures: Path) -> None:
     """Clear what a start left that trained nothing: it may have had other options."""
     if is_first_process():
         figures.unlink(missing_ok=True)
-        shutil.rmtree(networks, ignore_errors=True)
     from_every_process("forgotten")  # before any of them looks
+
+
+def _best(workdir: Path, step: int, like: PyTree) -> PyTree:
+    """Parameters of the step that the guard found best, from the loop's checkpoints:
+    the loop keeps that of the lowest score, and of equals the first, as the guard does.
+
+    Raises:
+        InputError: its checkpoint cannot be read.
+    """
+    with closing(RunCheckpoints(workdir / CHECKPOINTS)) as checkpoints:
+        restored = checkpoints.restore_best(like)
+    if restored is None or restored.step != step:
+        raise InputError(
+            f"the best network, of step {step}, is not there or cannot be read",
+            where=workdir / CHECKPOINTS,
+            fix="give another --workdir to start anew",
+        )
+    return restored.state.params
 
 
 def streams(data: AdaptationData, batch_size: int) -> dict[str, Stream]:

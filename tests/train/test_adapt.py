@@ -2,9 +2,11 @@
 """Adaptation as a run: what it moves, how it resumes, what it returns."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,24 +18,25 @@ import optax
 import pytest
 from flax import nnx
 
-from i2z_jax.checkpoint import named_arrays
+from i2z_jax.checkpoint import RunCheckpoints, named_arrays
 from i2z_jax.data.batches import Batches
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.models.parameters import split_trained
 from i2z_jax.objectives.adapt import AdaptWeights
 from i2z_jax.sharding import create_mesh, replicate
-from i2z_jax.train.adapt import adapt
+from i2z_jax.train.adapt import _best, adapt
 from i2z_jax.train.adapt_data import FEWEST_FRAMES, check_system, prepare_video
 from i2z_jax.train.adapt_stage import adapt_stage
 from i2z_jax.train.frame_cache import _streams, build_cache
 from i2z_jax.train.guard import judged_frames
-from i2z_jax.train.loop import LoopConfig
+from i2z_jax.train.loop import LoopConfig, abstract
 from i2z_jax.train.observe_frames import Graphs
 from i2z_jax.train.observe_frames import _program as program_of
 from i2z_jax.train.optim import OptimizerConfig
 from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import RunConfig, create_state
+from i2z_jax.train.workdir import CHECKPOINTS
 from tests.data.tiny_datasets import video
 from tests.train import adapt_devices
 from tests.train import adapt_world as world
@@ -194,6 +197,17 @@ def test_a_start_that_trained_nothing_leaves_no_judgement(run, whole_run, tmp_pa
     figures = {**whole.before, "score": -1.0}
     (tmp_path / "guard.json").write_text(json.dumps({0: figures, 2: figures}))
     assert run(tmp_path).report() == whole.report()
+
+
+def test_another_network_does_not_stand_in_for_the_best(tmp_path):
+    state = {"a": jnp.zeros(3)}
+    with closing(RunCheckpoints(tmp_path / CHECKPOINTS)) as checkpoints:
+        for step, score in ((2, 0.2), (4, 0.1)):
+            checkpoints.save(step, state, {"data": {}})
+            checkpoints.judge(step, score)
+    shutil.rmtree(tmp_path / CHECKPOINTS / "4")
+    with pytest.raises(InputError, match="best network, of step 4, is not there"):
+        _best(tmp_path, 4, abstract(state))
 
 
 def test_no_better_returns_the_network_that_was_given(run, system, tmp_path):
