@@ -2,7 +2,8 @@
 """Checkpoints of a training run: the newest, and the best by a held-out figure."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,30 +75,20 @@ class RunCheckpoints:
     def save(self, step: int, state: Any, extras: dict[str, Any]) -> None:
         """Save a tree of arrays and JSON facts; returns when `state` may be donated.
 
+        Args:
+            step: later than any on disk (`drop_after`).
+
         Raises:
             InputError: this save, or the one before that ran in the background,
-                could not be written; or there are checkpoints of later steps, of which
-                `drop_after` knows.
+                could not be written.
         """
-        try:
+        with self._writing():
             self._checkpointer.wait()
             accepted = self._checkpointer.save_checkpointables_async(
-                step,
-                {"state": state},
-                custom_metadata={"extras": extras},
-                overwrite=True,
+                step, {"state": state}, custom_metadata={"extras": extras}
             )
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
-        if accepted is None:  # Orbax does not save before its latest step
-            latest = self._checkpointer.latest
-            raise InputError(
-                f"no checkpoint of step {step} was written",
-                where=self._directory,
-                got=f"one of step {latest.step}" if latest else None,
-                fix="remove it, or give another --workdir",
-            )
-        self.judged.pop(step, None)
+        # Orbax silently leaves out a step before its latest.
+        assert accepted is not None
 
     def judge(self, step: int, score: float | None) -> None:
         """Note the score of the step that was saved last, once it is whole.
@@ -124,10 +115,8 @@ class RunCheckpoints:
         for later in self._steps():
             if later > step:
                 self.judged.pop(later, None)
-                try:
+                with self._writing():
                     self._checkpointer.delete(later)
-                except (OSError, ValueError) as error:
-                    raise self._unwritable(error) from error
 
     def restore(self, abstract: Any) -> Restored | None:
         """The newest readable checkpoint, on the devices `abstract` names; or None.
@@ -180,20 +169,14 @@ class RunCheckpoints:
         """A checkpoint, or what is wrong with it."""
         try:
             stored = self._checkpointer.load_checkpointables(step, {"state": abstract})
-            return Restored(step, stored["state"], self._facts(step)["extras"]), ""
+            facts = self._checkpointer.metadata(step).custom_metadata or {}
+            return Restored(step, stored["state"], facts["extras"]), ""
         except _DAMAGED as error:
             self._refuse_another_tree(step, abstract)
             return None, first_line(error)[:120]
 
     def _steps(self) -> set[int]:
         return {entry.step for entry in self._checkpointer.checkpoints}
-
-    def _facts(self, step: int) -> dict[str, Any]:
-        """What was saved beside the arrays; empty if it is damaged."""
-        try:
-            return dict(self._checkpointer.metadata(step).custom_metadata or {})
-        except _DAMAGED:
-            return {}
 
     def _score(self, step: int) -> dict[str, float | None]:
         """What was said of it; empty if nothing was, or it is damaged."""
@@ -222,24 +205,24 @@ class RunCheckpoints:
         Raises:
             InputError: one failed.
         """
-        try:
+        with self._writing():
             self._checkpointer.wait()
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Wait, and let go of the folder."""
-        try:
+        with self._writing():
             self._checkpointer.close()
-        except (OSError, ValueError) as error:
-            raise self._unwritable(error) from error
 
-    def _unwritable(self, error: Exception) -> InputError:
-        return InputError(
-            f"checkpoint cannot be written ({first_line(error)})",
-            where=self._directory,
-            fix="free disk space; the run goes on from its last whole checkpoint",
-        )
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"checkpoint cannot be written ({first_line(error)})",
+                where=self._directory,
+                fix="free disk space; the run goes on from its last whole checkpoint",
+            ) from error
 
 
 class _NewestAndBest:
