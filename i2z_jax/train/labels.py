@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels that a dataset and a decoder make together: z of every frame, spread of H."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -40,19 +41,22 @@ def encode_frames(
     check_topology(dam, frames[0]["vertices"], directory)
     size = dam.statistics.tex_mean.shape[0]
     parts = []
-    for rows, new in console.progress(chunks(len(frames), batch_size), "encode frames"):
-        records = [frames[int(row)] for row in rows]
-        textures = np.stack([decode_texture(r) for r in records])
-        if textures.shape[1] != size:
-            raise InputError(
-                "textures of another size than the model's",
-                where=directory,
-                expected=size,
-                got=textures.shape[1],
-                fix=f"build the capture with --texture-size {size}",
-            )
-        vertices = np.stack([r["vertices"] for r in records])
-        parts.append(_posterior_mean(dam, vertices, textures)[new])
+    with ThreadPoolExecutor() as pool:
+        for rows, new in console.progress(
+            chunks(len(frames), batch_size), "encode frames"
+        ):
+            records = [frames[int(row)] for row in rows]
+            textures = np.stack(list(pool.map(decode_texture, records)))
+            if textures.shape[1] != size:
+                raise InputError(
+                    "textures of another size than the model's",
+                    where=directory,
+                    expected=size,
+                    got=textures.shape[1],
+                    fix=f"build the capture with --texture-size {size}",
+                )
+            vertices = np.stack([r["vertices"] for r in records])
+            parts.append(_posterior_mean(dam, vertices, textures)[new])
     return np.concatenate([np.asarray(part) for part in parts])
 
 
