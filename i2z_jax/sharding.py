@@ -153,6 +153,15 @@ def from_every_process(text: str) -> list[str]:
     ]
 
 
+def of_first_process(arrays: PyTree) -> PyTree:
+    """What the first process has computed of something that each computes for itself:
+    other hardware rounds otherwise, and the sign of an eigenvector is anyone's choice.
+    """
+    if jax.process_count() == 1:
+        return arrays
+    return multihost_utils.broadcast_one_to_all(arrays)
+
+
 @contextmanager
 def by_first_process(context: AbstractContextManager[T]) -> Iterator[T | None]:
     """Enter a context in process 0 only; the others get None and its InputError.
@@ -200,7 +209,10 @@ def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..
     """Wrap an objective to all-gather its fsdp-sharded parameters first.
 
     Without it the compiler is free to send activations to where a part of a kernel is.
-    Kernels are sent instead: what is sent does not depend on the batch.
+    Kernels are sent instead: what is sent does not depend on the batch. Gradients are
+    divided as their kernels are before anything reads them; each device is to hold its
+    part of the sum over devices, and not all of it (a reduce-scatter, where the
+    compiler knows one).
 
     Args:
         objective: its first argument is the parameters.
@@ -208,11 +220,16 @@ def with_whole_kernels(objective: Callable[..., Any], mesh: Mesh) -> Callable[..
     if mesh.shape["fsdp"] == 1:
         return objective
 
-    def gathered(params: PyTree, *arguments: Any) -> Any:
-        on_all = jax.lax.with_sharding_constraint(params, replicated(mesh))
-        return objective(on_all, *arguments)
+    @jax.custom_vjp
+    def gathered(params: PyTree) -> PyTree:
+        return jax.lax.with_sharding_constraint(params, replicated(mesh))
 
-    return gathered
+    def divided(_: None, gradient: PyTree) -> tuple[PyTree]:
+        places = parameter_shardings(gradient, mesh)
+        return (jax.lax.with_sharding_constraint(gradient, places),)
+
+    gathered.defvjp(lambda params: (gathered(params), None), divided)
+    return lambda params, *arguments: objective(gathered(params), *arguments)
 
 
 def on_each_device(function: Callable[..., Any], mesh: Mesh, *, shared: int) -> Any:

@@ -191,8 +191,7 @@ def project_calibrated(
     """
     world = transform_points(world_from_head, vertices)
     camera = transform_points(camera_from_world, world)
-    xp = camera.__array_namespace__()
-    image = camera @ xp.matrix_transpose(intrinsics)
+    image = rotate(camera, intrinsics)
     return image[..., :2] / image[..., 2:], camera[..., 2]
 
 
@@ -200,8 +199,7 @@ def transform_points(
     rigid: Float[ArrayLike, "*b 3 4"], points: Float[ArrayLike, "*b n 3"]
 ) -> Float[ArrayLike, "*b n 3"]:
     """Points moved by a 3x4 matrix [R | t]."""
-    xp = points.__array_namespace__()
-    return points @ xp.matrix_transpose(rigid[..., :3]) + rigid[..., None, :, 3]
+    return rotate(points, rigid[..., :3]) + rigid[..., None, :, 3]
 
 
 def camera_position(

@@ -39,7 +39,7 @@ def euler_from_matrix(matrix: Float[ArrayLike, "*b 3 3"]) -> Float[ArrayLike, "*
 def rotate(
     points: Float[ArrayLike, "*b n 3"], rotation: Float[ArrayLike, "*b 3 3"]
 ) -> Float[ArrayLike, "*b n 3"]:
-    """The rotation of each point.
+    """The rotation, or any other 3x3 matrix, times each point.
 
     Not a product of matrices, for which accelerators round to fewer bits: a TPU's are
     bfloat16, up to half a pixel of a crop.

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from i2z_jax.geometry.camera import transform_points
+from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.mesh_arrays import MeshArrays
 from i2z_jax.geometry.raster import (
@@ -82,11 +82,10 @@ def photograph(
 
     def one(texture, intrinsics, camera_from_head):
         def project(points):
-            seen = transform_points(camera_from_head, points)
-            pixels = seen @ intrinsics.T
-            return jnp.concatenate(
-                [pixels[:, :2] / pixels[:, 2:], seen[:, 2:]], axis=-1
+            pixels, depth = project_calibrated(
+                intrinsics, camera_from_head, jnp.eye(3, 4), points
             )
+            return jnp.concatenate([pixels, depth[:, None]], axis=-1)
 
         def sample(ray):
             """Colour and coverage along one ray of every pixel, and its depth."""

@@ -22,7 +22,7 @@ from i2z_jax.geometry.components import principal_components
 from i2z_jax.models.dam import CODE, DAM
 from i2z_jax.models.dam_layers import SLOPE, WeightNorm
 from i2z_jax.objectives.dam import DAMWeights
-from i2z_jax.sharding import put, whole
+from i2z_jax.sharding import of_first_process, put, whole
 from i2z_jax.types import Float, NDArray
 
 # Root mean square of what a raw kernel's columns are made of. Under weight norm it is
@@ -123,4 +123,5 @@ def _set(layer: WeightNorm, kernel: NDArray, bias: NDArray | None = None) -> Non
     for name, value in values.items():
         variable = getattr(layer, name)
         old = variable[...]
-        variable[...] = put(jnp.asarray(value, jnp.float32), old.sharding)
+        value = of_first_process(np.asarray(value, np.float32))
+        variable[...] = put(jnp.asarray(value), old.sharding)

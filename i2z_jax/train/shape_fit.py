@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from i2z_jax.data.batches import Source
 from i2z_jax.models.i2znet import I2ZNet
 from i2z_jax.models.shape_encoder import fit_shape
-from i2z_jax.sharding import replicate
+from i2z_jax.sharding import of_first_process, replicate
 from i2z_jax.train.lab_views import LabelledViews, keep_views
 
 # Views that are fitted, at most.
@@ -54,4 +54,4 @@ def fit_shape_branch(
     mean, std = (np.asarray(x[...]) for x in (net.pose_mean, net.pose_std))
     target = np.concatenate([z, (pose - mean) / std], -1).astype(np.float32)
     fit = jax.jit(partial(fit_shape, seed=seed))(seen, target)
-    net.load_fit(replicate(fit, mesh))
+    net.load_fit(replicate(of_first_process(fit), mesh))
