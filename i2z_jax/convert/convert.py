@@ -74,7 +74,7 @@ def convert(
     published = _recognise(tensors, family, path)
     try:
         config = published.infer_config(tensors)
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, ValueError, TypeError, ZeroDivisionError) as error:
         what = f"not a complete {published.name} checkpoint ({error})"
         raise InputError(what, where=path) from error
     if getattr(config, "landmarks", landmarks) != landmarks:

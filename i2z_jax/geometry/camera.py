@@ -37,8 +37,14 @@ def project_weak(
         x and y in [-1, 1] where visible, and the depth `(R G)_z` in mm, which grows
         away from the camera and is 0 in the plane of the head's origin.
     """
+    return _to_crop(pose, rotate(vertices, view_from_head(pose)))
+
+
+def _to_crop(
+    pose: Float[ArrayLike, "*b 6"], seen: Float[ArrayLike, "*b n 3"]
+) -> Float[ArrayLike, "*b n 3"]:
+    """Scale and shift of a pose, for points in camera axes."""
     xp = pose.__array_namespace__()
-    seen = rotate(vertices, view_from_head(pose))
     flat = pose[..., 0, None, None] * seen[..., :2] + pose[..., None, 4:6]
     return xp.concatenate([flat, seen[..., 2:]], axis=-1)
 
@@ -65,56 +71,22 @@ def nearness_of(distance_mm: float) -> float:
     return 1 / distance_mm
 
 
-def bring_near(
-    pose: Float[ArrayLike, "*b 6"],
-    vertices: Float[ArrayLike, "*b n 3"],
-    nearness: Float[ArrayLike, ""],
-    anchor: Float[ArrayLike, "*b 5"],
-) -> Float[ArrayLike, "*b n 3"]:
-    """Vertices whose weak projection is what a near camera sees of the given ones.
-
-    x and y of camera space are divided by 1 + nearness * depth, and the anchor's motion
-    is taken back; the depth stays.
-
-    Args:
-        nearness: inverse distance of the camera, 1/mm; 0 changes nothing.
-        anchor: scale, tilt and shift of the whole mesh (`near_anchor`); all 0 for a
-            camera whose scale at the head's origin is the pose's.
-    """
-    xp = pose.__array_namespace__()
-    view = view_from_head(pose)
-    seen = rotate(vertices, view)
-    anchor = anchor[..., None, :]
-    scale, tilt, shift = anchor[..., :1], anchor[..., 1:3], anchor[..., 3:]
-    depth = seen[..., 2:]
-    flat = seen[..., :2] * (1 - nearness * scale) / (1 + nearness * depth)
-    flat = flat - nearness * (tilt * depth + shift)
-    return rotate(xp.concatenate([flat, depth], axis=-1), xp.matrix_transpose(view))
-
-
-def near_anchor(
-    pose: Float[ArrayLike, "*b 6"], vertices: Float[ArrayLike, "*b n 3"]
-) -> Float[ArrayLike, "*b 5"]:
-    """The scale, tilt and shift that perspective adds and H has already.
-
-    H is the weak camera that fits the mesh in the picture best (DESIGN section 5), so
-    of what perspective moves, the part that a weak camera can express is in H already:
-    `weak_motion` of the mesh, to first order in the nearness.
-    """
-    xp = pose.__array_namespace__()
-    seen = rotate(vertices, view_from_head(pose))
-    flat, depth = seen[..., :2], seen[..., 2:]
-    even = xp.ones_like(depth) / depth.shape[-2]
-    return xp.concatenate(weak_motion(-depth * flat, flat, depth, even), axis=-1)
-
-
 def seen_from_near(
     pose: Float[ArrayLike, "*b 6"],
     vertices: Float[ArrayLike, "*b n 3"],
     nearness: Float[ArrayLike, ""],
 ) -> Float[ArrayLike, "*b n 3"]:
-    """A whole mesh as `bring_near` moves it, anchored to itself; nearness in 1/mm."""
-    return bring_near(pose, vertices, nearness, near_anchor(pose, vertices))
+    """A mesh whose weak projection is what a near camera sees of the given one.
+
+    Args:
+        pose: the weak camera that fits the mesh best.
+        vertices: the whole mesh, mm, head space.
+        nearness: inverse distance of the camera, 1/mm; 0 changes nothing.
+    """
+    xp = pose.__array_namespace__()
+    view = view_from_head(pose)
+    seen = rotate(vertices, view)
+    return rotate(_brought_near(seen, seen, nearness), xp.matrix_transpose(view))
 
 
 def project_near(
@@ -131,44 +103,59 @@ def project_near(
         vertices: the whole mesh.
         nearness: inverse distance of the camera, 1/mm.
     """
-    near = bring_near(pose, points, nearness, near_anchor(pose, vertices))
-    return project_weak(pose, near)
+    view = view_from_head(pose)
+    seen, mesh = rotate(points, view), rotate(vertices, view)
+    return _to_crop(pose, _brought_near(seen, mesh, nearness))
 
 
-def weak_motion(
-    moved: Float[ArrayLike, "*b n 2"],
-    flat: Float[ArrayLike, "*b n 2"],
-    depth: Float[ArrayLike, "*b n 1"],
-    weight: Float[ArrayLike, "*b n 1"],
+def _brought_near(
+    points: Float[ArrayLike, "*b p 3"],
+    mesh: Float[ArrayLike, "*b n 3"],
+    nearness: Float[ArrayLike, ""],
+) -> Float[ArrayLike, "*b p 3"]:
+    """Points in camera axes, moved by what perspective adds to the pose.
+
+    H is the weak camera that fits the mesh in the picture best (DESIGN section 5), so
+    of what perspective moves, the part that a weak camera can express is in H already,
+    and is taken back, to first order in the nearness.
+    """
+    xp = points.__array_namespace__()
+    scale, tilt, shift = _held_by_pose(mesh)
+    flat, depth = points[..., :2], points[..., 2:]
+    flat = flat * (1 - nearness * scale) / (1 + nearness * depth)
+    flat = flat - nearness * (tilt * depth + shift)
+    return xp.concatenate([flat, depth], axis=-1)
+
+
+def _held_by_pose(
+    mesh: Float[ArrayLike, "*b n 3"],
 ) -> tuple[
-    Float[ArrayLike, "*b 1"], Float[ArrayLike, "*b 2"], Float[ArrayLike, "*b 2"]
+    Float[ArrayLike, "*b 1 1"], Float[ArrayLike, "*b 1 2"], Float[ArrayLike, "*b 1 2"]
 ]:
-    """The part of a motion in the picture that a weak camera can make.
-
-    Args:
-        moved: displacement of points.
-        flat: where they are; with `depth`, camera axes.
-        weight: of each, with sum 1.
+    """The part of perspective's motion `-depth flat` that a weak camera can make.
 
     Returns:
         scale, tilt and shift of the least-squares fit `scale flat + tilt depth + shift`
         (a small turn out of the plane moves points by their depth).
     """
-    xp = flat.__array_namespace__()
+    xp = mesh.__array_namespace__()
 
     def mean(x):
-        return xp.sum(weight * x, axis=-2)
+        return xp.mean(x, axis=-2, keepdims=True)
 
-    x, p, z = (y - mean(y)[..., None, :] for y in (moved, flat, depth))
-    spread = mean(z * z)
-    with_depth, of_depth = mean(z * x), mean(z * p)
-    both = mean(xp.sum(x * p, axis=-1, keepdims=True))
-    size = mean(xp.sum(p * p, axis=-1, keepdims=True))
+    def total(x):
+        return xp.sum(x, axis=-1, keepdims=True)
+
+    flat, depth = mesh[..., :2], mesh[..., 2:]
+    moved = -depth * flat
+    x, p, z = (y - mean(y) for y in (moved, flat, depth))
     tiny = 1e-12
-    top = both - xp.sum(of_depth * with_depth, axis=-1, keepdims=True) / (spread + tiny)
-    bottom = size - xp.sum(of_depth**2, axis=-1, keepdims=True) / (spread + tiny)
-    scale = top / (bottom + tiny)
-    tilt = (with_depth - scale * of_depth) / (spread + tiny)
+    spread = mean(z * z) + tiny
+    with_depth, of_depth = mean(z * x), mean(z * p)
+    both = total(mean(x * p) - of_depth * with_depth / spread)
+    size = total(mean(p * p) - of_depth**2 / spread)
+    scale = both / (size + tiny)
+    tilt = (with_depth - scale * of_depth) / spread
     return scale, tilt, mean(moved) - scale * mean(flat) - tilt * mean(depth)
 
 

@@ -145,7 +145,7 @@ def triangulate(
         robust_px: distance at which a view has lost three quarters of its weight.
 
     Returns:
-        NaN for what fewer than two views show.
+        NaN for what fewer than two views show, or are believed to show.
     """
     seen = np.all(np.isfinite(points), axis=2)
     filled = np.where(np.isnan(points), 0.0, points)
@@ -169,6 +169,9 @@ def triangulate(
             weight = np.where(np.isfinite(weight), weight, 0.0)
         normal = np.einsum("clri,clrj,cl->lij", rows[..., :3], rows[..., :3], weight)
         right = np.einsum("clri,clr,cl->li", rows[..., :3], rows[..., 3], weight)
+        # Where all views but one are taken for wrong, nothing tells the depth.
+        enough &= np.linalg.matrix_rank(normal, hermitian=True) == 3
+        result[~enough] = np.nan
         result[enough] = -np.linalg.solve(normal[enough], right[enough][..., None])[
             ..., 0
         ]

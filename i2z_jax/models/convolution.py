@@ -31,11 +31,20 @@ MANY = 64 * 64
 TOGETHER = 8
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
+@partial(jax.jit, static_argnames="stride")
 def convolve(
     x: Float[Array, "b h w i"], kernel: Float[Array, "n n i o"], stride: int = 1
 ) -> Float[Array, "b h2 w2 o"]:
-    """Zero padding of n // 2: an odd kernel keeps the size, 2x2 makes one more."""
+    """Zero padding of n // 2: an odd kernel keeps the size, 2x2 makes one more.
+
+    Compiled by itself so that the many layers of one shape, each with a way for every
+    platform, are traced once.
+    """
+    return _convolve(x, kernel, stride)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x, kernel, stride):
     return lax.platform_dependent(
         x,
         kernel,
@@ -143,7 +152,7 @@ def _for_flax(x, kernel, strides, *_, **__) -> Array:
 
 
 def _forward(x, kernel, stride):
-    return convolve(x, kernel, stride), (x, kernel)
+    return _convolve(x, kernel, stride), (x, kernel)
 
 
 def _backward(stride, saved, gradient):
@@ -174,7 +183,7 @@ def _gradients_on_cpu(x, kernel, gradient, stride):
     return of_x, of_kernel
 
 
-convolve.defvjp(_forward, _backward)
+_convolve.defvjp(_forward, _backward)
 
 
 def _suits_product(size: int, inputs: int, outputs: int) -> bool:

@@ -95,7 +95,7 @@ def camera_part(
 ) -> Float[Array, "b l 2"]:
     """The part of displacements in the picture that a small change of H makes.
 
-    `geometry.camera.weak_motion` and roll, by frames.
+    That of `geometry.camera.project_near`, and roll.
 
     Args:
         moved: of points, in the picture.

@@ -107,7 +107,7 @@ class Track:
 
     @property
     def nearness(self) -> Float[NDArray, ""]:
-        """1 / distance of the camera, 1/mm (`geometry.camera.bring_near`)."""
+        """1 / distance of the camera, 1/mm (`geometry.camera.project_near`)."""
         return np.array(1 / self.distance_mm)
 
     def project(

@@ -72,6 +72,13 @@ def test_triangulation_needs_two_views(head, rng):
         derive_landmark_map([lonely], head.rest, head.topology.faces, picture_size=SIZE)
 
 
+def test_two_views_from_one_place_tell_no_depth(head, rng):
+    (frame,) = posed_frames(head, rng, noise_px=0.0, outliers=0.0, count=1)
+    twice = [0, 0]
+    found = triangulate(frame.projections[twice], frame.points[twice], robust_px=5.0)
+    assert np.isnan(found).all()
+
+
 def test_nearest_point_beats_every_sampled_point(head, rng):
     points = rng.normal(size=(30, 3)) * 100
     corners = head.rest[head.topology.faces]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from i2z_jax.geometry.camera import (
-    bring_near,
     project_calibrated,
+    project_near,
     project_weak,
     seen_from_near,
     view_from_head,
@@ -36,13 +36,36 @@ def pinhole(points, pose, distance_mm):
 
 
 @pytest.mark.parametrize("distance_mm", [400.0, 560.0, 1200.0])
-def test_brought_near_and_seen_from_afar_is_the_pinhole_s_picture(rng, distance_mm):
+def test_it_is_the_pinhole_s_picture_less_what_a_weak_camera_adds(rng, distance_mm):
     points, pose = head(rng)
-    origin = np.zeros((len(pose), 5))
-    near = bring_near(pose, points, np.asarray(1 / distance_mm), origin)
-    ours = project_weak(pose, near)
-    np.testing.assert_allclose(ours[..., :2], pinhole(points, pose, distance_mm))
-    np.testing.assert_allclose(ours[..., 2], project_weak(pose, points)[..., 2])
+    k = np.asarray(1 / distance_mm)
+    ours = project_near(pose, points, points, k)
+    for x, h, near, picture in zip(
+        points, pose, ours, pinhole(points, pose, distance_mm), strict=True
+    ):
+        turned = x @ view_from_head(h).T
+        flat, depth = turned[:, :2], turned[:, 2]
+        # -depth flat = scale flat + tilt depth + shift, x and y below each other.
+        basis = np.zeros((2, len(x), 5))
+        basis[..., 0] = flat.T
+        for axis in range(2):
+            basis[axis, :, 1 + axis], basis[axis, :, 3 + axis] = depth, 1
+        moved = -depth * flat.T
+        fit, *_ = np.linalg.lstsq(basis.reshape(-1, 5), moved.ravel(), rcond=None)
+        scale, tilt, shift = fit[0], fit[1:3], fit[3:]
+        expected = (picture - h[4:]) * (1 - k * scale) + h[4:]
+        expected -= h[0] * k * (depth[:, None] * tilt + shift)
+        np.testing.assert_allclose(near[:, :2], expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(near[:, 2], depth)
+
+
+def test_both_ways_to_see_from_near_are_one(rng):
+    points, pose = head(rng)
+    k = np.asarray(1 / 560)
+    np.testing.assert_allclose(
+        project_weak(pose, seen_from_near(pose, points, k)),
+        project_near(pose, points, points, k),
+    )
 
 
 @pytest.mark.parametrize("distance_mm", [560.0, 1200.0])
@@ -54,7 +77,7 @@ def test_the_pose_that_fits_a_near_picture_best_is_the_pose(rng, distance_mm):
     k = np.asarray(1 / distance_mm)
     far = project_weak(pose, points)[..., :2]
     near = project_weak(pose, seen_from_near(pose, points, k))[..., :2]
-    origin = project_weak(pose, bring_near(pose, points, k, np.zeros((12, 5))))[..., :2]
+    origin = pinhole(points, pose, distance_mm)
     off = [np.linalg.norm(x - seen, axis=-1).mean() for x in (far, near, origin)]
     # What is left is of second order. With the pose's scale taken for that at the
     # head's origin it would be more than without any perspective.
