@@ -42,6 +42,10 @@ LONG = (
     "train/test_stage_steps.py",
     "evaluate/test_commands.py",
     "train/test_loop.py",
+    "synth/test_commands.py",
+    "track/test_going_on.py",
+    "track/test_command.py",
+    "models/test_dam_parity.py",
 )
 
 

@@ -84,8 +84,10 @@ def test_fsdp_gathers_large_kernels_and_nothing_else(found, stage):
     assert kernels <= sum(c.sent for c in gathered) <= 2 * kernels
     others = bytes_by_kind(c for c in sent if c.kind != "all-gather")
     assert set(others) <= {"all-reduce", "reduce-scatter"}
+    # The CPU's compiler knows no reduce-scatter: it sums a large gradient over the
+    # devices that share its kernel, and its parts over the others.
     trained = sum(leaf.nbytes for leaf in leaves)
-    assert sum(others.values()) <= trained * 1.1
+    assert sum(others.values()) <= (trained + kernels / 2) * 1.1
 
 
 @pytest.mark.parametrize("stage", DIVIDED)
