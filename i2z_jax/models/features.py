@@ -51,6 +51,11 @@ class Unified(NamedTuple):
     scale: Float[Array, "c"]
     bias: Float[Array, "c"]
 
+    def whole(self) -> Float[Array, "b h w c"]:
+        """u_l, float32."""
+        x = self.x.astype(jnp.float32)
+        return x * self.scale[None, None, None] + self.bias[None, None, None]
+
 
 def convolve_unified(
     conv: nnx.Conv, u: Unified, *, dtype: DTypeLike

@@ -193,6 +193,10 @@ class I2ZNet(nnx.Module):
         """The streams by themselves, without what is trained."""
         return Streams(self.vgg, self.hourglass, self.levels)
 
+    def features(self, maps: StreamMaps) -> tuple[Float[Array, "b _ _ _"], ...]:
+        """The unified features u_l, finest level first."""
+        return tuple(u.whole() for u in self.unify(maps))
+
     @jax.named_scope("regressor")
     def regress(self, maps: StreamMaps) -> I2ZOutput:
         """z and H from the streams' maps: all that is trained, and nothing else."""

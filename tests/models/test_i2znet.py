@@ -228,7 +228,7 @@ def test_scale_and_bias_inside_the_convolution_are_those_outside(rng):
         )
 
     def outside(state, scale, bias):
-        return jnp.sum(up * nnx.merge(graph, state)(x * scale + bias))
+        return jnp.sum(up * nnx.merge(graph, state)(Unified(x, scale, bias).whole()))
 
     ours, theirs = (
         jax.jit(jax.value_and_grad(f, (0, 1, 2)))(state, scale, bias)
