@@ -62,7 +62,8 @@ def collectives(program: str) -> list[Collective]:
     """Every collective of a compiled program, in the order of its text.
 
     Args:
-        program: `compiled.as_text()`, of any platform.
+        program: `compiled.as_text()`, of a CPU or a GPU. A TPU's repeats a collective
+            in what it is fused with, and says nothing of the turns of a loop.
     """
     found: list[tuple[str, Collective]] = []
     # Computation -> the one whose loop runs it, and how often.
