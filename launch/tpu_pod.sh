@@ -19,7 +19,7 @@ shift 2
 
 # --distributed: a TPU VM knows its neighbours, but no variable says so.
 command=$(printf '%q ' \
-    env "JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-/mnt/share/jax_cache}" \
+    env "JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR-/mnt/share/jax_cache}" \
     "${I2Z:-/mnt/share/i2z/bin/i2z}" --distributed "$@")
 exec gcloud compute tpus tpu-vm ssh "${name}" --zone="${zone}" --worker=all \
     --command="${command}"

@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -36,10 +37,13 @@ def recognises(path: Path) -> bool:
     if is_video(path) or path.is_dir():
         return is_video(path) or holds_videos(path)
     try:
-        frame_count(path)
-    except InputError:
+        with av.open(str(path)) as container:
+            kind = container.format.name
+            # FFmpeg shows text and stills, too.
+            still = kind in ("tty", "image2") or kind.endswith("_pipe")
+            return bool(container.streams.video) and not still
+    except (OSError, ValueError):  # av's errors are one or the other
         return False
-    return True
 
 
 def look(path: Path) -> Report:

@@ -25,7 +25,7 @@ import numpy as np
 from i2z_jax.data.records import description
 from i2z_jax.dataclass_json import to_json
 from i2z_jax.errors import InputError
-from i2z_jax.files import json_text, write_aside
+from i2z_jax.files import json_text, write_aside, writing
 from i2z_jax.lock import locked
 from i2z_jax.sharding import by_first_process, from_every_process, is_first_process
 from i2z_jax.types import PyTree
@@ -58,14 +58,23 @@ def hold(workdir: Path) -> Iterator[None]:
 
 def mark_stopped(workdir: Path, *, stopped: bool) -> None:
     """Say whether the run was asked to stop and has steps left, before any process goes
-    on. It exits 0, as one that has ended: what started it looks here to tell.
+    on. After SIGTERM it exits 0, as one that has ended: what started it looks here.
+
+    Raises:
+        InputError: nothing can be written here.
     """
-    if is_first_process():
+    with by_first_process(_marked(workdir / "stopped", stopped)):
+        pass
+
+
+@contextmanager
+def _marked(path: Path, stopped: bool) -> Iterator[None]:
+    with writing(path):
         if stopped:
-            (workdir / "stopped").touch()
+            path.touch()
         else:
-            (workdir / "stopped").unlink(missing_ok=True)
-    from_every_process("marked")
+            path.unlink(missing_ok=True)
+    yield
 
 
 def has_checkpoint(workdir: Path) -> bool:

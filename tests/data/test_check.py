@@ -401,3 +401,11 @@ def test_real_landmarks():
     assert report.usable(strict=True)
     assert report.facts["usable"] == 2
     assert len(report.cells) == 2
+
+
+def test_text_and_a_picture_are_no_video_though_ffmpeg_shows_them(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello\n" * 100)
+    cv2.imwrite(str(tmp_path / "face.png"), np.zeros((64, 64, 3), np.uint8))
+    for name in ("notes.txt", "face.png"):
+        with pytest.raises(InputError, match="no layout that is known"):
+            check(tmp_path / name)
