@@ -181,19 +181,21 @@ def _build(directory: Path) -> None:
         for camera in range(CAMERAS)
     ]
     counts, written = {}, []
-    for config, examples in (("frames", frames), ("views", views)):
+    for kind, examples in (("frame", frames), ("view", views)):
+        configs = f"{kind}s", f"{kind}_textures"
         shards = write_shards(
             [Job("train", tuple(range(len(examples))))],
             lambda item, examples=examples: [examples[item]],
-            records.features(f"{records.MULTIVIEW}/{config}"),
-            directory / "work" / config,
+            {name: records.features(f"{records.MULTIVIEW}/{name}") for name in configs},
+            directory / "work",
             workers=1,
             strict=True,
-            what=config,
+            what=configs[0],
         )
-        counts[config] = adopt(
-            records.MULTIVIEW, shards, directory, splits=["train"], config=config
-        )
+        for config in configs:
+            counts[config] = adopt(
+                records.MULTIVIEW, shards, directory, splits=["train"], config=config
+            )
         written += shards
     finish(directory, records.MULTIVIEW, [directory], [], counts, written, [])
 

@@ -77,7 +77,7 @@ def build(sources: tuple[Path, ...], out: Path, options: BuildOptions) -> Summar
         shards = write_shards(
             jobs,
             encode,
-            records.features(records.IBUG),
+            {"": records.features(records.IBUG)},
             work / "shards",
             workers=options.workers,
             strict=options.strict,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Captures in Multiface layout -> the `multiview_capture` dataset (records.py).
 
-What belongs to a moment (mesh, average texture, head pose) is stored once, in config
-`frames`; what belongs to a moment and a camera (crop, H, view, unwrapped texture) in
-config `views`. Frames are written first: a frame whose mesh or average is missing has
-no views, and a view knows the row of its frame.
+What belongs to a moment (mesh, average texture, head pose) is stored once, in configs
+`frames` and `frame_textures`; what belongs to a moment and a camera (crop, H, view,
+unwrapped texture) in `views` and `view_textures`. Frames are written first: a frame
+whose mesh or average is missing has no views, and a view knows the row of its frame.
 """
 
 import functools
@@ -32,7 +32,7 @@ from i2z_jax.geometry.topology import Topology
 
 FRAME_SPLITS = ("train", "test")
 VIEW_SPLITS = ("train", "test", "camera", "test_camera")
-# Records a shard, about: a view with a 1024 texture is a third of a megabyte.
+# Records a shard, about: the 1024 texture of a view is a third of a megabyte.
 PER_SHARD = 512
 
 
@@ -65,20 +65,19 @@ def build(
     with work_folder(out, records.MULTIVIEW, options) as work:
         write = functools.partial(_write, chosen, work, options, capture)
         jobs = [j for s in FRAME_SPLITS for j in into_jobs(s, moments[s], PER_SHARD)]
-        frames = write("frames", jobs, encode_frame, _frame_files)
+        of_frames, of_views = ["frames", "frame_textures"], ["views"]
+        if capture.view_textures:
+            of_views.append("view_textures")
+        frames = write(of_frames, jobs, encode_frame, _frame_files)
         jobs = _view_jobs(_built(jobs, frames), chosen, capture)
-        views = write("views", jobs, encode_views, _view_files)
-        finished = ("frames", frames, FRAME_SPLITS), ("views", views, VIEW_SPLITS)
+        views = write(of_views, jobs, encode_views, _view_files)
         counts = {
-            config: adopt(
-                records.MULTIVIEW,
-                shards,
-                work,
-                splits=splits,
-                config=config,
-                texture=capture.view_textures,
+            config: adopt(records.MULTIVIEW, shards, work, splits=splits, config=config)
+            for configs, shards, splits in (
+                (of_frames, frames, FRAME_SPLITS),
+                (of_views, views, VIEW_SPLITS),
             )
-            for config, shards, splits in finished
+            for config in configs
         }
         _write_sources(chosen, work, capture)
         shards = [*frames, *views]
@@ -136,21 +135,20 @@ def _write(
     work: Path,
     options: BuildOptions,
     capture: MultiviewOptions,
-    config: str,
+    configs: Sequence[str],
     jobs: Sequence[Job],
     encode: Callable[..., Iterator[Any]],
     files: Callable[[Sequence[Chosen], Any], list[Path | None]],
 ) -> list[Shard]:
-    """The shards of one config."""
-    name = f"{records.MULTIVIEW}/{config}"
+    """The shards of configs with the same rows."""
     return write_shards(
         jobs,
         functools.partial(encode, options=capture),
-        records.features(name, texture=capture.view_textures),
-        work / config,
+        {name: records.features(f"{records.MULTIVIEW}/{name}") for name in configs},
+        work,
         workers=options.workers,
         strict=options.strict,
-        what=config,
+        what=configs[0],
         sources=functools.partial(files, chosen),
     )
 

@@ -91,7 +91,7 @@ def build(
                 source=source,
                 threads=threads,
             ),
-            records.features(records.VIDEO),
+            {"": records.features(records.VIDEO)},
             work / "shards",
             workers=processes,
             strict=options.strict,

@@ -22,7 +22,14 @@ import numpy as np
 from i2z_jax.data.batches import Example, Source
 from i2z_jax.data.capture_source import CaptureSource, capture_sources
 from i2z_jax.data.images import decode, decode_texture
-from i2z_jax.data.records import IBUG, MULTIVIEW, VIDEO, open_frames, open_split
+from i2z_jax.data.records import (
+    IBUG,
+    MULTIVIEW,
+    VIDEO,
+    has_view_textures,
+    open_frames,
+    open_split,
+)
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.crop import apply_affine
@@ -43,7 +50,7 @@ class Views:
     """Views of a multiview capture, each with what belongs to its frame.
 
     Vertices and average textures are on disk once per frame, not once per camera, and
-    are looked up here. Fields that are not asked for are not decoded: a 1024² texture
+    are looked up here. Textures that are not asked for are not read: one of 1024²
     costs 15 to 60 times what a crop does (docs/notes/pipeline.md).
 
     Args:
@@ -71,6 +78,18 @@ class Views:
     ):
         self._views = open_split(directory, MULTIVIEW, split, config="views")
         self._frames = open_frames(directory)
+        if "texture" in fields:
+            if not has_view_textures(directory):
+                raise InputError(
+                    "views have no textures",
+                    where=directory,
+                    fix="build it with textures",
+                )
+            self._textures = open_split(
+                directory, MULTIVIEW, split, config="view_textures"
+            )
+        if "average_texture" in fields:
+            self._averages = open_frames(directory, "frame_textures")
         self._fields, self._tables = fields, dict(tables or {})
         self._cache: dict[int, Example] = {}
         self._cached_frames = cached_frames
@@ -82,10 +101,6 @@ class Views:
                     expected=counted(len(self._frames), "row"),
                     got=len(table),
                 )
-        if len(self) and "texture" in fields and "texture" not in self._views[0]:
-            raise InputError(
-                "views have no textures", where=directory, fix="build it with textures"
-            )
 
     def __len__(self) -> int:
         return len(self._views)
@@ -96,7 +111,7 @@ class Views:
         if "image" in self._fields:
             example["image"] = decode(record["image"])
         if "texture" in self._fields:
-            example["texture"] = decode_texture(record)
+            example["texture"] = decode_texture(self._textures[index])
         row = int(record["frame_index"])
         tables = {name: table[row] for name, table in self._tables.items()}
         return {**example, **self._frame(row), **tables, "index": np.int32(index)}
@@ -111,12 +126,11 @@ class Views:
             return {}
         frame = self._cache.pop(row, None)
         if frame is None:
-            record = self._frames[row]
             frame = {}
             if "vertices" in wanted:
-                frame["vertices"] = record["vertices"]
+                frame["vertices"] = self._frames[row]["vertices"]
             if "average_texture" in wanted:
-                frame["average_texture"] = decode_texture(record)
+                frame["average_texture"] = decode_texture(self._averages[row])
         self._cache[row] = frame  # last in the dictionary = used last
         if len(self._cache) > self._cached_frames:
             del self._cache[next(iter(self._cache))]

@@ -31,16 +31,22 @@ boxes are left, top, right, bottom.
 | segment, frame | text, int32 | as in the capture's `frame_list.txt` |
 | frame_index | int32 | row of this frame among `frames`, see `open_frames` |
 | crop_from_image | float32 2 3 | pixels of the camera image -> pixels of the crop |
-| texture, seen | bytes | unwrapped from this camera; absent if built without textures |
 
 **multiview_capture**, config `frames`, splits `train`, `test`; one record a frame:
 
 | field | type | |
 |---|---|---|
 | vertices | float32 n 3 | mm, head space, bit for bit as in the capture |
-| texture, seen | bytes | average over the cameras |
 | world_from_head | float32 3 4 | head pose, mm |
 | source, segment, frame | int32, text, int32 | |
+
+**multiview_capture**, configs `view_textures` (absent if built without) and
+`frame_textures`, row for row what belongs to `views` and `frames`. Textures are most
+of a capture's bytes, and who trains on crops and meshes does not read them:
+
+| field | type | |
+|---|---|---|
+| texture, seen | bytes | unwrapped from this camera; average over the cameras |
 
 **ibug_300w**, splits `train` 3148, `common` 554, `challenging` 135 (full =
 `common+challenging`, 689), `private` 600:
@@ -88,18 +94,13 @@ NAMES = MULTIVIEW, IBUG, VIDEO = "multiview_capture", "ibug_300w", "monocular_vi
 # Says what is true of the whole dataset; one without it is not built.
 DESCRIPTION = "dataset.json"
 # Of the fields; what was built with others is built again.
-VERSIONS = {MULTIVIEW: "2.0.0", IBUG: "1.0.0", VIDEO: "1.0.0"}
+VERSIONS = {MULTIVIEW: "3.0.0", IBUG: "1.0.0", VIDEO: "1.0.0"}
 # Fields that hold an encoded picture: read as bytes, decoded by who needs them.
 ENCODED = ("image", "texture", "seen")
 
 
-def features(name: str, *, texture: bool = True) -> Any:
-    """The TFDS features of a dataset: `name` or `name/config`.
-
-    Args:
-        name: `MULTIVIEW` with its config, "/views" or "/frames", `IBUG` or `VIDEO`.
-        texture: whether views carry their own texture.
-    """
+def features(name: str) -> Any:
+    """The TFDS features of a dataset: `IBUG`, `VIDEO`, or `MULTIVIEW/config`."""
     import tensorflow_datasets as tfds
 
     f = tfds.features
@@ -122,16 +123,16 @@ def features(name: str, *, texture: bool = True) -> Any:
             "frame": whole,
             "frame_index": whole,
             "crop_from_image": real(2, 3),
-            **(unwrapped if texture else {}),
         },
+        f"{MULTIVIEW}/view_textures": unwrapped,
         f"{MULTIVIEW}/frames": {
             "vertices": real(None, 3),
-            **unwrapped,
             "world_from_head": real(3, 4),
             "source": whole,
             "segment": text,
             "frame": whole,
         },
+        f"{MULTIVIEW}/frame_textures": unwrapped,
         IBUG: {
             "image": picture,
             "landmarks": real(68, 2),
@@ -225,7 +226,7 @@ def open_split(
         directory: where `i2z data build --out` wrote to, or the dataset in it.
         name: the dataset.
         split: a split, or a TFDS expression such as "common+challenging".
-        config: `views` or `frames` for a multiview capture.
+        config: of a multiview capture.
 
     Raises:
         InputError: as `description`, or no such split.
@@ -246,10 +247,11 @@ def open_split(
     return builder.as_data_source(split, decoders=raw)
 
 
-def open_frames(directory: str | Path) -> Any:
-    """The frames of a multiview capture; a view's `frame_index` is a row of this."""
-    splits = description(directory, MULTIVIEW)["splits"]["frames"]
-    return open_split(directory, MULTIVIEW, "+".join(splits), config="frames")
+def open_frames(directory: str | Path, config: str = "frames") -> Any:
+    """The frames of a multiview capture, or their textures (`frame_textures`); a view's
+    `frame_index` is a row of this."""
+    splits = description(directory, MULTIVIEW)["splits"][config]
+    return open_split(directory, MULTIVIEW, "+".join(splits), config=config)
 
 
 def has_split(
@@ -262,3 +264,8 @@ def has_split(
 def has_views(directory: str | Path, split: str) -> bool:
     """Whether a built multiview capture has views in `split`."""
     return has_split(directory, MULTIVIEW, split, config="views")
+
+
+def has_view_textures(directory: str | Path) -> bool:
+    """Whether a multiview capture was built with a texture of each view."""
+    return "view_textures" in description(directory, MULTIVIEW)["splits"]

@@ -6,6 +6,9 @@ when whole, then leaves a note (`.json`) with the counts, the gaps, and the key 
 it was made of: a build that was interrupted at any moment finds the finished shards
 by their notes and goes on with the rest, and with those whose sources have changed
 since. What is wrong with one item is a gap; the build goes on, unless strict.
+
+A shard is one file for each config that it is of, with the same rows: what every
+reader wants in one, textures, which are most of the bytes, in another.
 """
 
 import functools
@@ -15,10 +18,10 @@ import json
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +67,9 @@ class Job:
 @dataclass(frozen=True)
 class Shard:
     """A finished shard. `records` counts them for each item of its job; `digest` is of
-    all that they hold."""
+    all that they hold; `files` are by config."""
 
-    path: Path
+    files: Mapping[str, Path]
     split: str
     records: tuple[int, ...]
     gaps: tuple[str, ...]
@@ -78,24 +81,35 @@ class Task:
     """A shard to write: all that a worker process is given."""
 
     job: Job
-    path: Path
+    files: Mapping[str, Path]
     encode: Encoder
-    features: Any
+    features: Mapping[str, Any]
     strict: bool
     key: str
+
+    @property
+    def note(self) -> Path:
+        """Beside the first of the files; it is written last."""
+        return next(iter(self.files.values())).with_suffix(".json")
 
     @property
     def done(self) -> bool:
         """Whether the shard is there, of the same sources, and allowed its gaps."""
         try:
-            note = json.loads(_note(self.path).read_text())
-            size = self.path.stat().st_size
+            note = json.loads(self.note.read_text())
+            sizes = [path.stat().st_size for path in self.files.values()]
         except (OSError, ValueError):  # a power cut leaves empty files
             return False
         # A power cut can lose the end of a file that has its name already.
-        whole = (note.get("key"), note.get("bytes")) == (self.key, size)
-        readable = {"records", "digest"} <= note.keys()  # not an older version's
-        return whole and readable and not (self.strict and note["gaps"])
+        whole = (note.get("key"), note.get("bytes")) == (self.key, sizes)
+        return whole and not (self.strict and note["gaps"])
+
+    @property
+    def shard(self) -> Shard:
+        """What was written."""
+        note = json.loads(self.note.read_text())
+        counts, gaps = tuple(note["records"]), tuple(note["gaps"])
+        return Shard(self.files, self.job.split, counts, gaps, note["digest"])
 
 
 def into_jobs(
@@ -119,7 +133,7 @@ def into_jobs(
 def write_shards(
     jobs: Sequence[Job],
     encode: Encoder,
-    features: Any,
+    features: Mapping[str, Any],
     folder: Path,
     *,
     workers: int,
@@ -132,8 +146,9 @@ def write_shards(
     Args:
         jobs: the shards to write.
         encode: items to records, see `Encoder`.
-        features: the TFDS features that serialise a record.
-        folder: where shards and notes go.
+        features: config ("" if there is one only) -> the TFDS features of a record that
+            are stored there.
+        folder: where shards and notes go, in one folder a config.
         workers: processes; with 1, the work is done in this one.
         strict: raise the first gap instead of counting it.
         what: said in front of the progress bar.
@@ -143,11 +158,12 @@ def write_shards(
     Raises:
         InputError: a gap, when strict; or a worker died.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    for config in features:
+        (folder / config).mkdir(parents=True, exist_ok=True)
     tasks = [
         Task(
             job,
-            folder / f"{number:06d}.array_record",
+            {name: folder / name / f"{number:06d}.array_record" for name in features},
             encode,
             features,
             strict,
@@ -168,7 +184,7 @@ def write_shards(
             _in_processes(
                 missing, workers, lambda n: bar.update(task_id, completed=kept + n)
             )
-    return [_read_note(task.path, task.job) for task in tasks]
+    return [task.shard for task in tasks]
 
 
 def _key(encode: Encoder, job: Job, found: list[Any]) -> str:
@@ -183,26 +199,29 @@ def _identity(encode: Any) -> Any:
     return encode.__module__, encode.__qualname__
 
 
-def _note(path: Path) -> Path:
-    return path.with_suffix(".json")
-
-
-def _read_note(path: Path, job: Job) -> Shard:
-    note = json.loads(_note(path).read_text())
-    return Shard(
-        path, job.split, tuple(note["records"]), tuple(note["gaps"]), note["digest"]
-    )
-
-
 @contextmanager
-def _closing(writer: Any, path: Path) -> Iterator[None]:
-    """Close a writer, whatever happens.
+def _writer(path: Path, features: Any) -> Iterator[Callable[[dict[str, Any]], dict]]:
+    """A function that writes its fields of a record and returns them, encoded.
 
     Raises:
         InputError: the disk is full, of which ArrayRecord says a RuntimeError.
     """
+    from array_record.python import array_record_module
+    from tensorflow_datasets.core import example_serializer
+
+    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
+    # One record a group: any record is read without decoding its neighbours. Pictures
+    # are compressed already; to compress them once more costs a read half its time.
+    options = "group_size:1,uncompressed"
+    writer = array_record_module.ArrayRecordWriter(str(path), options)
+
+    def put(record: dict[str, Any]) -> dict[str, Any]:
+        encoded = features.encode_example({name: record[name] for name in features})
+        writer.write(serializer.serialize_example(encoded))
+        return encoded
+
     try:
-        yield
+        yield put
         writer.close()
     except RuntimeError as error:
         reason, _, _ = str(error).partition(";")
@@ -214,40 +233,36 @@ def _closing(writer: Any, path: Path) -> Iterator[None]:
 
 def write(task: Task, count: Callable[[], None]) -> None:
     """Write one shard, then its note. `count` is called after each record or gap."""
-    from array_record.python import array_record_module
-    from tensorflow_datasets.core import example_serializer
-
-    features = task.features
-    serializer = example_serializer.ExampleSerializer(features.get_serialized_info())
     # The note of a shard that is out of date must not outlive it.
-    _note(task.path).unlink(missing_ok=True)
-    aside = task.path.with_suffix(".part")
-    # One record a group: any record is read without decoding its neighbours. Pictures
-    # are compressed already; to compress them once more costs a read half its time.
-    options = "group_size:1,uncompressed"
-    writer = array_record_module.ArrayRecordWriter(str(aside), options)
+    task.note.unlink(missing_ok=True)
+    asides = {name: path.with_suffix(".part") for name, path in task.files.items()}
     records, gaps, digest = [0] * len(task.job.items), [], hashlib.sha256()
-    with _closing(writer, aside):
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(_writer(asides[name], features))
+            for name, features in task.features.items()
+        ]
         for place, item in enumerate(task.job.items):
             for outcome in _outcomes(task.encode, item):
                 if not isinstance(outcome, Gap):
-                    encoded = features.encode_example(outcome)
-                    writer.write(serializer.serialize_example(encoded))
-                    # Not of what is written, whose fields have no fixed order.
-                    for name in sorted(encoded):
-                        digest.update(_bytes(encoded[name]))
+                    for writer in writers:
+                        encoded = writer(outcome)
+                        # Not of what is written, whose fields have no fixed order.
+                        for name in sorted(encoded):
+                            digest.update(_bytes(encoded[name]))
                     records[place] += 1
                 elif task.strict:
                     raise InputError(outcome.message)
                 else:
                     gaps.append(outcome.message)
                 count()
-    found = {"key": task.key, "bytes": aside.stat().st_size}
-    os.replace(aside, task.path)
-    note = _note(task.path).with_suffix(".note")
+    found = {"key": task.key, "bytes": [p.stat().st_size for p in asides.values()]}
+    for name, path in task.files.items():
+        os.replace(asides[name], path)
+    note = task.note.with_suffix(".note")
     found |= {"records": records, "gaps": gaps, "digest": digest.hexdigest()}
     note.write_text(json.dumps(found))
-    os.replace(note, _note(task.path))
+    os.replace(note, task.note)
 
 
 def _bytes(value: Any) -> bytes:

@@ -32,17 +32,10 @@ class AdoptingBuilder(tfds.core.ShardBasedBuilder):
 
     Args:
         shards: the finished shards of each split, in order. Empty ones are left out.
-        texture: whether views carry a texture, for the features.
     """
 
-    def __init__(
-        self,
-        *,
-        shards: Mapping[str, Sequence[Shard]],
-        texture: bool = True,
-        **options: Any,
-    ):
-        self._shards, self._texture = shards, texture
+    def __init__(self, *, shards: Mapping[str, Sequence[Shard]], **options: Any):
+        self._shards = shards
         super().__init__(file_format="array_record", **options)
 
     def dataset_info_from_configs(self, **options: Any) -> tfds.core.DatasetInfo:
@@ -57,20 +50,21 @@ class AdoptingBuilder(tfds.core.ShardBasedBuilder):
     def _download_and_prepare(
         self, dl_manager: Any, download_config: Any = None
     ) -> None:
-        splits = []
+        splits, config = [], self.builder_config.name if self.builder_config else ""
         for split, shards in self._shards.items():
             filled = [shard for shard in shards if sum(shard.records)]
+            files = [shard.files[config] for shard in filled]
             template = self._get_filename_template(split_name=split)
-            for index, shard in enumerate(filled):
+            for index, file in enumerate(files):
                 path = template.sharded_filepath(
-                    shard_index=index, num_shards=len(filled)
+                    shard_index=index, num_shards=len(files)
                 )
-                _link(shard.path, Path(path))
+                _link(file, Path(path))
             splits.append(
                 tfds.core.SplitInfo(
                     name=split,
                     shard_lengths=[sum(shard.records) for shard in filled],
-                    num_bytes=sum(shard.path.stat().st_size for shard in filled),
+                    num_bytes=sum(file.stat().st_size for file in files),
                     filename_template=template,
                 )
             )
@@ -112,7 +106,6 @@ def adopt(
     *,
     splits: Sequence[str],
     config: str | None = None,
-    texture: bool = True,
 ) -> dict[str, int]:
     """Turn finished shards into the dataset `out/name[/config]/VERSION`.
 
@@ -133,7 +126,6 @@ def adopt(
         data_dir=out,
         config=config,
         shards={split: by_split[split] for split in counts},
-        texture=texture,
     )
     # TFDS prints to stdout, which is for our results, and makes a folder for
     # downloads, of which there are none.

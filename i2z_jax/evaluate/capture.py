@@ -22,7 +22,7 @@ import numpy as np
 from i2z_jax.data.augment import resized_view
 from i2z_jax.data.capture_source import capture_nearness, only_source
 from i2z_jax.data.pipeline import ViewField, Views
-from i2z_jax.data.records import MULTIVIEW, description
+from i2z_jax.data.records import MULTIVIEW, description, has_view_textures
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.metrics import (
     colour_difference,
@@ -148,18 +148,17 @@ def evaluate_capture(
         InputError: no such split, or nothing in it; a mask for no textures.
     """
     fields: tuple[ViewField, ...] = ("image", "vertices")
-    source = Views(directory, split, fields=fields, tables={"z": z})
-    if not len(source):
-        raise InputError("no examples in this split", where=directory, got=split)
-    if "texture" in source.record(0):  # their size was checked with the labels
+    if has_view_textures(directory):  # their size was checked with the labels
         fields = (*fields, "texture")
-        source = Views(directory, split, fields=fields, tables={"z": z})
     elif texture_mask is not None:
         raise InputError(
             "no textures of views to weight with --texture-mask",
             where=directory,
             fix="build without --no-view-textures, or leave the mask out",
         )
+    source = Views(directory, split, fields=fields, tables={"z": z})
+    if not len(source):
+        raise InputError("no examples in this split", where=directory, got=split)
     model, nearness = face_model(system), capture_nearness(directory)
     known = Known(
         model,

@@ -38,6 +38,7 @@ def encode_frames(
         InputError: the capture has another mesh or texture size than the model.
     """
     frames = open_frames(directory)
+    averages = open_frames(directory, "frame_textures")
     check_topology(dam, frames[0]["vertices"], directory)
     size = dam.statistics.tex_mean.shape[0]
     parts = []
@@ -45,7 +46,7 @@ def encode_frames(
         for rows, new in console.progress(
             chunks(len(frames), batch_size), "encode frames"
         ):
-            records = [frames[int(row)] for row in rows]
+            records = [averages[int(row)] for row in rows]
             textures = np.stack(list(pool.map(decode_texture, records)))
             if textures.shape[1] != size:
                 raise InputError(
@@ -55,7 +56,7 @@ def encode_frames(
                     got=textures.shape[1],
                     fix=f"build the capture with --texture-size {size}",
                 )
-            vertices = np.stack([r["vertices"] for r in records])
+            vertices = np.stack([frames[int(row)]["vertices"] for row in rows])
             parts.append(_posterior_mean(dam, vertices, textures)[new])
     return np.concatenate([np.asarray(part) for part in parts])
 

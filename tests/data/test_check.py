@@ -383,7 +383,7 @@ def test_a_dataset_with_the_fields_of_another_version(tmp_path):
     path = tmp_path / "multiview_capture" / "dataset.json"
     path.parent.mkdir()
     path.write_text('{"version": "1.0.0", "splits": {}, "gaps": []}')
-    with pytest.raises(InputError, match=r"expected 2\.0\.0.*got 1\.0\.0.*--overwrite"):
+    with pytest.raises(InputError, match=r"expected 3\.0\.0.*got 1\.0\.0.*--overwrite"):
         check(tmp_path)
 
 

@@ -21,7 +21,7 @@ from i2z_jax.data.pipeline import (
     Views,
     pair_starts,
 )
-from i2z_jax.data.records import folder, open_frames
+from i2z_jax.data.records import folder, open_frames, open_split
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import load, save
@@ -41,7 +41,8 @@ def video(tmp_path_factory):
 
 
 def test_a_view_brings_what_belongs_to_its_frame(capture):
-    frames = open_frames(capture)
+    frames, averages = open_frames(capture), open_frames(capture, "frame_textures")
+    textures = open_split(capture, "multiview_capture", "train", config="view_textures")
     z = np.arange(len(frames), dtype=np.float32)[:, None] * np.ones(4, np.float32)
     fields = ("image", "vertices", "texture", "average_texture")
     # Two cached frames, so that some are dropped and read again.
@@ -58,8 +59,8 @@ def test_a_view_brings_what_belongs_to_its_frame(capture):
         stored = views.record(index)
         np.testing.assert_array_equal(example["image"], images.decode(stored["image"]))
         for field, bytes_ in (
-            ("texture", stored["texture"]),
-            ("average_texture", frames[frame]["texture"]),
+            ("texture", textures[index]["texture"]),
+            ("average_texture", averages[frame]["texture"]),
         ):
             # Row 0 is v = 0, which files have at the bottom.
             np.testing.assert_array_equal(example[field], images.decode(bytes_)[::-1])
@@ -70,6 +71,14 @@ def test_fields_not_asked_for_are_absent(capture):
     example = Views(capture, "train", fields=("vertices",))[0]
     assert "image" not in example
     assert "texture" not in example
+
+
+def test_who_wants_no_textures_reads_none(tmp_path):
+    out = tiny.multiview(tmp_path)
+    for config in ("view_textures", "frame_textures"):
+        shutil.rmtree(out / "multiview_capture" / config)
+    view = Views(out, "train")[5]
+    assert {"image", "vertices"} <= view.keys()
 
 
 def test_tables_must_fit(capture):

@@ -47,10 +47,8 @@ def multiview(out: Path, *, frames: int = 6) -> Path:
         for camera in range(CAMERAS)
     ]
     name = "multiview_capture"
-    counts = {
-        "frames": write(out, name, "train", moments, "frames"),
-        "views": write(out, name, "train", views, "views"),
-    }
+    counts = write(out, name, "train", moments, "frames", "frame_textures")
+    counts |= write(out, name, "train", views, "views", "view_textures")
     finish(out, name, [out], [], counts, [], [])
     return out
 
@@ -77,7 +75,7 @@ def video(out: Path, *, cut: list[int], duplicate: list[int], frames: int) -> Pa
         for i in range(frames)
     ]
     name = "monocular_video"
-    finish(out, name, [out], [], {"": write(out, name, "train", records_)}, [], [])
+    finish(out, name, [out], [], write(out, name, "train", records_), [], [])
     return out
 
 
@@ -88,17 +86,22 @@ def picture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def write(
-    out: Path, name: str, split: str, examples: list[dict[str, Any]], config: str = ""
-) -> dict[str, int]:
-    """Records as given, as one split; `finish` is still to be called."""
+    out: Path, name: str, split: str, examples: list[dict[str, Any]], *configs: str
+) -> dict[str, dict[str, int]]:
+    """Records as given, as one split, divided over configs; `finish` is still to be
+    called with the counts."""
     job = Job(split, tuple(range(len(examples))))
+    features = {each: records.features(f"{name}/{each}") for each in configs}
     shards = write_shards(
         [job],
         lambda item: [examples[item]],
-        records.features(f"{name}/{config}" if config else name),
-        out / "work" / name / config,
+        features or {"": records.features(name)},
+        out / "work" / name,
         workers=1,
         strict=True,
         what="tiny",
     )
-    return adopt(name, shards, out, splits=[split], config=config or None)
+    return {
+        each or "": adopt(name, shards, out, splits=[split], config=each)
+        for each in configs or (None,)
+    }

@@ -52,10 +52,12 @@ def test_splits_by_segment_and_by_camera(built):
     out, summary = built
     assert summary.gaps == []
     assert [path.name for path in out.iterdir()] == [NAME]  # nothing else is left
+    frames = {"train": 6, "test": 3}
+    views = {"train": 12, "test": 6, "camera": 6, "test_camera": 3}
     assert summary.counts == {
-        "frames": {"train": 6, "test": 3},
-        "views": {"train": 12, "test": 6, "camera": 6, "test_camera": 3},
-    }
+        "frames": frames, "frame_textures": frames,
+        "views": views, "view_textures": views,
+    }  # fmt: skip
     assert {r["segment"] for r in rows(out, "test")} == {b"EXP_ROM07"}
     assert {r["camera"] for r in rows(out, "camera+test_camera")} == {2}
 
@@ -63,13 +65,16 @@ def test_splits_by_segment_and_by_camera(built):
 def test_frames_equal_the_source_to_the_last_bit(built, source):
     out, _ = built
     capture = Capture(source)
-    for record in rows(out, "train+test", "frames"):
+    textures = rows(out, "train+test", "frame_textures")
+    for record, texture in zip(
+        rows(out, "train+test", "frames"), textures, strict=True
+    ):
         frame = Frame(record["segment"].decode(), f"{record['frame']:06d}")
         path = capture.paths.mesh(frame)
         np.testing.assert_array_equal(
             record["vertices"].ravel(), np.fromfile(path, "f4")
         )
-        assert record["texture"] == capture.paths.texture(frame).read_bytes()
+        assert texture["texture"] == capture.paths.texture(frame).read_bytes()
         np.testing.assert_array_equal(
             record["world_from_head"],
             np.loadtxt(capture.paths.transform(frame)).astype(np.float32),
@@ -79,14 +84,16 @@ def test_frames_equal_the_source_to_the_last_bit(built, source):
 def test_view_belongs_to_its_frame_and_camera(built, source):
     out, _ = built
     capture, frames = Capture(source), records.open_frames(out)
-    for record in rows(out, "train+test+camera+test_camera"):
+    splits = "train+test+camera+test_camera"
+    textures = rows(out, splits, "view_textures")
+    for record, texture in zip(rows(out, splits), textures, strict=True):
         frame = frames[record["frame_index"]]
         for key in ("segment", "frame", "source"):
             assert frame[key] == record[key]
         moment = Frame(record["segment"].decode(), f"{record['frame']:06d}")
         camera = list(CAMERAS)[record["camera"]]
         path = capture.paths.texture(moment, camera)
-        assert record["texture"] == path.read_bytes()
+        assert texture["texture"] == path.read_bytes()
 
 
 def test_pose_reprojects_the_mesh_within_the_stored_residual(built, source):
@@ -259,11 +266,12 @@ def test_two_subjects_filters_and_limits(source, tmp_path):
     summary = build(
         (source, other), tmp_path / "o", BuildOptions(max_frames=4), options
     )
-    assert summary.counts == {"frames": {"train": 8}, "views": {"train": 8}}
+    configs = ("frames", "frame_textures", "views")
+    assert summary.counts == {config: {"train": 8} for config in configs}
     found = rows(tmp_path / "o", "train")
     assert [r["source"] for r in found] == [0] * 4 + [1] * 4
     assert all("texture" not in r for r in found)
-    frame = records.open_frames(tmp_path / "o")[5]
+    frame = records.open_frames(tmp_path / "o", "frame_textures")[5]
     assert images.decode_texture(frame).shape == (16, 16, 3)
     with pytest.raises(InputError, match=r"no camera 5\*.*400000"):
         build((source,), tmp_path / "p", BuildOptions(),
@@ -356,7 +364,7 @@ def test_textures_are_of_one_size_which_a_model_learns_of(copied, tmp_path):
         True,
     ]
     assert only_source(tmp_path / "out").texture_size == TEXTURE
-    seen = records.open_frames(tmp_path / "out")[0]
+    seen = records.open_frames(tmp_path / "out", "frame_textures")[0]
     assert images.decode_texture(seen).shape == (TEXTURE, TEXTURE, 3)
 
 

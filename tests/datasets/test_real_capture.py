@@ -65,8 +65,9 @@ def test_a_real_frame(capture, tmp_path):
     frame = records.open_frames(tmp_path)[0]
     mesh = np.fromfile(SOURCE / "021924.bin", "<f4").reshape(7306, 3)
     np.testing.assert_array_equal(frame["vertices"], mesh)
-    assert frame["texture"] == (SOURCE / "021924_avgtex.png").read_bytes()
-    assert images.decode_texture(frame).shape == (1024, 1024, 3)
+    average = records.open_frames(tmp_path, "frame_textures")[0]
+    assert average["texture"] == (SOURCE / "021924_avgtex.png").read_bytes()
+    assert images.decode_texture(average).shape == (1024, 1024, 3)
     stored = tmp_path / "multiview_capture" / "sources" / "0" / "topology.npz"
     face = topology.load(stored)
     assert (face.vertex_count, len(face.uvs), len(face.faces)) == (7306, 5779, 11432)

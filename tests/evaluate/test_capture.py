@@ -197,13 +197,7 @@ def test_an_absent_split_is_named(built, runner):
 
 
 def test_a_dataset_without_textures_has_no_colours(built, runner, monkeypatch):
-    record = Views.record
-
-    def bare(self, index):
-        found = record(self, index)
-        return {name: found[name] for name in found if name != "texture"}
-
-    monkeypatch.setattr(Views, "record", bare)
+    monkeypatch.setattr(capture, "has_view_textures", lambda directory: False)
     errors, _ = row(built, runner)
     assert errors["vertex_mm"] == 0
     assert not [name for name in errors if "texture" in name or "screen" in name]

@@ -88,7 +88,7 @@ def video(folder: Path, poses: np.ndarray, vertices: np.ndarray, **fields: Any) 
     ]
     name = "monocular_video"
     counts = tiny_datasets.write(folder, name, "train", examples)
-    finish(folder, name, [folder], [], {"": counts}, [], [])
+    finish(folder, name, [folder], [], counts, [], [])
     return folder
 
 
@@ -110,7 +110,7 @@ def landmark_pictures(folder: Path, count: int = 5) -> Path:
             }
         )
     counts = tiny_datasets.write(folder, "ibug_300w", "common", examples)
-    finish(folder, "ibug_300w", [folder], [], {"": counts}, [], [])
+    finish(folder, "ibug_300w", [folder], [], counts, [], [])
     return folder
 
 
