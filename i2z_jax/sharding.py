@@ -134,6 +134,46 @@ def whole(tree: PyTree, mesh: Mesh) -> PyTree:
     return jax.tree.map(lambda x: x.addressable_data(0), gathered)
 
 
+def shares(tree: PyTree) -> PyTree:
+    """Where to read arrays to, so that processes do not all read the same.
+
+    Of a large array with copies on several devices each of these gets a part; `placed`
+    makes them whole. Each part lies along the axis, and in the order, that Orbax wrote
+    the parts of as many copies in: no device reads more than its own.
+
+    Args:
+        tree: `jax.ShapeDtypeStruct`s with shardings.
+    """
+    if jax.process_count() == 1:
+        return tree
+
+    def share(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        if math.prod(x.shape) < LARGE:
+            return x
+        assert isinstance(x.sharding, NamedSharding)
+        mesh, spec = x.sharding.mesh, list(x.sharding.spec)
+        spec += [None] * (len(x.shape) - len(spec))
+        copies = [name for name in mesh.axis_names if name not in spec]
+        ways = math.prod(mesh.shape[name] for name in copies)
+        sizes = enumerate(x.sharding.shard_shape(x.shape))
+        axis = next((axis for axis, size in sizes if size % ways == 0), None)
+        if axis is None:
+            return x
+        spec[axis] = (*([spec[axis]] if spec[axis] else []), *copies)
+        place = NamedSharding(mesh, P(*spec))
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+    return jax.tree.map(share, tree)
+
+
+def placed(tree: PyTree, like: PyTree) -> PyTree:
+    """Arrays that were read as `shares(like)`, where `like` says."""
+    if jax.process_count() == 1:
+        return tree
+    places = jax.tree.map(lambda x: x.sharding, like)
+    return jax.jit(lambda t: t, out_shardings=places)(tree)
+
+
 def is_first_process() -> bool:
     """Whether this process writes what is written once a run."""
     return jax.process_index() == 0

@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from orbax.checkpoint import v1 as ocp
 
 from i2z_jax import console
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
 from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_json
-from i2z_jax.sharding import from_every_process, is_first_process
+from i2z_jax.sharding import from_every_process, is_first_process, placed, shares
 
 # In the folder of a step, beside what Orbax writes.
 SCORE = "score.json"
@@ -148,12 +149,15 @@ class RunCheckpoints:
 
     def _first_readable(self, steps: Iterable[int], abstract: Any) -> Restored | None:
         failures = []
+        # Not Orbax's own load-and-broadcast: where a file is damaged, the processes
+        # that wait for the one which reads it wait for ever.
+        parts = shares(abstract)
         for step in steps:
-            restored, problem = self._read(step, abstract)
+            restored, problem = self._read(step, parts)
             # What one process cannot read is no checkpoint for the others either.
             problem = next(filter(None, from_every_process(problem)), "")
-            if not problem:
-                return restored
+            if restored is not None and not problem:
+                return restored._replace(state=placed(restored.state, abstract))
             self.judged.pop(step, None)
             failures.append(f"step {step}: {problem}")
             console.err.print(f"checkpoint not readable, {failures[-1]}")
@@ -168,7 +172,10 @@ class RunCheckpoints:
     def _read(self, step: int, abstract: Any) -> tuple[Restored | None, str]:
         """A checkpoint, or what is wrong with it."""
         try:
-            stored = self._checkpointer.load_checkpointables(step, {"state": abstract})
+            with _alone():
+                stored = self._checkpointer.load_checkpointables(
+                    step, {"state": abstract}
+                )
             facts = self._checkpointer.metadata(step).custom_metadata or {}
             return Restored(step, stored["state"], facts["extras"]), ""
         except _DAMAGED as error:
@@ -223,6 +230,19 @@ class RunCheckpoints:
                 where=self._directory,
                 fix="free disk space; the run goes on from its last whole checkpoint",
             ) from error
+
+
+def _alone() -> ocp.Context:
+    """Reading without waiting for the other processes.
+
+    By itself Orbax would have them meet when all have read: one that cannot read never
+    comes.
+    """
+    context, index = ocp.Context(), jax.process_index()
+    context.multiprocessing_options.primary_host = index
+    context.multiprocessing_options.active_processes = {index}
+    context.multiprocessing_options.barrier_sync_key_prefix = f"alone{index}"
+    return context
 
 
 class _NewestAndBest:

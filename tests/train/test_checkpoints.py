@@ -179,6 +179,70 @@ def test_processes_go_on_from_the_same_checkpoint(tmp_path):
     assert on_disk(tmp_path) == [1, 5, 6]
 
 
+SHARED = """
+import sys
+from pathlib import Path
+import jax
+import numpy as np
+from i2z_jax import cluster, sharding
+from i2z_jax.checkpoint import RunCheckpoints
+from i2z_jax.sharding import create_mesh, from_every_process, parameter_shardings, put
+from i2z_jax.train.loop import abstract
+cluster.join()
+sharding.LARGE = 2**16
+rng = np.random.default_rng(0)
+# Divided by fsdp along each axis; whole; of no axis that divides.
+shapes = {"a": (1024, 512), "b": (512, 1024), "c": (4, 256, 512), "d": (65, 1025)}
+drawn = {name: rng.random(shape, np.float32) for name, shape in shapes.items()}
+state = put(drawn, parameter_shardings(drawn, create_mesh(fsdp=int(sys.argv[2]))))
+folder = Path(sys.argv[1])
+checkpoints = RunCheckpoints(folder)
+for step in 1, 2:
+    checkpoints.save(step, state, {})
+checkpoints.wait()
+
+def bytes_read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+
+def restore(expected):
+    from_every_process("ready")
+    restored = checkpoints.restore(abstract(state))
+    assert restored.step == expected
+    for name, leaf in restored.state.items():
+        assert leaf.sharding == state[name].sharding
+        for shard in leaf.addressable_shards:
+            np.testing.assert_array_equal(shard.data, drawn[name][shard.index])
+
+before = bytes_read()
+restore(2)
+stored = sum(f.stat().st_size for f in (folder / "2").rglob("*") if f.is_file())
+print((bytes_read() - before) / stored)
+from_every_process("counted")
+if jax.process_index():  # the other one reads none of this
+    for file in (folder / "2").rglob("*process_1/d/*"):
+        file.write_bytes(file.read_bytes()[:64])
+restore(1)
+checkpoints.close()
+"""
+
+
+@pytest.mark.parametrize("fsdp", [1, 2])
+def test_processes_divide_the_reading_and_agree_on_damage(tmp_path, fsdp):
+    cluster = local_cluster.start(
+        ["-c", SHARED, str(tmp_path), str(fsdp)],
+        processes=2,
+        devices=2,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for process in cluster:
+        out, error = process.communicate(timeout=100)
+        assert process.returncode == 0, error[-2000:]
+        # Half of them, and all of `d`, which does not divide.
+        assert 0.4 < float(out.split()[-1]) < 0.6
+
+
 def test_what_was_judged_is_known_to_the_next_process(tmp_path):
     saved(tmp_path, [1, 2], scores={1: 0.5, 2: None})
     (tmp_path / "2" / ".score.json.killed").mkdir()
