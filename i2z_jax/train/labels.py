@@ -2,10 +2,13 @@
 """Labels that a dataset and a decoder make together: z of every frame, spread of H."""
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import jax
 import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
 
 from i2z_jax import console
 from i2z_jax.chunks import chunks
@@ -15,8 +18,15 @@ from i2z_jax.errors import InputError
 from i2z_jax.geometry.sampling import unit_range
 from i2z_jax.geometry.topology import Topology, texel_map
 from i2z_jax.models.dam import DAM
+from i2z_jax.sharding import (
+    create_mesh,
+    local_rows,
+    replicate,
+    replicated,
+    to_global,
+)
 from i2z_jax.spacing import evenly_spaced
-from i2z_jax.types import Array, Float, NDArray, UInt8
+from i2z_jax.types import Array, Float, NDArray, PyTree, UInt8
 
 # Views that the spread of H is measured on, spread over the split.
 POSES = 4096
@@ -32,7 +42,11 @@ def encode_frames(
     """Posterior mean of z for every frame of a built capture, by frame_index.
 
     The target of regression (DESIGN section 2). It depends on the frame alone, so it
-    is computed once, not once per view and epoch.
+    is computed once, not once per view and epoch. All devices of all processes share
+    the frames; a process reads its own, and gets z of all.
+
+    Args:
+        batch_size: frames that a device encodes at a time.
 
     Raises:
         InputError: the capture has another mesh or texture size than the model.
@@ -41,12 +55,17 @@ def encode_frames(
     averages = open_frames(directory, "frame_textures")
     check_topology(dam, frames[0]["vertices"], directory)
     size = dam.statistics.tex_mean.shape[0]
+    mesh = create_mesh()
+    graph, state = nnx.split(dam)
+    state, encode = replicate(state, mesh), _posterior_mean(graph, mesh)
+    batch_size *= mesh.size
+    ours = local_rows(mesh, batch_size)
     parts = []
     with ThreadPoolExecutor() as pool:
         for rows, new in console.progress(
             chunks(len(frames), batch_size), "encode frames"
         ):
-            records = [averages[int(row)] for row in rows]
+            records = [averages[int(row)] for row in rows[ours]]
             textures = np.stack(list(pool.map(decode_texture, records)))
             if textures.shape[1] != size:
                 raise InputError(
@@ -56,16 +75,19 @@ def encode_frames(
                     got=textures.shape[1],
                     fix=f"build the capture with --texture-size {size}",
                 )
-            vertices = np.stack([frames[int(row)]["vertices"] for row in rows])
-            parts.append(_posterior_mean(dam, vertices, textures)[new])
-    return np.concatenate([np.asarray(part) for part in parts])
+            vertices = np.stack([frames[int(row)]["vertices"] for row in rows[ours]])
+            parts.append((encode(state, *to_global((vertices, textures), mesh)), new))
+    return np.concatenate([np.asarray(part)[new] for part, new in parts])
 
 
-@jax.jit
-def _posterior_mean(
-    dam: DAM, vertices: Float[Array, "b n 3"], texture: UInt8[Array, "b t t 3"]
-) -> Float[Array, "b z"]:
-    return dam.encode(vertices, unit_range(texture)).mean
+@cache
+def _posterior_mean(graph: nnx.GraphDef, mesh: Mesh):
+    def encode(
+        state: PyTree, vertices: Float[Array, "b n 3"], texture: UInt8[Array, "b t t 3"]
+    ) -> Float[Array, "b z"]:
+        return nnx.merge(graph, state).encode(vertices, unit_range(texture)).mean
+
+    return jax.jit(encode, out_shardings=replicated(mesh))
 
 
 def training_meshes(directory: str | Path) -> Float[NDArray, "m n 3"]:
