@@ -100,8 +100,8 @@ def judged_frames(frames: int, share: float) -> Bool[np.ndarray, "frames"]:
 class Guard:
     """What was measured so far, in WORKDIR/guard.json: resumed runs judge alike.
 
-    Every entry is a function of a step of the run, so that a run which repeats steps
-    after a kill writes the same entries again.
+    Every entry is a function of a step of the run: a run that repeats steps after a
+    kill writes the same entries again or, on other devices, others in their place.
     """
 
     def __init__(self, workdir: Path):
@@ -127,8 +127,13 @@ class Guard:
         return step if self.history[step]["score"] < bound else 0
 
     def record(self, step: int, figures: Figures, *, write: bool = True) -> None:
-        """Note what was measured after `step` steps."""
-        self.history[step] = figures
+        """Note what was measured after `step` steps.
+
+        What is there of later ones goes: their checkpoints could not be read, and a run
+        on other devices may end before it comes to them again.
+        """
+        earlier = {s: known for s, known in self.history.items() if s < step}
+        self.history = {**earlier, step: figures}
         if write:
             write_json(self._path, self.history)
 

@@ -44,6 +44,17 @@ def test_a_share_that_leaves_one_side_too_little_is_refused(share):
         check_share(share)
 
 
+def test_a_run_that_went_back_is_judged_by_what_it_does_now(tmp_path):
+    """Its later checkpoints were damaged, and on other devices it collapses sooner."""
+    guard_of(tmp_path, {}, {"score": 0.8}, {"score": 0.7}, {"score": 0.6})
+    guard = Guard(tmp_path)
+    guard.record(100, {**SOUND, "score": float("nan")})
+    assert guard.first_collapse is not None
+    for known in (guard, Guard(tmp_path)):
+        assert sorted(known.history) == [0, 50, 100]
+        assert known.best == 50
+
+
 def test_the_lowest_score_wins(tmp_path):
     guard = guard_of(tmp_path, {}, {"score": 0.8}, {"score": 0.6}, {"score": 0.7})
     assert guard.best == 100
