@@ -32,14 +32,13 @@ from i2z_jax.types import PyTree
 
 # The folder of a run's checkpoints.
 CHECKPOINTS = "checkpoints"
-DATA = "data.json"
 # Options that change nothing of what is learned: a run may go on with others, and on
 # other devices; and places of datasets, which `remember_data` knows wherever they lie.
 FREE = {
     *("workdir", "run.result", "run.workers", "run.fsdp"),
     *("run.loop.keep", "run.loop.profile_steps"),
+    *("data", "capture", "video"),
 }
-PLACES = {"data", "capture", "video"}
 
 
 @contextmanager
@@ -86,7 +85,7 @@ def has_checkpoint(workdir: Path) -> bool:
 
 def remember_config(workdir: Path, config: Any) -> None:
     """Write the configuration of a new run; compare that of a resumed one, but for
-    what is `FREE` and, unless it is older than `data.json`, `PLACES`.
+    what is `FREE`.
 
     A run that never saved has nothing to protect: its configuration is replaced.
 
@@ -95,9 +94,7 @@ def remember_config(workdir: Path, config: Any) -> None:
             processes of this one were started with different ones; the fields that
             differ are named.
     """
-    knows_data = from_every_process(str((workdir / DATA).exists()))[0] == str(True)
-    free = FREE | PLACES if knows_data else FREE
-    differs, path = _remember(workdir / "config.json", to_json(config), free=free)
+    differs, path = _remember(workdir / "config.json", to_json(config), free=FREE)
     if differs:
         raise InputError(
             f"this run was started differently: {differs}",
@@ -115,16 +112,19 @@ def remember_data(workdir: Path, datasets: Mapping[str, Path | None]) -> None:
 
     Raises:
         InputError: they are not those of the run, or not the same in all processes;
-            one is not built.
+            one is not built, or by a version that gave it no digest.
     """
     digests = {}
     for name, directory in datasets.items():
         if directory is not None:
-            built = description(directory, name)
-            # Built before there were digests: what is said of it must do.
-            said = hashlib.sha256(json.dumps(built, sort_keys=True).encode())
-            digests[name] = built.get("digest", said.hexdigest()[:16])
-    differs, path = _remember(workdir / DATA, digests)
+            digests[name] = description(directory, name).get("digest")
+            if digests[name] is None:
+                raise InputError(
+                    "a dataset without a digest",
+                    where=directory,
+                    fix="build it again with --overwrite",
+                )
+    differs, path = _remember(workdir / "data.json", digests)
     if differs:
         raise InputError(
             f"the datasets are not those of this run: {differs}",
@@ -187,9 +187,7 @@ def _remember(
         path.read_text() if is_first_process() and saved and path.exists() else ""
     )
     if before:
-        # An older run's may have Infinity, which is null now.
-        known = json.loads(before, parse_constant=lambda _: None)
-        return _differences(_flat(known), now, free), path
+        return _differences(_flat(json.loads(before)), now, free), path
     if is_first_process():
         with write_aside(path, overwrite=True) as aside:
             aside.write_text(text)
