@@ -6,6 +6,11 @@ of the step compiled for simulated devices (`i2z_jax/collectives.py`). Assumed: 
 rates below, that each machine reaches the same share of its matrix rate, and that
 gradients are sent after the step has been computed, hidden behind nothing: the frozen
 streams, which are most of a step, have no backward pass to hide them behind.
+
+With fsdp a large kernel is gathered once, and of its gradient each device gets the sum
+of its part. That is an all-reduce in two halves, and takes as long, where the devices
+that share a kernel are near ones. The compiler of the simulated devices, which are
+CPUs, knows no reduce-scatter: it has an all-reduce of the whole gradient in its place.
 """
 
 from collections.abc import Mapping
@@ -128,7 +133,7 @@ def report(
             f"{kind} {size / 2**20:.1f} MiB" for kind, size in counted.sent.items()
         ]
         out.print(
-            f"sent in a step on {devices} devices: {', '.join(parts) or 'nothing'}"
+            f"sent in a step on {devices} CPU devices: {', '.join(parts) or 'nothing'}"
         )
     machines = {
         name: replace(machine, flops=reached * machine.flops)
