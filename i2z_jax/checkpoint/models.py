@@ -20,7 +20,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 from orbax.checkpoint import v1 as ocp
 
-from i2z_jax import __version__, dataclass_json
+from i2z_jax import __version__, dataclass_json, stopping
 from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_aside
 from i2z_jax.models import ARCHITECTURES
@@ -184,7 +184,8 @@ def load(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> Any:
     wanted = named_arrays(module)
     weights = (Path(directory) / WEIGHTS).absolute()
     try:
-        stored = ocp.metadata(weights).metadata
+        with stopping.later():
+            stored = ocp.metadata(weights).metadata
         if stored is None:
             raise ValueError("its index is damaged")
         what = "the weights are another model's"
@@ -194,7 +195,8 @@ def load(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> Any:
             path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
             for path, leaf in wanted.items()
         }
-        return fill(module, ocp.load(weights, abstract))
+        with stopping.later():
+            return fill(module, ocp.load(weights, abstract))
     except InputError:
         raise
     except (ValueError, OSError, KeyError) as error:  # what Orbax raises

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from orbax.checkpoint import v1 as ocp
 
-from i2z_jax import console
+from i2z_jax import console, stopping
 from i2z_jax.checkpoint.models import named, refuse_other_arrays
 from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_json
@@ -172,11 +172,11 @@ class RunCheckpoints:
     def _read(self, step: int, abstract: Any) -> tuple[Restored | None, str]:
         """A checkpoint, or what is wrong with it."""
         try:
-            with _alone():
+            with stopping.later(), _alone():
                 stored = self._checkpointer.load_checkpointables(
                     step, {"state": abstract}
                 )
-            facts = self._checkpointer.metadata(step).custom_metadata or {}
+                facts = self._checkpointer.metadata(step).custom_metadata or {}
             return Restored(step, stored["state"], facts["extras"]), ""
         except _DAMAGED as error:
             self._refuse_another_tree(step, abstract)

@@ -11,18 +11,16 @@ import importlib
 import logging
 import os
 import re
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from inspect import getdoc
 from pathlib import Path
 from types import ModuleType
 
-from i2z_jax import __version__, cluster, compile_cache, malloc, xla_flags
+from i2z_jax import __version__, cluster, compile_cache, malloc, stopping, xla_flags
 from i2z_jax.errors import InputError
+from i2z_jax.stopping import Terminated
 
 # What `i2z --help` says of each.
 COMMANDS = {
@@ -54,10 +52,6 @@ EVERYWHERE = {
 }
 
 
-class Terminated(BaseException):
-    """SIGTERM, where nothing listens for it: what is half-written is removed."""
-
-
 def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> None:
     """Run a command and exit: 0 on success, 1 on failure, 2 on bad usage.
 
@@ -73,7 +67,8 @@ def main(argv: Sequence[str] | None = None, *, command: str | None = None) -> No
     if sys.stdout is None:  # closed: `>&-`
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        code = _dispatch(arguments)
+        with stopping.heard():
+            code = _dispatch(arguments)
     except SystemExit as end:  # tyro's, after help or bad usage
         code = int(end.code or 0)
     except BrokenPipeError:
@@ -115,19 +110,22 @@ def _dispatch(arguments: list[str]) -> int:
             return _overview(arguments)
         except OSError as error:
             return _cannot_print(error)
-    import tyro  # heavy beside `i2z --help`
-
     # Libraries log long stories on stderr beside the one line that we print.
-    logging.getLogger("absl").setLevel(logging.WARNING if debug else logging.CRITICAL)
+    for library in ("absl", "asyncio"):
+        level = logging.WARNING if debug else logging.CRITICAL
+        logging.getLogger(library).setLevel(level)
     # Before the module brings in JAX.
     compile_cache.enable(os.environ)
     malloc.keep_freed_memory(os.environ)
     xla_flags.add_correctness_flags(os.environ)
     # All is float32; more than that, wished for in a shell, would be half heard.
     os.environ.pop("JAX_ENABLE_X64", None)
-    module = _module(name)
     options = arguments[len(name.split()) :]
     try:
+        with stopping.later():  # half an import has many ways to fail
+            import tyro  # heavy beside `i2z --help`
+
+            module = _module(name)
         _require_utf8([*options, _current_folder()])
         defaults = getattr(module, "defaults", None)
         config = tyro.cli(
@@ -138,9 +136,8 @@ def _dispatch(arguments: list[str]) -> int:
             default=defaults(options) if defaults else None,
             registry=_path_options(),
         )
-        with _ended_by_sigterm():
-            cluster.join(asked=distributed)
-            module.run(config)
+        cluster.join(asked=distributed)
+        module.run(config)
     except KeyboardInterrupt:
         print(f"i2z {name}: interrupted", file=sys.stderr)
         return 130
@@ -209,23 +206,6 @@ def _path_options():
         )
 
     return registry
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises `Terminated`, as Ctrl-C does KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _command_name(arguments: list[str]) -> str | None:

@@ -21,10 +21,10 @@ from queue import SimpleQueue
 from threading import Event, Lock
 from typing import Any
 
-from i2z_jax.commands import Terminated
 from i2z_jax.commands.demo_stages import Stage, side_by_side
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_json
+from i2z_jax.stopping import Terminated
 from i2z_jax.xla_flags import fast_compile_flags
 
 # The demo promises a laptop; its figures are a CPU's. With less optimisation of what is
