@@ -19,8 +19,8 @@ triangle covers is covered, and neighbours leave no gap; a centre on a shared ed
 goes to the nearer triangle, and at equal depth to the lower id.
 
 **Memory** beyond the output: a few frames of int32, and at most `16 * CHUNK *
-BLOCK**2` pixel tests at a time (about 20 MB), whatever the mesh; `screen_barycentric`
-holds the corners of every pixel's triangle (36 bytes per pixel).
+BLOCK**2` pixel tests at a time (about 20 MB), whatever the mesh; the barycentrics
+hold the corners of every pixel's triangle (36 bytes per pixel).
 """
 
 import functools
@@ -47,7 +47,7 @@ class Raster(NamedTuple):
     triangle: Int[Array, "*b h w"]
     """Index into `faces`, -1 for background."""
     barycentric: Float[Array, "*b h w 3"]
-    """Screen-space (affine) weights of the triangle's corners, zero on background."""
+    """Where on the triangle: weights of its corners, zero on background."""
     depth: Float[Array, "*b h w"]
     """Depth at the pixel centre in the unit of the input, inf on background."""
 
@@ -76,11 +76,11 @@ def rasterize(
     *,
     near_plane: float | None = None,
 ) -> Raster:
-    """Find the nearest triangle of every pixel. Not differentiable.
+    """Find the nearest triangle of every pixel, and the point on it that is seen.
 
     Triangles are drawn whichever way they wind. Those without area, or with a corner
-    that is not finite, are left out. Gradients stop at the input: differentiate
-    `screen_barycentric` at the triangles found here instead.
+    that is not finite, are left out. Differentiable in the points, but for which
+    triangle a pixel sees.
 
     In a program sharded over frames call it inside `jax.shard_map`: the loop asks
     whether any frame of its batch has work left, which must stay a local question.
@@ -98,17 +98,20 @@ def rasterize(
     Raises:
         InputError: as `require_drawable`.
     """
-    faces = jnp.asarray(faces)
-    points = jax.lax.stop_gradient(points.astype(jnp.float32))
-    triangle = _draw(points, faces, height, width, near_plane).triangle
+    faces, points = jnp.asarray(faces), points.astype(jnp.float32)
+    fixed = jax.lax.stop_gradient(points)
+    triangle = _draw(fixed, faces, height, width, near_plane).triangle
     assert triangle is not None
     triangle = jnp.where(triangle == len(faces), -1, triangle)
-    barycentric = screen_barycentric(points, faces, triangle)
-    corner_depth = corner_values(points[:, 2:], faces, triangle)[..., 0]
-    if near_plane is None:
-        depth = jnp.sum(barycentric * corner_depth, axis=-1)
-    else:
-        depth = 1 / jnp.sum(barycentric / corner_depth, axis=-1)
+    barycentric = _screen_barycentric(points, faces, triangle)
+    corner_depth = _corners(points[:, 2], faces, triangle)
+    if near_plane is not None:
+        # What is affine on the surface is affine on the screen when over its depth.
+        weights = barycentric / corner_depth
+        total = jnp.sum(weights, axis=-1, keepdims=True)
+        seen = total > 0
+        barycentric = jnp.where(seen, weights / jnp.where(seen, total, 1), 0)
+    depth = jnp.sum(barycentric * corner_depth, axis=-1)
     return Raster(triangle, barycentric, jnp.where(triangle < 0, jnp.inf, depth))
 
 
@@ -131,43 +134,20 @@ def depth_buffer(
     return jnp.where(nearest == FARTHEST, jnp.inf, depth)
 
 
-def screen_barycentric(
-    points: Float[Array, "n _"],
-    faces: Int[ArrayLike, "tri 3"],
-    triangle: Int[Array, "h w"],
-) -> Float[Array, "h w 3"]:
-    """Affine weights of pixel centres in given triangles, differentiable in `points`.
+def _screen_barycentric(points, faces, triangle):
+    """Affine weights of pixel centres on the screen, zero on background.
 
-    Weights are held to [0, 1], so that a centre accepted within rounding, or a
-    sliver, never extrapolates; background (-1) gets zeros.
-
-    Args:
-        points: projected vertices, x and y in pixels first.
-        faces: vertex indices of the triangles.
-        triangle: the triangle of each pixel, as `rasterize` found it.
+    They are held to [0, 1], so that a centre accepted within rounding, or a sliver,
+    never extrapolates.
     """
     height, width = triangle.shape
     x = jnp.arange(width, dtype=points.dtype)[None, :] + 0.5
     y = jnp.arange(height, dtype=points.dtype)[:, None] + 0.5
-    corners = corner_values(points[:, :2], faces, triangle)
+    corners = _corners(points[:, :2], faces, triangle)
     inside = jnp.maximum(jnp.stack(_edges(corners, x, y), axis=-1), 0)
     total = jnp.sum(inside, axis=-1, keepdims=True)
     valid = (triangle >= 0)[..., None] & (total > 0)
     return jnp.where(valid, inside / jnp.where(valid, total, 1), 0)
-
-
-def perspective_barycentric(
-    barycentric: Float[Array, "*b 3"], corner_depth: Float[Array, "*b 3"]
-) -> Float[Array, "*b 3"]:
-    """Weights on the surface of a triangle from its weights on the screen.
-
-    Args:
-        barycentric: affine weights; zeros (background) stay zeros.
-        corner_depth: depth of the triangle's corners from a pinhole camera.
-    """
-    weights = barycentric / corner_depth
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    return jnp.where(total == 0, 0, weights / jnp.where(total == 0, 1, total))
 
 
 def interpolate(
@@ -188,13 +168,9 @@ def interpolate(
     return a + b + c
 
 
-def corner_values(
-    attributes: Float[Array, "n c"],
-    faces: Int[ArrayLike, "tri 3"],
-    triangle: Int[ArrayLike, "*b"],
-) -> Float[Array, "*b 3 c"]:
+def _corners(attributes, faces, triangle):
     """Attributes of the corners of given triangles; of triangle 0 on background."""
-    return attributes[jnp.asarray(faces)[jnp.maximum(jnp.asarray(triangle), 0)]]
+    return attributes[faces[jnp.maximum(triangle, 0)]]
 
 
 class _Work(NamedTuple):

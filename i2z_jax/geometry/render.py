@@ -4,7 +4,7 @@
 import jax.numpy as jnp
 
 from i2z_jax.geometry.mesh_arrays import MeshArrays
-from i2z_jax.geometry.raster import interpolate, rasterize, screen_barycentric
+from i2z_jax.geometry.raster import Raster, interpolate, rasterize
 from i2z_jax.geometry.sampling import sample_bilinear
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.types import Array, Bool, Float
@@ -37,11 +37,15 @@ def render(
         image, zero on background, and the mask of pixels that see the mesh.
     """
     raster = rasterize(points, topology.faces, height, width)
-    triangle = raster.triangle
-    barycentric = screen_barycentric(points, topology.faces, triangle)
+    mask = raster.triangle >= 0
+    return jnp.where(mask[..., None], look_up(raster, texture, topology), 0), mask
+
+
+def look_up(
+    raster: Raster, texture: Float[Array, "t t2 c"], topology: Topology | MeshArrays
+) -> Float[Array, "h w c"]:
+    """The texture's colour at what each pixel sees; any colour on background."""
     uvs = jnp.asarray(topology.uvs)
-    position = interpolate(uvs, topology.uv_faces, triangle, barycentric)
-    size = jnp.array([texture.shape[1], texture.shape[0]], position.dtype)
-    colour = sample_bilinear(texture, position * size.reshape(1, 1, 2))
-    mask = triangle >= 0
-    return jnp.where(mask[..., None], colour, 0), mask
+    at = interpolate(uvs, topology.uv_faces, raster.triangle, raster.barycentric)
+    size = jnp.array([texture.shape[1], texture.shape[0]], at.dtype)
+    return sample_bilinear(texture, at * size[None, None])

@@ -16,13 +16,8 @@ import numpy as np
 from i2z_jax.geometry.camera import project_calibrated
 from i2z_jax.geometry.mesh import vertex_normals
 from i2z_jax.geometry.mesh_arrays import MeshArrays
-from i2z_jax.geometry.raster import (
-    Raster,
-    interpolate,
-    perspective_barycentric,
-    rasterize,
-)
-from i2z_jax.geometry.sampling import sample_bilinear
+from i2z_jax.geometry.raster import interpolate, rasterize
+from i2z_jax.geometry.render import look_up
 from i2z_jax.geometry.unwrap import FACING
 from i2z_jax.types import Array, Float
 
@@ -89,9 +84,10 @@ def photograph(
 
         def sample(ray):
             """Colour and coverage along one ray of every pixel, and its depth."""
-            moved = points - ray
-            raster = rasterize(moved, mesh.faces, height, width, near_plane=NEAR_MM)
-            colour = _colour(mesh, raster, moved, texture)
+            raster = rasterize(
+                points - ray, mesh.faces, height, width, near_plane=NEAR_MM
+            )
+            colour = look_up(raster, texture, mesh)
             covered = (raster.triangle >= 0).astype(colour.dtype)
             return colour * covered[..., None], covered, raster.depth
 
@@ -109,13 +105,6 @@ def photograph(
         return colour.mean(axis=0), covered.mean(axis=0), jnp.where(seen, cosine, 0)
 
     return Views(*jax.vmap(one)(textures, *cameras))
-
-
-def _colour(mesh, raster: Raster, points, texture):
-    corner_depth = points[:, 2][mesh.faces[jnp.maximum(raster.triangle, 0)]]
-    weights = perspective_barycentric(raster.barycentric, corner_depth)
-    uv = interpolate(mesh.uvs, mesh.uv_faces, raster.triangle, weights)
-    return sample_bilinear(texture, uv * texture.shape[0])
 
 
 def _nearest(depth, texels, slope_mm):

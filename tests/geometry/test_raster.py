@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
-from i2z_jax.geometry.raster import (
-    depth_buffer,
-    interpolate,
-    perspective_barycentric,
-    rasterize,
-    screen_barycentric,
-)
+from i2z_jax.geometry.raster import depth_buffer, interpolate, rasterize
 from tests.geometry.shapes import plane, sphere
 
 draw = jax.jit(rasterize, static_argnums=(2, 3), static_argnames=("near_plane",))
@@ -243,8 +237,7 @@ def test_perspective_weights_find_the_point_on_the_surface(rng):
     faces = jnp.array([[0, 1, 2]])
     raster = draw(points, faces, size, size, near_plane=1.0)
     seen = np.asarray(raster.triangle) == 0
-    corner_depth = jnp.broadcast_to(points[:, 2], (size, size, 3))
-    weights = perspective_barycentric(raster.barycentric, corner_depth)
+    weights = raster.barycentric
     position = np.asarray(
         interpolate(jnp.asarray(camera, jnp.float32), faces, raster.triangle, weights)
     )
@@ -260,24 +253,25 @@ def test_perspective_weights_find_the_point_on_the_surface(rng):
     assert seen.sum() > 500
 
 
-def test_gradient_of_the_weights(rng):
+@pytest.mark.parametrize("near_plane", [None, 10.0], ids=["weak", "pinhole"])
+def test_gradient_of_what_is_seen(rng, near_plane):
     points, faces = random_triangles(rng, 12, 16, 6.0)
     points, faces = jnp.asarray(points, jnp.float32), jnp.asarray(faces)
-    triangle = draw(points, faces, 16, 16).triangle
     values = jnp.asarray(rng.normal(size=(36, 1)), jnp.float32)
+    step = 1e-3 * jnp.asarray(rng.normal(size=(36, 3)) * [1, 1, 100], jnp.float32)
+    triangle, before, after = (
+        draw(moved, faces, 16, 16, near_plane=near_plane).triangle
+        for moved in (points, points - step, points + step)
+    )
+    kept = (triangle >= 0) & (triangle == before) & (triangle == after)
 
     def value(points):
-        weights = screen_barycentric(points, faces, triangle)
-        return jnp.sum(interpolate(values, faces, triangle, weights) ** 2)
+        raster = draw(points, faces, 16, 16, near_plane=near_plane)
+        seen = interpolate(values, faces, raster.triangle, raster.barycentric)
+        return jnp.sum(jnp.where(kept, seen[..., 0] ** 2 + raster.depth / 1000, 0))
 
-    direction = jnp.asarray(rng.normal(size=(36, 3)), jnp.float32) * jnp.array(
-        [[1.0, 1.0, 0.0]]
-    )
-    slope = jnp.vdot(jax.grad(value)(points), direction)
-    step = 1e-3
-    numeric = (value(points + step * direction) - value(points - step * direction)) / (
-        2 * step
-    )
+    slope = jnp.vdot(jax.grad(value)(points), step)
+    numeric = (value(points + step) - value(points - step)) / 2
     np.testing.assert_allclose(slope, numeric, rtol=0.03)
 
 
