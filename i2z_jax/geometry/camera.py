@@ -15,6 +15,8 @@ r = 0 looks straight into the face. All functions take NumPy or JAX arrays and k
 their precision.
 """
 
+from typing import NamedTuple
+
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.rotation import matrix_from_euler, rotate
 from i2z_jax.types import ArrayLike, Float
@@ -53,6 +55,8 @@ def _to_crop(
 ARM_LENGTH_MM = 550.0
 # Nearer than this no face fits into a picture.
 NEAREST_MM = 150.0
+# Added to variances of points, mm²: of too few they are 0.
+RIDGE_MM2 = 1e-2
 
 
 def nearness_of(distance_mm: float) -> float:
@@ -120,43 +124,76 @@ def _brought_near(
     and is taken back, to first order in the nearness.
     """
     xp = points.__array_namespace__()
-    scale, tilt, shift = _held_by_pose(mesh)
+    moved = -mesh[..., 2:] * mesh[..., :2]
+    held = fit_change(mesh, moved, xp.ones_like(mesh[..., 0]))
     flat, depth = points[..., :2], points[..., 2:]
-    flat = flat * (1 - nearness * scale) / (1 + nearness * depth)
-    flat = flat - nearness * (tilt * depth + shift)
+    flat = (flat - nearness * held.turned(flat)) / (1 + nearness * depth)
+    flat = flat - nearness * (held.tilt * depth + held.shift)
     return xp.concatenate([flat, depth], axis=-1)
 
 
-def _held_by_pose(
-    mesh: Float[ArrayLike, "*b n 3"],
-) -> tuple[
-    Float[ArrayLike, "*b 1 1"], Float[ArrayLike, "*b 1 2"], Float[ArrayLike, "*b 1 2"]
-]:
-    """The part of perspective's motion `-depth flat` that a weak camera can make.
+class PoseChange(NamedTuple):
+    """A small change of H, by what it does to points in camera axes.
 
-    Returns:
-        scale, tilt and shift of the least-squares fit `scale flat + tilt depth + shift`
-        (a small turn out of the plane moves points by their depth).
+    A turn out of the plane moves them by their depth.
     """
-    xp = mesh.__array_namespace__()
+
+    scale: Float[ArrayLike, "*b 1 1"]
+    roll: Float[ArrayLike, "*b 1 1"]
+    tilt: Float[ArrayLike, "*b 1 2"]
+    shift: Float[ArrayLike, "*b 1 2"]
+
+    def turned(self, flat: Float[ArrayLike, "*b n 2"]) -> Float[ArrayLike, "*b n 2"]:
+        """What scale and roll do to x and y."""
+        return self.scale * flat + self.roll * _quarter_turn(flat)
+
+    def moved(self, points: Float[ArrayLike, "*b n 3"]) -> Float[ArrayLike, "*b n 2"]:
+        """How far points move in the picture."""
+        return self.turned(points[..., :2]) + self.tilt * points[..., 2:] + self.shift
+
+
+def fit_change(
+    points: Float[ArrayLike, "*b n 3"],
+    moved: Float[ArrayLike, "*b n 2"],
+    weight: Float[ArrayLike, "*b n"],
+) -> PoseChange:
+    """The change of H that moves points as given, by weighted least squares.
+
+    In closed form: to solve many small systems a TPU gathers them from all devices.
+
+    Args:
+        points: in camera axes, mm.
+        moved: in the picture, any unit.
+        weight: of each point; where all are 0 nothing changes.
+    """
+    xp = points.__array_namespace__()
+    share = weight / xp.maximum(xp.sum(weight, axis=-1, keepdims=True), 1e-6)
 
     def mean(x):
-        return xp.mean(x, axis=-2, keepdims=True)
+        return xp.sum(share[..., None] * x, axis=-2, keepdims=True)
 
-    def total(x):
-        return xp.sum(x, axis=-1, keepdims=True)
+    def product(a, b):
+        return mean(xp.sum(a * b, axis=-1, keepdims=True))
 
-    flat, depth = mesh[..., :2], mesh[..., 2:]
-    moved = -depth * flat
+    flat, depth = points[..., :2], points[..., 2:]
     x, p, z = (y - mean(y) for y in (moved, flat, depth))
-    tiny = 1e-12
-    spread = mean(z * z) + tiny
-    with_depth, of_depth = mean(z * x), mean(z * p)
-    both = total(mean(x * p) - of_depth * with_depth / spread)
-    size = total(mean(p * p) - of_depth**2 / spread)
-    scale = both / (size + tiny)
-    tilt = (with_depth - scale * of_depth) / spread
-    return scale, tilt, mean(moved) - scale * mean(flat) - tilt * mean(depth)
+    # Of either, what depth explains, and the rest.
+    spread = product(z, z) + RIDGE_MM2
+    tilt, slant = mean(z * x) / spread, mean(z * p) / spread
+    x, p = x - tilt * z, p - slant * z
+    size = product(p, p) + RIDGE_MM2
+    turn = PoseChange(
+        product(p, x) / size, product(_quarter_turn(p), x) / size, tilt, mean(moved)
+    )
+    tilt = tilt - turn.turned(slant)
+    shift = mean(moved) - turn.turned(mean(flat)) - tilt * mean(depth)
+    return turn._replace(tilt=tilt, shift=shift)
+
+
+def _quarter_turn(flat: Float[ArrayLike, "*b n 2"]) -> Float[ArrayLike, "*b n 2"]:
+    """By 90 degrees, x to y."""
+    xp = flat.__array_namespace__()
+    return xp.stack([-flat[..., 1], flat[..., 0]], axis=-1)
 
 
 def view_direction(pose: Float[ArrayLike, "*b 6"]) -> Float[ArrayLike, "*b 3"]:

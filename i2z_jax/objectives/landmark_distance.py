@@ -7,13 +7,11 @@ best (DESIGN section 5), so what a change of H does to the landmarks is for the 
 learn. A mesh that may learn it too bends instead of the head turning, and stays bent.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from i2z_jax.geometry.camera import project_near, view_from_head
+from i2z_jax.geometry.camera import fit_change, project_near, view_from_head
 from i2z_jax.geometry.crop import pixels_from_unit
 from i2z_jax.geometry.rotation import rotate
 from i2z_jax.losses import landmark_loss, weighted_mean
@@ -78,7 +76,8 @@ def landmark_distance(
     # Points of the contour slide: how far along it is not known.
     fixed = trust * ~face_mesh.on_contour[None]
     missing = jax.lax.stop_gradient(detected.points - seen.by_mesh)
-    turned = seen.by_mesh + camera_part(missing, seen.in_camera, fixed)
+    change = fit_change(seen.in_camera, missing, fixed)
+    turned = seen.by_mesh + change.moved(seen.in_camera)
 
     def distance(points):
         each = landmark_loss(points, detected.points, face_mesh.on_contour)
@@ -86,32 +85,3 @@ def landmark_distance(
 
     of_mesh = distance(turned)
     return distance(seen.by_pose) + of_mesh - jax.lax.stop_gradient(of_mesh)
-
-
-def camera_part(
-    moved: Float[Array, "b l 2"],
-    points: Float[Array, "b l 3"],
-    weight: Float[Array, "b l"],
-) -> Float[Array, "b l 2"]:
-    """The part of displacements in the picture that a small change of H makes.
-
-    That of `geometry.camera.project_near`, and roll.
-
-    Args:
-        moved: of points, in the picture.
-        points: in camera space, mm.
-        weight: of each in the least-squares fit.
-    """
-    x, y, depth = jnp.moveaxis(points / 100, -1, 0)  # about 1
-    one, zero = jnp.ones_like(x), jnp.zeros_like(x)
-    # Scale, roll, two turns out of the plane, shift.
-    across = jnp.stack([x, -y, depth, zero, one, zero], -1)
-    along = jnp.stack([y, x, zero, depth, zero, one], -1)
-    basis = jnp.stack([across, along], -2)
-    # Accelerators would round the factors to 8 or 11 bits.
-    einsum = partial(jnp.einsum, precision="highest")
-    gram = einsum("blpi,bl,blpj->bij", basis, weight, basis)
-    moment = einsum("blpi,bl,blp->bi", basis, weight, moved)
-    gram = gram + 1e-4 * jnp.eye(6)[None]  # perhaps no landmark is trusted
-    change = jnp.linalg.solve(gram, moment[..., None])[..., 0]
-    return einsum("blpi,bi->blp", basis, change)

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a near camera sees, against a pinhole camera."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from i2z_jax.geometry.camera import (
+    fit_change,
     project_calibrated,
     project_near,
     project_weak,
@@ -35,6 +38,19 @@ def pinhole(points, pose, distance_mm):
     return np.stack(seen)
 
 
+def least_squares(points, moved, weight=None):
+    """(scale, roll), tilt and shift that move points of one frame so, float64."""
+    x, y, depth = points.T
+    one, zero = np.ones_like(x), np.zeros_like(x)
+    basis = np.array(
+        [[x, y], [-y, x], [depth, zero], [zero, depth], [one, zero], [zero, one]]
+    ).transpose(2, 1, 0)
+    root = np.sqrt(one if weight is None else weight)[:, None]
+    system = (basis * root[..., None]).reshape(-1, 6)
+    fit, *_ = np.linalg.lstsq(system, (moved * root).ravel(), rcond=None)
+    return fit[:2], fit[2:4], fit[4:]
+
+
 @pytest.mark.parametrize("distance_mm", [400.0, 560.0, 1200.0])
 def test_it_is_the_pinhole_s_picture_less_what_a_weak_camera_adds(rng, distance_mm):
     points, pose = head(rng)
@@ -45,17 +61,11 @@ def test_it_is_the_pinhole_s_picture_less_what_a_weak_camera_adds(rng, distance_
     ):
         turned = x @ view_from_head(h).T
         flat, depth = turned[:, :2], turned[:, 2]
-        # -depth flat = scale flat + tilt depth + shift, x and y below each other.
-        basis = np.zeros((2, len(x), 5))
-        basis[..., 0] = flat.T
-        for axis in range(2):
-            basis[axis, :, 1 + axis], basis[axis, :, 3 + axis] = depth, 1
-        moved = -depth * flat.T
-        fit, *_ = np.linalg.lstsq(basis.reshape(-1, 5), moved.ravel(), rcond=None)
-        scale, tilt, shift = fit[0], fit[1:3], fit[3:]
-        expected = (picture - h[4:]) * (1 - k * scale) + h[4:]
+        (scale, roll), tilt, shift = least_squares(turned, -depth[:, None] * flat)
+        away = picture - h[4:]
+        expected = picture - k * (scale * away + roll * away[:, ::-1] * [-1, 1])
         expected -= h[0] * k * (depth[:, None] * tilt + shift)
-        np.testing.assert_allclose(near[:, :2], expected, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(near[:, :2], expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(near[:, 2], depth)
 
 
@@ -82,3 +92,36 @@ def test_the_pose_that_fits_a_near_picture_best_is_the_pose(rng, distance_mm):
     # What is left is of second order. With the pose's scale taken for that at the
     # head's origin it would be more than without any perspective.
     assert off[1] < 0.2 * off[0] < 0.2 * off[2]
+
+
+def test_a_fitted_change_is_that_of_least_squares(rng):
+    points = rng.normal(size=(5, 68, 3)) * [50, 60, 30]
+    moved, weight = rng.normal(size=(5, 68, 2)), rng.uniform(size=(5, 68))
+    weight[:, :20] = 0
+    for dtype, rtol in ((np.float64, 1e-4), (np.float32, 2e-3)):
+        found = fit_change(*(v.astype(dtype) for v in (points, moved, weight)))
+        for i in range(5):
+            turn, tilt, shift = least_squares(points[i], moved[i], weight[i])
+            ours = np.array([found.scale[i], found.roll[i]]).ravel()
+            np.testing.assert_allclose(ours, turn, rtol=rtol)
+            np.testing.assert_allclose(found.tilt[i, 0], tilt, rtol=rtol)
+            np.testing.assert_allclose(found.shift[i, 0], shift, rtol=rtol, atol=1e-4)
+
+
+@pytest.mark.parametrize("trusted", [0, 1, 2, 3])
+def test_a_change_fitted_to_few_points_stays_small(rng, trusted):
+    """In float32, where a point's distance from its own mean is not quite 0."""
+    points = (rng.normal(size=(68, 3)) * [50, 60, 30] + [0, 0, 60]).astype(np.float32)
+    moved = rng.normal(size=(68, 2)).astype(np.float32)
+    weight = (np.arange(68) < trusted).astype(np.float32)
+    found = fit_change(points, moved, weight).moved(points)
+    np.testing.assert_allclose(found[:trusted], moved[:trusted], atol=1e-2)
+    assert np.abs(found).max() < (100 if trusted else 1e-6)
+
+
+def test_no_device_needs_what_another_fits(rng):
+    """No solver that would be called with the systems of all devices."""
+    shapes = (4, 68, 3), (4, 68, 2), (4, 68)
+    points, moved, weight = (jnp.asarray(rng.random(s), jnp.float32) for s in shapes)
+    program = jax.jit(fit_change).lower(points, moved, weight).compile().as_text()
+    assert "custom-call" not in program

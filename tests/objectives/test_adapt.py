@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from i2z_jax.geometry.camera import project_weak, view_from_head
+from i2z_jax.geometry.camera import fit_change, project_weak, view_from_head
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.geometry.render import render
 from i2z_jax.models.dam import DAM
@@ -24,7 +24,7 @@ from i2z_jax.objectives.adapt import (
     observe,
 )
 from i2z_jax.objectives.face_mesh import FaceMesh
-from i2z_jax.objectives.landmark_distance import camera_part, projected_landmarks
+from i2z_jax.objectives.landmark_distance import projected_landmarks
 from tests.synth.pattern_head import PatternHead
 
 SIZE, TEXTURE = 64, 64
@@ -220,11 +220,12 @@ def test_the_cameras_part_is_all_of_what_a_pose_does(rng, change):
     moved = (moved - project_weak(pose, points))[..., :2]
     seen = jnp.float32(np.einsum("bij,blj->bli", view_from_head(pose), points))
     weight = jnp.asarray(rng.uniform(0.5, 1, (3, 68)), jnp.float32)
-    found = camera_part(jnp.float32(moved), seen, weight)
+    found = fit_change(seen, jnp.float32(moved), weight).moved(seen)
     np.testing.assert_allclose(found, moved, atol=0.02 * np.abs(moved).max())
     noise = jnp.float32(rng.normal(size=moved.shape))
-    left = noise - camera_part(noise, seen, weight)
-    np.testing.assert_allclose(camera_part(left, seen, weight), 0, atol=1e-3)
+    left = noise - fit_change(seen, noise, weight).moved(seen)
+    again = fit_change(seen, left, weight).moved(seen)
+    np.testing.assert_allclose(again, 0, atol=1e-3)
 
 
 def test_the_meshs_gradient_is_that_of_what_is_left(clip, mesh):
