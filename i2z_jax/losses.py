@@ -18,20 +18,19 @@ def _float32(*arrays: Array) -> tuple[Array, ...]:
     return tuple(jnp.asarray(a, jnp.float32) for a in arrays)
 
 
-def norm(x: Float[Array, "*b d"], *, eps: float = 1e-6) -> Float[Array, "*b"]:
-    """Euclidean length over the last axis, with a finite gradient at zero.
-
-    sqrt(|x|² + eps²) - eps: zero at zero, |x| - eps far from it.
-    """
-    return jnp.sqrt(jnp.sum(x * x, -1) + eps**2) - eps
+# Up to which a difference counts by its square: of distances, for a finite gradient at
+# zero; of colours in [0, 1], a sensor's noise.
+LEAST, NOISE = 1e-6, 1e-2
 
 
-def charbonnier(x: Float[Array, "*b"], *, eps: float = 1e-2) -> Float[Array, "*b"]:
-    """ρ(x) = sqrt(x² + eps²) - eps: quadratic inside eps, absolute outside.
+def norm(x: Float[Array, "*b d"]) -> Float[Array, "*b"]:
+    """Euclidean length over the last axis: sqrt(|x|² + ε²) - ε, ε = `LEAST`."""
+    return jnp.sqrt(jnp.sum(x * x, -1) + LEAST**2) - LEAST
 
-    Charbonnier et al. 1994. With colours in [0, 1], eps = 0.01 is sensor noise.
-    """
-    return jnp.sqrt(x * x + eps**2) - eps
+
+def charbonnier(x: Float[Array, "*b"]) -> Float[Array, "*b"]:
+    """ρ(x) = sqrt(x² + ε²) - ε, ε = `NOISE` (Charbonnier et al. 1994)."""
+    return jnp.sqrt(x * x + NOISE**2) - NOISE
 
 
 # Supervised regression through the frozen decoder.

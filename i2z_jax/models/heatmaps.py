@@ -50,7 +50,9 @@ def soft_argmax(heatmaps: Float[Array, "*b h w l"], image_size: int) -> Landmark
         peak[..., 0, 0, :] + jnp.sum(weight * (cells - peak), axis=(-3, -2)) / total
         for cells, peak in ((columns, column), (rows, row))
     )
-    return _landmarks(x, y, height, heatmaps, image_size)
+    cell = image_size / heatmaps.shape[-2]
+    points = (jnp.stack([x, y], axis=-1) + 0.5) * cell
+    return Landmarks(points, jnp.clip(height, 0.0, 1.0))
 
 
 def _cells(heatmaps: Array, axis: int) -> Int[Array, "*one h w l"]:
@@ -69,11 +71,3 @@ def _peak(
     flat = heatmaps.reshape(*b, h * w, l)
     index = jnp.argmax(flat, axis=-2)[..., None, None, :]
     return index // w, index % w, jnp.max(flat, axis=-2)
-
-
-def _landmarks(
-    x: Array, y: Array, height: Array, heatmaps: Array, image_size: int
-) -> Landmarks:
-    cell = image_size / heatmaps.shape[-2]
-    points = (jnp.stack([x, y], axis=-1) + 0.5) * cell
-    return Landmarks(points, jnp.clip(height, 0.0, 1.0))

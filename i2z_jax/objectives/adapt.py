@@ -36,6 +36,8 @@ from i2z_jax.objectives.landmark_distance import (
 )
 from i2z_jax.types import Array, Float, Metrics
 
+# Of the textures' pyramid; each doubles the basin of CFTC and MOTC.
+LEVELS = 3
 # What `adaptation_terms` gives.
 TERMS = ("landmarks", "consistency", "appearance", "prior")
 
@@ -172,7 +174,6 @@ def adaptation_terms(
     prior: ZPrior,
     *,
     image_size: int,
-    levels: int = 3,
 ) -> Metrics:
     """The four self-supervised terms; `AdaptWeights` weigh them.
 
@@ -181,7 +182,6 @@ def adaptation_terms(
         z: of the same frames.
         detected: px of the crop, by the frozen hourglass.
         equations: of the colours of the whole video, so far.
-        levels: of the texture pyramid; each doubles the basin of CFTC and MOTC.
     """
     face = seen.face
     in_light, gain = face.corrected(colour.solve(equations))
@@ -190,12 +190,9 @@ def adaptation_terms(
     return {
         "landmarks": landmark_distance(seen.landmarks, detected, face_mesh)
         * (256 / image_size),
-        "consistency": pyramid_difference(now, then, both, levels=levels),
+        "consistency": pyramid_difference(now, then, both),
         "appearance": pyramid_difference(
-            in_light * gain[:, None, None, None],
-            face.observed,
-            face.visible,
-            levels=levels,
+            in_light * gain[:, None, None, None], face.observed, face.visible
         ),
         "prior": prior_loss(z, prior.z_mean, prior.z_std).mean(),
     }
@@ -224,12 +221,10 @@ def pyramid_difference(
     texture: Float[Array, "b t t 3"],
     other: Float[Array, "b t t 3"],
     weight: Float[Array, "b t t"],
-    *,
-    levels: int,
 ) -> Float[Array, ""]:
     """Robust colour difference where `weight`, mean over texels, then over levels."""
-    ours = pyramid(texture, weight, levels)
-    theirs = pyramid(other, weight, levels)
+    ours = pyramid(texture, weight, LEVELS)
+    theirs = pyramid(other, weight, LEVELS)
     means = [
         weighted_mean(texture_consistency_loss(a, b), w)
         for (a, w), (b, _) in zip(ours, theirs, strict=True)

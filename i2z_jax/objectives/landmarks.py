@@ -6,8 +6,7 @@ maps, as in integral regression (Sun et al. 2018). The same images pretrain a VG
 where no converted one exists [ours]: a stand-in for ImageNet weights, and named so.
 """
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
 
@@ -24,17 +23,11 @@ EMPHASIS = 10.0
 COORDINATES = 8.0
 
 
-@runtime_checkable
-class HeatmapNetwork(Protocol):
-    """Image in [0, 1] to one or more sets of heatmaps, best last."""
-
-    def __call__(
-        self, image: Float[Array, "b h w 3"]
-    ) -> list[Float[Array, "b _ _ l"]]: ...
-
-
 def landmarks_objective(
-    network: HeatmapNetwork, batch: Mapping[str, Array], *, sigma: float = 1.0
+    network: Callable[[Array], list[Array]],
+    batch: Mapping[str, Array],
+    *,
+    sigma: float = 1.0,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Squared heatmap error, summed over cells, and distance of the points read off.
 
@@ -45,7 +38,8 @@ def landmarks_objective(
     as `soft_argmax` sees: a peak farther away cannot be moved, it has to be painted.
 
     Args:
-        network: an `Hourglass` in its training view, or a `HeatmapPainter`.
+        network: an `Hourglass` in its training view, or a `HeatmapPainter`: images in
+            [0, 1] to one or more sets of heatmaps, best last.
         batch: `image` uint8 `b h w 3`, `landmarks` px `b 68 2`.
         sigma: width of the target bells, in heatmap cells.
 

@@ -114,7 +114,7 @@ class Clip:
         seen = observe(prediction, self.dam, self.image, self.mesh, FAR)
         return adaptation_terms(
             seen, prediction.z, self.detected, self.equations, self.mesh,
-            ZPrior(jnp.zeros(1), jnp.ones(1)), image_size=SIZE, levels=2,
+            ZPrior(jnp.zeros(1), jnp.ones(1)), image_size=SIZE,
         )  # fmt: skip
 
 
