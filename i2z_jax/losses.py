@@ -52,12 +52,9 @@ def vertex_loss(
     return norm(vertices - target)
 
 
-def texture_loss(
-    texture: Float[Array, "*b t t 3"], target: Float[Array, "*b t t 3"]
-) -> Float[Array, "*b t t"]:
-    """Squared colour difference of each texel, summed over RGB in [0, 1]."""
-    texture, target = _float32(texture, target)
-    return jnp.sum((texture - target) ** 2, -1)
+def texture_loss(difference: Float[Array, "*b t t 3"]) -> Float[Array, "*b t t"]:
+    """Square of each texel's colour difference, mean over RGB in [0, 1]."""
+    return jnp.mean(difference.astype(jnp.float32) ** 2, -1)
 
 
 def reprojection_loss(

@@ -77,7 +77,7 @@ def dam_objective(
     squared_mm = jnp.mean((out.vertices - batch["vertices"]) ** 2)
     # Per colour channel, over what this camera saw, and over what only others did.
     squared_colour, beside = (
-        weighted_mean(texture_loss(out.texture, target) / 3, where * texel_weight[None])
+        weighted_mean(texture_loss(out.texture - target), where * texel_weight[None])
         for target, where in ((truth, seen), (average, known & ~seen))
     )
     terms = {

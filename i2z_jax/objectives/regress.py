@@ -10,8 +10,6 @@ error, which the regressor cannot mend, and no 1024² texture is read from disk.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-import jax.numpy as jnp
-
 from i2z_jax.geometry.camera import view_direction
 from i2z_jax.losses import (
     latent_loss,
@@ -84,8 +82,8 @@ def regress_objective(
         difference = dam.texture_difference(
             prediction.z, view_direction(prediction.pose), z, view_direction(pose)
         )
-        difference = texture_loss(difference, jnp.zeros_like(difference)) / 3
+        each = texture_loss(difference)
         if texel_weight is not None:
-            difference = difference * texel_weight[None] / texel_weight.mean()
-        terms["texture"] = jnp.mean(difference)
+            each = each * texel_weight[None] / texel_weight.mean()
+        terms["texture"] = each.mean()
     return weighted(terms, asdict(weights)), terms
