@@ -47,8 +47,7 @@ def run(config: Config) -> None:
     from i2z_jax.synth.blendshapes import blend_shapes
 
     sizes = chosen(config, HeadSizes(CAPTURE_SIZES[config.preset].vertices))
-    scan = (config.template, config.topology)
-    head = captured_head(config.identity, scan, sizes)
+    head = captured_head(config, sizes.vertices)
     shapes = blend_shapes(head)
     with write_aside(config.out, overwrite=config.overwrite) as aside:
         write_blend_shapes(aside, shapes, head.topology)

@@ -65,8 +65,7 @@ def run(config: Config) -> None:
         rig = rig_of_krt(stage, generator, width=sizes.width, height=sizes.height)
         rig = rig.first(config.cameras or len(stage))
         sizes = sizes._replace(cameras=len(rig.cameras))
-    scan = (config.template, config.topology, config.texture)
-    subject = captured(config.identity, scan, sizes)
+    subject = captured(config, sizes)
     options = CaptureOptions(
         frames=sizes.frames,
         cameras=sizes.cameras,

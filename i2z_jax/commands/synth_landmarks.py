@@ -50,11 +50,8 @@ def run(config: Config) -> None:
     require_drawable(len(head.topology.faces), sizes.height, sizes.width)
 
     def casting(rng) -> Subject:
-        return procedural_subject(
-            Identity.sample(rng),
-            vertices=sizes.vertices,
-            texture_size=sizes.texture_size,
-        )
+        person = ProceduralHead(Identity.sample(rng), sizes.vertices)
+        return procedural_subject(person, sizes.texture_size)
 
     options = LandmarkOptions(
         count=sizes.count, width=sizes.width, height=sizes.height, seed=config.seed

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the `i2z synth` commands share: sizes by name, and who is seen."""
 
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from i2z_jax.errors import InputError, require_at_least, require_at_most
@@ -100,69 +99,45 @@ def chosen(config: Any, sizes: Sizes) -> Sizes:
     return sizes
 
 
-def captured(
-    identity: int,
-    template: tuple[Path | None, Path | None, Path | None],
-    sizes: CaptureSizes | VideoSizes,
-) -> Any:
-    """The subject of a capture and of its videos.
-
-    Args:
-        identity: of the procedural head; 0 is the default face.
-        template: mesh, topology and texture of a scan, or Nones.
-        sizes: of its texture and mesh.
+def captured(config: Any, sizes: CaptureSizes | VideoSizes) -> Any:
+    """The subject of a capture and of its videos: `captured_head`, and its texture.
 
     Raises:
         InputError: part of a scan, files that are none, or too large a picture.
     """
     from i2z_jax.geometry.raster import require_drawable
-    from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
+    from i2z_jax.synth.scan_subject import scan_subject
     from i2z_jax.synth.sitter import procedural_subject
 
-    mesh, topology, texture = template
-    if mesh is not None:
-        files = ScanFiles(mesh, topology, texture)
-        subject = scan_subject(files, sizes.texture_size)
-    elif topology is not None or texture is not None:
-        raise InputError("needs --template", where="--topology, --texture")
-    else:
-        subject = procedural_subject(
-            _identity(identity),
-            vertices=sizes.vertices,
-            texture_size=sizes.texture_size,
-        )
-    triangles = len(subject.head.topology.faces)
-    require_drawable(triangles, sizes.height, sizes.width)
-    return subject
+    if config.texture is not None and config.template is None:
+        raise InputError("needs --template", where="--texture")
+    head = captured_head(config, sizes.vertices)
+    require_drawable(len(head.topology.faces), sizes.height, sizes.width)
+    if config.template is None:
+        return procedural_subject(head, sizes.texture_size)
+    return scan_subject(head, config.texture, sizes.texture_size)
 
 
-def captured_head(
-    identity: int, template: tuple[Path | None, Path | None], sizes: HeadSizes
-) -> Any:
-    """The head of `captured`, without its texture.
+def captured_head(config: Any, vertices: int) -> Any:
+    """A scan's head, or a procedural one.
 
     Args:
-        identity: of the procedural head; 0 is the default face.
-        template: mesh and topology of a scan, or Nones.
-        sizes: of its mesh.
+        config: a command's, with `identity`, `template` and `topology`.
+        vertices: about how many a procedural head has.
 
     Raises:
         InputError: part of a scan, or files that are none.
     """
-    from i2z_jax.synth.head import ProceduralHead
-    from i2z_jax.synth.scan_subject import read_scan_head
-
-    mesh, topology = template
-    if mesh is not None:
-        return read_scan_head(mesh, topology)
-    if topology is not None:
-        raise InputError("needs --template", where="--topology")
-    return ProceduralHead(_identity(identity), sizes.vertices)
-
-
-def _identity(number: int) -> Any:
     import numpy as np
 
+    from i2z_jax.synth.head import ProceduralHead
     from i2z_jax.synth.identity import Identity
+    from i2z_jax.synth.scan_subject import read_scan_head
 
-    return Identity.sample(np.random.default_rng(number)) if number else Identity()
+    if config.template is not None:
+        return read_scan_head(config.template, config.topology)
+    if config.topology is not None:
+        raise InputError("needs --template", where="--topology")
+    number = config.identity
+    who = Identity.sample(np.random.default_rng(number)) if number else Identity()
+    return ProceduralHead(who, vertices)

@@ -75,7 +75,7 @@ def run(config: Config) -> None:
             where=config.out,
             fix="choose another --out or --overwrite",
         )
-    subject = _subject(config, sizes)
+    subject = captured(config, sizes)
     latent = _latent(config.dam, config, sizes) if config.dam else None
     options = VideoOptions(
         frames=sizes.frames,
@@ -107,7 +107,7 @@ def _latent(folder: Path, config: Config, sizes: VideoSizes) -> Any:
     from i2z_jax.synth.stage import lab_view
 
     dam = checkpoint.read_card(folder, architecture="dam").config
-    subject = _subject(config, sizes._replace(texture_size=dam.texture_size))
+    subject = captured(config, sizes._replace(texture_size=dam.texture_size))
     vertices = subject.head.topology.vertex_count
     if vertices != dam.vertices:
         raise InputError(
@@ -124,8 +124,3 @@ def _latent(folder: Path, config: Config, sizes: VideoSizes) -> Any:
         return np.asarray(encode(*face).mean[0])
 
     return latent
-
-
-def _subject(config: Config, sizes: VideoSizes) -> Any:
-    scan = (config.template, config.topology, config.texture)
-    return captured(config.identity, scan, sizes)

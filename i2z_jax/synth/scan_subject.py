@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scan from files as a subject (the procedural one: `sitter.py`)."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,37 +25,27 @@ WHITE_BALANCE = np.array([1.4, 1.1, 1.6]) / 1.1
 EXPOSURE = 2.0
 
 
-@dataclass(frozen=True)
-class ScanFiles:
-    """Files of a scan that stands in for the procedural head."""
-
-    mesh: Path
-    topology: Path | None
-    texture: Path | None
-
-
-def scan_subject(files: ScanFiles, texture_size: int) -> Subject:
-    """A scan as a subject.
+def scan_subject(head: ScanHead, texture: Path | None, texture_size: int) -> Subject:
+    """A scan's head and its texture as a subject.
 
     The scan's texture contains the stage's lighting. With light None (captures) it is
     used unchanged; with a `Light` it is exposed to daylight and multiplied by the
     irradiance.
 
     Args:
-        files: mesh, topology, texture.
+        head: from `read_scan_head`.
+        texture: its file; a scan needs one.
         texture_size: of the capture; another size than the file's is resampled.
 
     Raises:
-        InputError: a file is missing, or they do not belong together.
+        InputError: there is no texture, or not a readable one.
     """
-    head = read_scan_head(files.mesh, files.topology)
-    if files.texture is None:
-        raise _incomplete(files.mesh, "--texture")
-    picture = read_texture(files.texture)
-    texture = skin_texture(picture.astype(np.float32) / 255, head)
+    if texture is None:
+        raise _incomplete("--texture")
+    skin = skin_texture(read_texture(texture).astype(np.float32) / 255, head)
     size = (texture_size, texture_size)
-    texture = cv2.resize(texture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return Subject(head, _relit(head.topology, texture), texture_size)
+    skin = cv2.resize(skin, size, interpolation=cv2.INTER_AREA)
+    return Subject(head, _relit(head.topology, skin), texture_size)
 
 
 def read_scan_head(mesh: Path, topology: Path | None) -> ScanHead:
@@ -72,7 +61,7 @@ def read_scan_head(mesh: Path, topology: Path | None) -> ScanHead:
     is_obj = mesh.suffix.lower() == ".obj"
     source = topology or (mesh if is_obj else None)
     if source is None:
-        raise _incomplete(mesh, "--topology")
+        raise _incomplete("--topology")
     known = topologies.load(source)
     if is_obj:
         vertices = read_obj(mesh).vertices
@@ -86,9 +75,9 @@ def read_scan_head(mesh: Path, topology: Path | None) -> ScanHead:
     return scan_head(vertices, known)
 
 
-def _incomplete(mesh: Path, missing: str) -> InputError:
+def _incomplete(missing: str) -> InputError:
     return InputError(
-        f"a scan needs {missing}", where="--template", got=str(mesh),
+        f"a scan needs {missing}", where="--template",
         fix="give --template MESH --topology FACE.obj --texture TEXTURE.png",
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from i2z_jax.console import progress
 from i2z_jax.drawing import grid
 from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
+from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.portrait import Lens, portrait
 from i2z_jax.synth.shade import Light, wild_light
@@ -106,13 +107,13 @@ def _camera(yaw: float, pitch: float) -> Float[NDArray, "3 4"]:
 
 def sheet(texture_size: int = 1024) -> UInt8[NDArray, "h w 3"]:
     """The whole picture."""
-    subject = procedural_subject(texture_size=texture_size)
+    subject = procedural_subject(ProceduralHead(), texture_size)
     rng = np.random.default_rng(3)
     large = cell(subject, {}, size=(3 * CELL[0], 3 * CELL[1]))
     cells = [cell(subject, e) for e in progress(EXPRESSIONS, "expressions")]
     for _ in progress(range(COLUMNS), "identities"):
-        person = procedural_subject(Identity.sample(rng), texture_size=texture_size)
-        cells.append(cell(person, {}))
+        person = ProceduralHead(Identity.sample(rng))
+        cells.append(cell(procedural_subject(person, texture_size), {}))
     for yaw, pitch in progress(VIEWS, "cameras"):
         cells.append(cell(subject, {}, yaw=yaw, pitch=pitch))
     for _ in progress(range(COLUMNS), "lights"):

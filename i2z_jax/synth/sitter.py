@@ -6,20 +6,13 @@ import jax.numpy as jnp
 
 from i2z_jax.geometry.mesh_arrays import mesh_arrays
 from i2z_jax.synth.head import ProceduralHead
-from i2z_jax.synth.identity import Identity
 from i2z_jax.synth.shade import Light, lab_light, shade
 from i2z_jax.synth.subject import Subject
 from i2z_jax.types import Array
 
 
-def procedural_subject(
-    identity: Identity | None = None, *, vertices: int = 7000, texture_size: int = 1024
-) -> Subject:
-    """A procedural `Subject`.
-
-    Its painter takes a `Light`, or None for the stage's lighting.
-    """
-    head = ProceduralHead(identity or Identity(), vertices)
+def procedural_subject(head: ProceduralHead, texture_size: int) -> Subject:
+    """A procedural head with its skin."""
     mesh = mesh_arrays(head.topology, texture_size)
     appearance = jax.tree.map(
         lambda a: jnp.asarray(a, jnp.float32), head.appearance(texture_size)

@@ -14,7 +14,7 @@ from i2z_jax.geometry import mesh, topology
 from i2z_jax.geometry.topology import landmark_points
 from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.scan_head import ScanHead, scan_head
-from i2z_jax.synth.scan_subject import ScanFiles, scan_subject
+from i2z_jax.synth.scan_subject import read_scan_head, scan_subject
 
 EYES = 36, 45
 
@@ -92,7 +92,8 @@ def test_skin_stays_smooth(head):
 
 
 @pytest.fixture
-def files(head, tmp_path) -> ScanFiles:
+def files(head, tmp_path):
+    """Mesh, topology and texture."""
     shape = head.topology
     model = mesh.ObjMesh(
         head.rest.astype(np.float32), shape.uvs, shape.faces, shape.uv_faces
@@ -101,11 +102,19 @@ def files(head, tmp_path) -> ScanFiles:
     multiface.write_vertices(tmp_path / "scan.bin", head.rest)
     topology.save(tmp_path / "face.npz", shape)
     Image.new("RGB", (64, 64), (90, 60, 50)).save(tmp_path / "tex.png")
-    return ScanFiles(tmp_path / "scan.bin", tmp_path / "face.npz", tmp_path / "tex.png")
+    return {
+        "mesh": tmp_path / "scan.bin",
+        "topology": tmp_path / "face.npz",
+        "texture": tmp_path / "tex.png",
+    }
+
+
+def subject_of(mesh, topology, texture):
+    return scan_subject(read_scan_head(mesh, topology), texture, 32)
 
 
 def test_a_scan_from_files(files):
-    subject = scan_subject(files, 32)
+    subject = subject_of(**files)
     texture = subject.paint(jnp.zeros((1500, 3)), jnp.zeros(3), None)
     assert texture.shape == (32, 32, 3)
 
@@ -113,7 +122,7 @@ def test_a_scan_from_files(files):
 def test_unusable_scans_say_what_is_wrong(files, tmp_path):
     def refused(says, **changes):
         with pytest.raises(InputError, match=says):
-            scan_subject(dataclasses.replace(files, **changes), 32)
+            subject_of(**files | changes)
 
     refused("needs --topology", topology=None)
     refused("needs --texture", texture=None)
@@ -121,7 +130,7 @@ def test_unusable_scans_say_what_is_wrong(files, tmp_path):
     plain.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     refused("UV", topology=plain)
     refused("no landmark map for this mesh", topology=tmp_path / "scan.obj")
-    vertices = multiface.read_vertices(files.mesh)
+    vertices = multiface.read_vertices(files["mesh"])
     vertices[3] = np.nan
     vertices.tofile(tmp_path / "nan.bin")
     refused("not finite", mesh=tmp_path / "nan.bin")

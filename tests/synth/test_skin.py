@@ -19,9 +19,7 @@ SIZE = (448, 352)
 
 @pytest.fixture(scope="module")
 def subject():
-    return procedural_subject(
-        Identity(freckles=0.0), vertices=3000, texture_size=TEXTURE
-    )
+    return procedural_subject(ProceduralHead(Identity(freckles=0.0), 3000), TEXTURE)
 
 
 @pytest.fixture(scope="module")
