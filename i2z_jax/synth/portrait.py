@@ -63,7 +63,7 @@ def portrait(
     position = camera_position(lens.camera_from_head, still)
     # Only `photograph` is compiled here: it is the same for all identities.
     vertices = subject.head.vertices(jnp.asarray(weights, jnp.float32))
-    texture = subject.paint(vertices, jnp.asarray(position, jnp.float32), light)
+    texture = subject.shade(vertices, jnp.asarray(position, jnp.float32), light)
     views = photograph(
         subject.mesh,
         vertices,

@@ -83,14 +83,14 @@ def _incomplete(missing: str) -> InputError:
 
 
 def _relit(topology, texture):
-    """A painter that multiplies a fixed texture by the light."""
+    """A shader that multiplies a fixed texture by the light."""
     texels = texel_map(topology, len(texture))
     fixed = jnp.asarray(texture)
     daylight = fixed * jnp.asarray(WHITE_BALANCE * EXPOSURE, jnp.float32)[None, None]
     at = (jnp.asarray(topology.faces), *map(jnp.asarray, texels))
 
     @jax.jit
-    def paint(vertices: Array, position: Array, light: Light | None) -> Array:
+    def shade(vertices: Array, position: Array, light: Light | None) -> Array:
         if light is None:
             return fixed
         normals = interpolate(vertex_normals(vertices, at[0]), *at)
@@ -99,4 +99,4 @@ def _relit(topology, texture):
         lamps = facing @ jnp.asarray(light.colours, jnp.float32)
         return roll_off(daylight * (diffuse + lamps))
 
-    return paint
+    return shade

@@ -18,8 +18,8 @@ def procedural_subject(head: ProceduralHead, texture_size: int) -> Subject:
         lambda a: jnp.asarray(a, jnp.float32), head.appearance(texture_size)
     )
 
-    def paint(points: Array, position: Array, light: Light | None) -> Array:
+    def shaded(points: Array, position: Array, light: Light | None) -> Array:
         light = lab_light() if light is None else light
         return shade(appearance, points, mesh, light, position)
 
-    return Subject(head, paint, texture_size)
+    return Subject(head, shaded, texture_size)

@@ -58,7 +58,7 @@ class CaptureStage:
     ):
         self.rig, self.width, self.height = rig, width, height
         self.mesh = subject.mesh
-        self.paint = jax.jit(jax.vmap(subject.paint, in_axes=(None, 0, None)))
+        self.shade = jax.jit(jax.vmap(subject.shade, in_axes=(None, 0, None)))
         pixels = max(width * height, subject.texture_size**2)
         self.batch = max(1, BATCH_PIXELS // pixels)
         self.vertices = jax.jit(subject.head.vertices)
@@ -96,12 +96,12 @@ class CaptureStage:
             some = slice(start, start + self.batch)
             standing = jnp.asarray(np.array(positions[some]), jnp.float32)
             gains = jnp.asarray(self.rig.gains[some], jnp.float32)[:, None, None]
-            painted = self.paint(vertices, standing, None)
-            painted = jnp.clip(painted * gains, 0, 1)
+            shaded = self.shade(vertices, standing, None)
+            shaded = jnp.clip(shaded * gains, 0, 1)
             views = photograph(
                 self.mesh,
                 vertices,
-                painted,
+                shaded,
                 Cameras(
                     jnp.asarray(np.array(lenses[some]), jnp.float32),
                     jnp.asarray(np.array(from_head[some]), jnp.float32),
@@ -114,10 +114,10 @@ class CaptureStage:
             )
             whole = views.image + (1 - views.mask[..., None]) * walls
             weight = views.seen[..., None]
-            total = total + jnp.sum(painted * weight, axis=0)
+            total = total + jnp.sum(shaded * weight, axis=0)
             weight_sum = weight_sum + jnp.sum(weight, axis=0)
             images |= dict(zip(names[some], to_bytes(whole), strict=True))
-            seen = to_bytes(painted * (weight > 0))
+            seen = to_bytes(shaded * (weight > 0))
             textures |= dict(zip(names[some], seen, strict=True))
         textures[AVERAGE] = to_bytes(total / jnp.maximum(weight_sum, 1e-6))
         return Seen(np.asarray(vertices), images, textures)

@@ -17,7 +17,7 @@ from i2z_jax.types import Array, Float, NDArray
 # (vertices n 3 mm, camera position 3 mm, light) -> texture t t 3, linear colours in
 # [0, 1], row 0 at v = 0; all in head space. Traceable by JAX. Light None is the stage's
 # lighting.
-Painter = Callable[[Array, Array, Light | None], Array]
+Shader = Callable[[Array, Array, Light | None], Array]
 
 
 @runtime_checkable
@@ -40,7 +40,7 @@ class Subject:
     """A head and its skin at one texture size."""
 
     head: Head
-    paint: Painter
+    shade: Shader
     texture_size: int
 
     @cached_property

@@ -115,7 +115,7 @@ def subject_of(mesh, topology, texture):
 
 def test_a_scan_from_files(files):
     subject = subject_of(**files)
-    texture = subject.paint(jnp.zeros((1500, 3)), jnp.zeros(3), None)
+    texture = subject.shade(jnp.zeros((1500, 3)), jnp.zeros(3), None)
     assert texture.shape == (32, 32, 3)
 
 

@@ -26,8 +26,8 @@ def subject():
 def picture(subject):
     """The paint alone, without light or gloss."""
     albedo = jnp.asarray(subject.head.appearance(TEXTURE).albedo, jnp.float32)
-    painted = replace(subject, paint=lambda vertices, position, light: albedo)
-    return sheet.cell(painted, {}, size=SIZE).astype(float)
+    unlit = replace(subject, shade=lambda vertices, position, light: albedo)
+    return sheet.cell(unlit, {}, size=SIZE).astype(float)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_darker_people_are_darker():
 def test_gloss_follows_the_camera_and_paint_does_not(subject):
     points = jnp.asarray(subject.head.neutral, jnp.float32)
     textures = [
-        np.asarray(subject.paint(points, jnp.asarray(p, jnp.float32), None))
+        np.asarray(subject.shade(points, jnp.asarray(p, jnp.float32), None))
         for p in ([0.0, 0, 1000], [700.0, 0, 700])
     ]
     change = np.abs(textures[0] - textures[1])
@@ -122,7 +122,7 @@ def test_gloss_follows_the_camera_and_paint_does_not(subject):
 
 def test_textures_are_filled_and_within_range(subject):
     points = jnp.asarray(subject.head.neutral, jnp.float32)
-    texture = np.asarray(subject.paint(points, jnp.asarray([0.0, 0, 1000]), None))
+    texture = np.asarray(subject.shade(points, jnp.asarray([0.0, 0, 1000]), None))
     used = texel_map(subject.head.topology, TEXTURE).triangle >= 0
     assert texture.min() >= 0
     assert texture.max() <= 1
