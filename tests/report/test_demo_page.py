@@ -16,7 +16,7 @@ from tests.data.captures import egg
 from tests.data.clips import write_clip
 from tests.evaluate import worlds
 from tests.track import worlds as faces
-from tests.track.test_smooth import STILL, track
+from tests.track.tracks import STILL, track
 
 FRAMES = 12
 STEPS = (

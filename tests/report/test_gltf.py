@@ -10,7 +10,7 @@ from i2z_jax.report.gltf import write_glb
 from i2z_jax.report.morphs import Morphs
 from i2z_jax.track.result import Status
 from tests.report.glb_reader import Glb
-from tests.track.test_smooth import STILL, track
+from tests.track.tracks import STILL, track
 from tests.track.worlds import average, topology
 
 

@@ -22,7 +22,7 @@ from i2z_jax.report.page import (
     page,
 )
 from i2z_jax.report.plots import bars, curves
-from tests.track.test_smooth import STILL, track
+from tests.track.tracks import STILL, track
 from tests.track.worlds import average, topology
 
 

@@ -16,7 +16,7 @@ from i2z_jax.report.track_page import (
 )
 from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.result import Status
-from tests.track.test_smooth import STILL, track
+from tests.track.tracks import STILL, track
 
 
 def seen_off_by(offset_mm, rng, *, trembling_mm=0.0):

@@ -14,7 +14,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.files import write_aside
 from i2z_jax.report import usd
 from i2z_jax.track.result import Status
-from tests.track.test_smooth import STILL, track
+from tests.track.tracks import STILL, track
 from tests.track.worlds import average, topology
 
 TEXTURE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
