@@ -1,11 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the shell would make of a command that is written down somewhere."""
+"""`i2z` without a shell: commands that run in this process, or are only read."""
 
 from collections.abc import Sequence
 
+import pytest
 import tyro
 
 from i2z_jax import commands
+
+
+def i2z(*words: object) -> int:
+    """Run `i2z WORDS` in this process; its exit status."""
+    with pytest.raises(SystemExit) as end:
+        commands.main([str(word) for word in words])
+    return end.value.code
+
+
+def refusal(capsys: pytest.CaptureFixture, *words: object) -> str:
+    """The one line with which `i2z WORDS` refuses; progress may stand before it."""
+    capsys.readouterr()
+    assert i2z(*words) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    *progress, line = said.splitlines()
+    assert not [x for x in progress if x.startswith("i2z ")]
+    assert line.startswith("i2z ")
+    return line
 
 
 def parse(words: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from i2z_jax.commands import demo, demo_runner, main
+from i2z_jax.commands import demo, demo_runner
 from i2z_jax.commands.demo import Config
 from i2z_jax.commands.demo_stages import (
     ABLATION,
@@ -24,7 +24,7 @@ from i2z_jax.commands.demo_stages import (
 )
 from i2z_jax.errors import InputError
 from i2z_jax.report import demo_page
-from tests.command_line import parse
+from tests.command_line import i2z, parse
 
 TWO = (
     Stage("first", "one --out {out}/a", "a"),
@@ -197,9 +197,7 @@ def test_sigterm_ends_the_stages_that_run(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "STAGES", FIVE)
     threading.Thread(target=terminate).start()
     start = time.monotonic()
-    with pytest.raises(SystemExit) as end:
-        main(["demo", "--out", str(tmp_path)])
-    assert end.value.code == 143
+    assert i2z("demo", "--out", tmp_path) == 143
     assert time.monotonic() - start < 50
     stages = json.loads((tmp_path / "demo.json").read_text())
     assert not any(record["done"] for record in stages.values())

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from i2z_jax.commands import main
 from i2z_jax.data import ibug, images
 from i2z_jax.data.build_multiview import build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
@@ -21,6 +20,7 @@ from i2z_jax.data.multiface import Capture
 from i2z_jax.data.pipeline import Views
 from i2z_jax.data.truth import VideoTruth
 from i2z_jax.errors import InputError
+from tests.command_line import i2z, refusal
 from tests.data.captures import CAMERAS, camera_at, write_capture
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import face, write_layout, write_pair
@@ -307,24 +307,15 @@ def test_what_is_no_dataset(tmp_path, capsys):
     ):
         with pytest.raises(InputError, match=reason):
             check(tmp_path / name)
-    with pytest.raises(SystemExit) as exit_:
-        main(["data", "check", str(tmp_path / "empty")])
-    assert exit_.value.code == 1
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert "no layout that is known" in refusal(
+        capsys, "data", "check", tmp_path / "empty"
+    )
 
 
 @pytest.mark.parametrize("option", ["--picture", "--json"])
 def test_a_folder_in_the_place_of_a_result_is_refused(tmp_path, capsys, option):
-    with pytest.raises(SystemExit) as exit_:
-        main(["data", "check", str(tmp_path / "absent"), option, str(tmp_path)])
-    assert exit_.value.code == 1
-    assert f"{tmp_path}: is a folder" in capsys.readouterr().err
-
-
-def ends(code, *arguments):
-    with pytest.raises(SystemExit) as exit_:
-        main(["data", "check", *map(str, arguments)])
-    assert exit_.value.code == code
+    said = refusal(capsys, "data", "check", tmp_path / "absent", option, tmp_path)
+    assert f"{tmp_path}: is a folder" in said
 
 
 def test_the_picture_is_not_drawn_into_the_data(sound, tmp_path, monkeypatch, capsys):
@@ -334,15 +325,14 @@ def test_the_picture_is_not_drawn_into_the_data(sound, tmp_path, monkeypatch, ca
     (tmp_path / "link").symlink_to("frames")
     monkeypatch.chdir(frames)
     for data in (".", tmp_path, tmp_path / "link"):
-        ends(1, data)
-        said = capsys.readouterr().err
+        said = refusal(capsys, "data", "check", data)
         assert "check.png: the picture would lie in the data" in said
         assert "--picture" in said
     assert [path.name for path in frames.iterdir()] == ["1.png"]
     # From within a dataset, to another place.
     home = tmp_path / "home"
     monkeypatch.chdir(sound)
-    ends(0, ".", "--picture", home / "a.png")
+    assert i2z("data", "check", ".", "--picture", home / "a.png") == 0
     assert (home / "a.png").stat().st_size > 1000
 
 
@@ -354,7 +344,7 @@ def test_the_current_folder_is_called_by_its_name(
     frames.mkdir(parents=True)
     (frames.parent / "1.png").write_bytes(images.encode(gradient(), "png"))
     monkeypatch.chdir(tmp_path / inside)
-    ends(1, given, "--picture", tmp_path / "sheet.png")
+    assert i2z("data", "check", given, "--picture", tmp_path / "sheet.png") == 1
     assert "  takes: frames 1" in capsys.readouterr().out
 
 

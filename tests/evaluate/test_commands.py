@@ -12,7 +12,6 @@ import pytest
 from flax import nnx
 from PIL import Image
 
-from i2z_jax import commands
 from i2z_jax.checkpoint import ModelCard, save_model
 from i2z_jax.commands.evaluate_options import EvaluateOptions, finish
 from i2z_jax.config import HourglassConfig
@@ -21,6 +20,7 @@ from i2z_jax.evaluate.tables import Column, Report
 from i2z_jax.models.hourglass import Hourglass
 from i2z_jax.models.parameters import freeze
 from i2z_jax.system import System, load_system, save_system
+from tests.command_line import i2z, refusal
 from tests.data import tiny_datasets
 from tests.data.captures import egg
 from tests.evaluate import worlds
@@ -67,9 +67,7 @@ def here(place, built, tmp_path_factory):
     """Every command in this process: one device, three examples at a time."""
     out = tmp_path_factory.mktemp("here")
     for kind in KINDS:
-        with pytest.raises(SystemExit) as end:
-            commands.main(arguments(place, built, kind, out, batch=3, pictures=True))
-        assert end.value.code == 0
+        assert i2z(*arguments(place, built, kind, out, batch=3, pictures=True)) == 0
     return out
 
 
@@ -198,10 +196,7 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
         (["video", "no", "--data", "no", "--held-out=3"], "--held-out: out of range"),
     ]
     for line, message in cases:
-        with pytest.raises(SystemExit) as end:
-            commands.main(["evaluate", *line])
-        assert end.value.code == 1
-        said = capsys.readouterr().err.strip().splitlines()[-1]
+        said = refusal(capsys, "evaluate", *line)
         assert said.startswith(f"i2z evaluate {line[0]}:")
         assert message in said
 
@@ -231,10 +226,7 @@ def test_the_gap_that_was_closed_is_that_of_held_out_frames(place, tmp_path, cap
     out = tmp_path / "r.json"
     # Twice the same has one row.
     line = ["video", before, after, before, "--oracle", oracle]
-    line += ["--data", place / "data"]
-    with pytest.raises(SystemExit) as end:
-        commands.main(["evaluate", *map(str, line), "--json", str(out)])
-    assert end.value.code == 0
+    assert i2z("evaluate", *line, "--data", place / "data", "--json", out) == 0
     assert "Means over the frames" in " ".join(capsys.readouterr().out.split())
     report = json.loads(out.read_text())
     first, second, third, _ = report["rows"]
@@ -249,9 +241,6 @@ def test_the_gap_that_was_closed_is_that_of_held_out_frames(place, tmp_path, cap
 def test_an_oracle_needs_truth(place, tmp_path, capsys):
     """Without ground truth there is no gap to close."""
     tiny_datasets.video(tmp_path, cut=[0], duplicate=[], frames=3)
-    system = str(place / "system")
-    with pytest.raises(SystemExit):
-        commands.main(
-            ["evaluate", "video", system, "--oracle", system, "--data", str(tmp_path)]
-        )
-    assert "no ground truth" in capsys.readouterr().err
+    system = place / "system"
+    line = ["video", system, "--oracle", system, "--data", tmp_path]
+    assert "no ground truth" in refusal(capsys, "evaluate", *line)

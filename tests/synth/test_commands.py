@@ -19,7 +19,6 @@ from flax import nnx
 from PIL import Image
 
 from i2z_jax import checkpoint
-from i2z_jax.commands import main
 from i2z_jax.config import DAMConfig
 from i2z_jax.data import ibug, images
 from i2z_jax.data.krt import CalibratedCamera, write_krt
@@ -34,6 +33,7 @@ from i2z_jax.synth import capture as synth_capture
 from i2z_jax.synth import landmark_set
 from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
+from tests.command_line import i2z, refusal
 from tests.synth.test_capture import files, head_pose, krt
 
 TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
@@ -45,21 +45,21 @@ PROGRAM = "from i2z_jax.commands import main; main()"
 
 
 @pytest.fixture(scope="module")
-def i2z(tmp_path_factory):
+def start(tmp_path_factory):
     """Start a command. Compiled programs are kept from one to the next."""
     cache = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     }
 
-    def start(*words: object, program: str = PROGRAM) -> subprocess.Popen:
+    def run(*words: object, program: str = PROGRAM) -> subprocess.Popen:
         return subprocess.Popen(
             [sys.executable, "-c", program, *map(str, words)],
             env=cache | os.environ, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    return start
+    return run
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -71,9 +71,9 @@ def finish(process: subprocess.Popen) -> str:
 
 
 @pytest.fixture(scope="module")
-def capture(i2z, tmp_path_factory) -> Path:
+def capture(start, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("commands") / "capture"
-    said = finish(i2z(*CAPTURE, "--out", out))
+    said = finish(start(*CAPTURE, "--out", out))
     assert "24 frames x 3 cameras, 64 x 64 px, texture 32; 24 frames rendered" in said
     return out
 
@@ -107,9 +107,9 @@ def test_every_file_of_a_capture_is_there(capture):
     assert not list(capture.rglob(".*"))
 
 
-def test_a_killed_capture_goes_on_to_the_same_files(i2z, capture, tmp_path):
+def test_a_killed_capture_goes_on_to_the_same_files(start, capture, tmp_path):
     out = tmp_path / "capture"
-    killed = i2z(*CAPTURE, "--out", out)
+    killed = start(*CAPTURE, "--out", out)
     while killed.poll() is None and not list(out.glob("tracked_mesh/*/*.txt")):
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
@@ -117,7 +117,7 @@ def test_a_killed_capture_goes_on_to_the_same_files(i2z, capture, tmp_path):
     assert killed.returncode == -signal.SIGKILL
     assert not (out / "frame_list.txt").exists()
     done = len(list(out.glob("tracked_mesh/*/*_transform.txt")))
-    assert f"{24 - done} frames rendered" in finish(i2z(*CAPTURE, "--out", out))
+    assert f"{24 - done} frames rendered" in finish(start(*CAPTURE, "--out", out))
 
     def whole(root):
         return {k: v for k, v in files(root).items() if not _aside(k)}
@@ -134,9 +134,9 @@ def _aside(path: str) -> bool:
     return any(part.startswith(".") for part in Path(path).parts)
 
 
-def test_a_video_brings_the_z_of_its_meshes(i2z, capture, dam, tmp_path):
+def test_a_video_brings_the_z_of_its_meshes(start, capture, dam, tmp_path):
     clip = tmp_path / "clip.mp4"
-    said = finish(i2z(*VIDEO, "--out", clip, "--dam", dam))
+    said = finish(start(*VIDEO, "--out", clip, "--dam", dam))
     assert "4 frames, 64 x 64 px, difficulty 0.5" in said
     assert len(list(read_frames(clip))) == 4
     truth, model = read_truth(truth_path(clip)), checkpoint.load(dam)
@@ -153,9 +153,9 @@ def test_a_video_brings_the_z_of_its_meshes(i2z, capture, dam, tmp_path):
         assert np.linalg.norm(z - near) < 0.25 * np.linalg.norm(z - far)
 
 
-def test_landmark_pictures_come_in_pairs(i2z, tmp_path):
+def test_landmark_pictures_come_in_pairs(start, tmp_path):
     assert "8 pictures, 64 x 64 px; 8 rendered" in finish(
-        i2z(*LANDMARKS, "--out", tmp_path / "set")
+        start(*LANDMARKS, "--out", tmp_path / "set")
     )
     pictures = sorted((tmp_path / "set").rglob("*.png"))
     assert len(pictures) == 8
@@ -164,7 +164,7 @@ def test_landmark_pictures_come_in_pairs(i2z, tmp_path):
         assert np.isfinite(ibug.read_pts(path.with_suffix(".pts"))).all()
 
 
-def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
+def test_the_landmark_map_of_a_capture_comes_back(start, capture, tmp_path):
     """Points are projected here by the KRT's own rules, K [R | t] [Rf | tf]."""
     capture = shutil.copytree(capture, tmp_path / "capture")
     known, found = topology.load(capture / "topology.npz"), Capture(capture)
@@ -180,7 +180,7 @@ def test_the_landmark_map_of_a_capture_comes_back(i2z, capture, tmp_path):
     found.paths.transform(found.frames[0]).unlink()
     out = tmp_path / "topology.npz"
     said = finish(
-        i2z("data", "landmark-map", "--capture", capture,
+        start("data", "landmark-map", "--capture", capture,
             "--landmarks", tmp_path / "pts", "--out", out)
     )  # fmt: skip
     assert "68 landmarks from 5 frames" in said
@@ -193,12 +193,10 @@ def test_a_landmark_map_that_is_there_is_named_first(capture, tmp_path, capsys):
     out = tmp_path / "topology.npz"
     out.write_bytes(b"mine")
     # Nothing is read: there are no landmarks, and it is not they that are missed.
-    command = ["data", "landmark-map", "--capture", str(capture), "--out", str(out)]
-    command += ["--landmarks", str(tmp_path)]
-    for words, says in (([], "already exists; "), (["--overwrite"], "no frame with")):
-        with pytest.raises(SystemExit):
-            main([*command, *words])
-        assert says in capsys.readouterr().err
+    command = ["data", "landmark-map", "--capture", capture, "--out", out]
+    command += ["--landmarks", tmp_path]
+    assert "already exists; " in refusal(capsys, *command)
+    assert "no frame with" in refusal(capsys, *command, "--overwrite")
     assert out.read_bytes() == b"mine"
 
 
@@ -206,23 +204,18 @@ def test_a_landmark_map_is_of_the_captures_mesh(capture, tmp_path, capsys):
     known = topology.load(capture / "topology.npz")
     other = replace(known, vertex_count=known.vertex_count + 9, regions={})
     topology.save(tmp_path / "other.npz", other)
-    command = ["data", "landmark-map", "--capture", str(capture), "--landmarks", "no"]
-    command += ["--topology", str(tmp_path / "other.npz")]
-    with pytest.raises(SystemExit):
-        main([*command, "--out", str(tmp_path / "out.npz")])
-    assert "the topology of another mesh" in capsys.readouterr().err
+    command = ["data", "landmark-map", "--capture", capture, "--landmarks", "no"]
+    command += ["--topology", tmp_path / "other.npz", "--out", tmp_path / "out.npz"]
+    assert "the topology of another mesh" in refusal(capsys, *command)
 
 
 def test_a_landmark_map_needs_a_topology(capture, tmp_path, capsys):
     bare = shutil.copytree(capture, tmp_path / "bare")
     for path in (bare / "topology.npz", *bare.glob("tracked_mesh/*/*.obj")):
         path.unlink()
-    command = ["data", "landmark-map", "--capture", str(bare), "--landmarks", "no"]
-    with pytest.raises(SystemExit):
-        main([*command, "--out", str(tmp_path / "out.npz")])
-    assert (
-        "no topology.npz and no .obj; give --topology FILE" in capsys.readouterr().err
-    )
+    command = ["data", "landmark-map", "--capture", bare, "--landmarks", "no"]
+    said = refusal(capsys, *command, "--out", tmp_path / "out.npz")
+    assert "no topology.npz and no .obj; give --topology FILE" in said
 
 
 # One process: nowhere to write, then no file longer than a limit (a full disk).
@@ -247,14 +240,14 @@ for name, words in commands.items():
 """
 
 
-def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(i2z, tmp_path):
+def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(start, tmp_path):
     (tmp_path / "file").write_text("")
     # The pictures of this capture are its longest files.
     large = ["--width", "320", "--height", "320"]
     commands = {
         "capture": [*CAPTURE, *large], "clip.mp4": VIDEO, "set": LANDMARKS
     }  # fmt: skip
-    process = i2z(tmp_path, 1000, repr(commands), program=NO_ROOM)
+    process = start(tmp_path, 1000, repr(commands), program=NO_ROOM)
     _, err = process.communicate(timeout=300)
     lines = [line for line in err.splitlines() if line.startswith(("i2z", "exit"))]
     assert lines[1::2] == ["exit 1"] * 6, err
@@ -326,10 +319,7 @@ def scan(capture, tmp_path_factory) -> Path:
 def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says):
     monkeypatch.chdir(scan)
     out = tmp_path / "out"
-    with pytest.raises(SystemExit) as end:
-        main([*CAPTURE, "--out", str(out), *words.split()])
-    assert end.value.code == 1
-    (line,) = [x for x in capsys.readouterr().err.splitlines() if "frames " not in x]
+    line = refusal(capsys, *CAPTURE, "--out", out, *words.split())
     assert re.search(rf"^i2z synth capture: .*{says}", line)
     assert not (out / "frame_list.txt").exists()
     if words.startswith(("--seed", "--width", "--texture-size")):
@@ -349,10 +339,8 @@ def test_bad_input_is_one_line(scan, tmp_path, capsys, monkeypatch, words, says)
 def test_a_bad_video_is_one_line_and_a_recording_stays(tmp_path, capsys, words, says):
     out = tmp_path / "phone.mp4"
     out.write_bytes(b"recorded")
-    with pytest.raises(SystemExit) as end:
-        main(["synth", "video", "--out", str(out), "--frames", "4", *words.split()])
-    assert end.value.code == 1
-    (line,) = capsys.readouterr().err.splitlines()
+    command = ["synth", "video", "--out", out, "--frames", "4", *words.split()]
+    line = refusal(capsys, *command)
     assert re.search(rf"^i2z synth video: .*{says}", line)
     assert out.read_bytes() == b"recorded"
 
@@ -368,11 +356,9 @@ def test_another_scan_is_another_capture(scan, tmp_path, capsys, monkeypatch, ch
     shutil.copy("skin.png", "copy.png")
     scanned = ["--template", "scan.bin", "--topology", "face.npz"]
     scanned += ["--texture", "skin.png"]
-    command = [*CAPTURE, "--out", str(tmp_path / "out"), *scanned]
-    for words, says in (([], "interrupted"), (change.split(), "other options")):
-        with pytest.raises(SystemExit):
-            main([*command, *words])
-        assert says in capsys.readouterr().err
+    command = [*CAPTURE, "--out", tmp_path / "out", *scanned]
+    assert i2z(*command) == 130
+    assert "other options" in refusal(capsys, *command, *change.split())
 
 
 def test_the_sizes_of_the_heads_belong_to_a_landmark_set(tmp_path, capsys, monkeypatch):
@@ -380,41 +366,31 @@ def test_the_sizes_of_the_heads_belong_to_a_landmark_set(tmp_path, capsys, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(landmark_set, "_picture", stop)
-    command = [*LANDMARKS, "--out", str(tmp_path / "out")]
-    for words, says in (
-        ([], "interrupted"),
-        (["--texture-size", "64"], "other options"),
-        (["--vertices", "700"], "other options"),
-    ):
-        with pytest.raises(SystemExit):
-            main([*command, *words])
-        assert says in capsys.readouterr().err
+    command = [*LANDMARKS, "--out", tmp_path / "out"]
+    assert i2z(*command) == 130
+    for other in (["--texture-size", "64"], ["--vertices", "700"]):
+        assert "other options" in refusal(capsys, *command, *other)
 
 
 def test_pictures_too_large_to_be_drawn_begin_no_set(tmp_path, capsys):
     large = ["--width", "8192", "--height", "8192"]
-    with pytest.raises(SystemExit):
-        main([*LANDMARKS, *large, "--out", str(tmp_path / "out")])
-    assert "too many for 8192 x 8192 pixels" in capsys.readouterr().err
+    said = refusal(capsys, *LANDMARKS, *large, "--out", tmp_path / "out")
+    assert "too many for 8192 x 8192 pixels" in said
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_of_another_mesh(dam, tmp_path, capsys):
-    with pytest.raises(SystemExit):
-        main([*VIDEO, "--vertices", "700", "--out", str(tmp_path / "a.mp4"),
-              "--dam", str(dam)])  # fmt: skip
+    command = [*VIDEO, "--vertices", "700", "--out", tmp_path / "a.mp4", "--dam", dam]
     says = r"^i2z synth video: .*: a model of another mesh than this head's \(expected"
-    assert re.search(says, capsys.readouterr().err)
+    assert re.search(says, refusal(capsys, *command))
     assert not list(tmp_path.iterdir())
 
 
 def test_blend_shapes_are_the_heads_expressions(tmp_path, capsys):
     out = tmp_path / "shapes"
-    words = ["synth", "blendshapes", "--out", str(out), "--vertices", "500"]
+    words = ["synth", "blendshapes", "--out", out, "--vertices", "500"]
     words += ["--identity", "3"]
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 0
+    assert i2z(*words) == 0
     who = Identity.sample(np.random.default_rng(3))
     head = ProceduralHead(who, 500)
     smile = np.eye(38)[head.expression_names.index("mouth_smile_left")]
@@ -425,7 +401,4 @@ def test_blend_shapes_are_the_heads_expressions(tmp_path, capsys):
     np.testing.assert_allclose(found, head.vertices(smile), atol=1e-3)
     with Image.open(out / "shapes.png") as picture:
         assert picture.size == (8 * 240, 5 * 240)
-    with pytest.raises(SystemExit) as ended:
-        main(words)
-    assert ended.value.code == 1
-    assert "already exists" in capsys.readouterr().err
+    assert "already exists" in refusal(capsys, *words)

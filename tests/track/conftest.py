@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from i2z_jax.commands import main
 from i2z_jax.geometry.blendshapes import write_blend_shapes
+from tests.command_line import i2z
 from tests.data.clips import write_clip
 from tests.track import worlds
 
@@ -40,14 +40,11 @@ def tracked(tmp_path_factory, checkpoint) -> Run:
     shapes = worlds.blend_shapes()
     write_blend_shapes(folder / "shapes", shapes, worlds.topology())
     arguments = [
-        "track", str(video), "--checkpoint", str(checkpoint), "--out",
-        str(folder / "out"), "--boxes", str(boxes), "--min-confidence", "0",
-        "--vertices", "--meshes", "ply", "--usd", "--batch-size", "4",
-        "--blendshapes", str(folder / "shapes"),
+        "track", video, "--checkpoint", checkpoint, "--out", folder / "out",
+        "--boxes", boxes, "--min-confidence", 0, "--vertices", "--meshes", "ply",
+        "--usd", "--batch-size", 4, "--blendshapes", folder / "shapes",
     ]  # fmt: skip
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 0
+    assert i2z(*arguments) == 0
     return Run(
         folder / "out", video, checkpoint, boxes, pictures, np.array(times) / 1000
     )

@@ -10,29 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from i2z_jax.commands import main
 from i2z_jax.geometry.blendshapes import write_blend_shapes
 from i2z_jax.track import result
 from tests.data.clips import turn_clockwise, write_clip
 from tests.track import worlds
-
-
-def track(video, checkpoint, out, *more: str) -> int:
-    """The command's exit code."""
-    words = ["track", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--min-confidence", "0", "--batch-size", "4", *more])
-    return ended.value.code
-
-
-def values(out) -> dict[str, np.ndarray]:
-    with np.load(out / "track.npz", allow_pickle=False) as file:
-        return dict(file)
-
-
-def statuses(out) -> list[str]:
-    found = values(out)
-    return found["status_names"][found["status"]].tolist()
+from tests.track.command import plain, statuses, track, values
 
 
 def complaint(capsys, out) -> str:
@@ -50,7 +32,7 @@ def complaint(capsys, out) -> str:
 def test_blend_shapes_are_looked_at_before_the_video(tmp_path, checkpoint, capsys):
     video, boxes = clip(tmp_path, 1)
     out = tmp_path / "out"
-    more = "--boxes", boxes, "--blendshapes", str(tmp_path)
+    more = "--boxes", boxes, "--blendshapes", tmp_path
     assert track(video, checkpoint, out, *more) == 1
     assert "not a set of blend shapes" in complaint(capsys, out)
 
@@ -61,7 +43,7 @@ def test_frames_without_a_face_have_empty_cells(tmp_path, checkpoint):
     video = write_clip(tmp_path / "clip.mp4", pictures)
     shapes, out = worlds.blend_shapes(), tmp_path / "out"
     write_blend_shapes(tmp_path / "shapes", shapes, worlds.topology())
-    more = "--boxes", str(boxes), "--blendshapes", str(tmp_path / "shapes")
+    more = "--boxes", boxes, "--blendshapes", tmp_path / "shapes"
     assert track(video, checkpoint, out, *more) == 0
     usable = [name in ("tracked", "followed") for name in statuses(out)]
     lines = (out / "blendshapes.csv").read_text().splitlines()[1:]
@@ -72,7 +54,7 @@ def clip(folder, frames):
     pictures = [worlds.picture(60 + 3 * i, 60) for i in range(frames)]
     centres = [(60 + 3 * i, 60) for i in range(frames)]
     boxes = worlds.write_boxes(folder / "boxes.csv", centres)
-    return write_clip(folder / "clip.mp4", pictures), str(boxes)
+    return write_clip(folder / "clip.mp4", pictures), boxes
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -102,7 +84,7 @@ def test_one_picture(tmp_path, checkpoint):
     cv2.imwrite(str(tmp_path / "face.png"), image[..., ::-1])
     boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(70, 60)])
     out = tmp_path / "out"
-    code = track(tmp_path / "face.png", checkpoint, out, "--boxes", str(boxes))
+    code = track(tmp_path / "face.png", checkpoint, out, "--boxes", boxes)
     assert code == 0
     assert statuses(out) == ["tracked"]
     overlay = cv2.imread(str(out / "overlay.png"))
@@ -127,9 +109,7 @@ def test_a_folder_with_a_damaged_frame_and_a_rotated_phone_video_agree(
     results = []
     for video, name in ((folder, "a"), (phone, "b")):
         out = tmp_path / name
-        assert (
-            track(video, checkpoint, out, "--boxes", str(boxes), "--interpolate") == 0
-        )
+        assert track(video, checkpoint, out, "--boxes", boxes, "--interpolate") == 0
         results.append(values(out))
         assert results[-1]["frame_size"].tolist() == [120, 160]
     expected = ["tracked", "tracked", "interpolated", "tracked", "tracked"]
@@ -150,7 +130,7 @@ def test_cuts_and_repeated_frames_are_in_the_file(tmp_path, checkpoint):
     for i, image in enumerate(pictures):
         cv2.imwrite(str(folder / f"{i}.png"), image[..., ::-1])
     boxes, out = worlds.write_boxes(tmp_path / "boxes.csv", centres), tmp_path / "out"
-    assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 0
+    assert track(folder, checkpoint, out, "--boxes", boxes) == 0
     assert np.flatnonzero(values(out)["cut"]).tolist() == [0, 4]
     assert np.flatnonzero(values(out)["duplicate"]).tolist() == [2]
     assert result.load(out / "track.npz").cut.tolist() == values(out)["cut"].tolist()
@@ -159,10 +139,8 @@ def test_cuts_and_repeated_frames_are_in_the_file(tmp_path, checkpoint):
 def test_frames_that_nothing_believes_in_are_marked(tmp_path, checkpoint):
     video, boxes = clip(tmp_path, 5)
     out = tmp_path / "out"
-    words = ["track", str(video), "--checkpoint", str(checkpoint), "--out", str(out)]
-    with pytest.raises(SystemExit) as ended:
-        main([*words, "--boxes", boxes, "--min-confidence", "1", "--batch-size", "4"])
-    assert ended.value.code == 0
+    more = "--boxes", boxes, "--min-confidence", "1"
+    assert track(video, checkpoint, out, *more) == 0
     assert statuses(out) == ["lost"] * 5
     assert np.isnan(values(out)["pose"]).all()
     assert np.isfinite(values(out)["confidence"]).all()
@@ -176,7 +154,7 @@ def test_what_it_says_is_what_it_wrote(tmp_path, checkpoint, capsys):
     centres = [None if i == 2 else (60 + 3 * i, 60) for i in range(5)]
     boxes = worlds.write_boxes(tmp_path / "boxes.csv", centres)
     out = tmp_path / "out"
-    assert track(video, checkpoint, out, "--boxes", str(boxes), "--interpolate") == 0
+    assert track(video, checkpoint, out, "--boxes", boxes, "--interpolate") == 0
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     counts = [" ".join(words) for words in said if words[-1].startswith("frame")]
     assert counts[:2] == ["tracked 4 frames", "followed 1 frame"]
@@ -193,10 +171,6 @@ def audio(path):
         sound.rate = 16000
         container.mux(stream.encode(sound))
         container.mux(stream.encode(None))
-
-
-def plain(path):
-    write_clip(path, [worlds.picture(0, 0, 0)] * 3)
 
 
 def folder_of_clips(path):

@@ -16,7 +16,7 @@ from i2z_jax.errors import InputError
 from i2z_jax.report import track_outputs
 from i2z_jax.track import networks, source, work_folder
 from tests.track import worlds
-from tests.track.test_command import plain, track, values
+from tests.track.command import plain, track, values
 
 
 def interrupting(monkeypatch, after: int) -> None:
@@ -37,7 +37,7 @@ def test_an_interrupted_run_keeps_its_frames_and_goes_on(
     tmp_path, tracked, monkeypatch, capsys
 ):
     out = tmp_path / "out"
-    more = ["--boxes", str(tracked.boxes), "--vertices", "--meshes", "ply"]
+    more = ["--boxes", tracked.boxes, "--vertices", "--meshes", "ply"]
     monkeypatch.setattr(row_files, "CHUNK", 6)
     with monkeypatch.context() as patch:
         interrupting(patch, after=5)
@@ -75,12 +75,12 @@ def test_a_run_does_not_go_on_with_files_that_were_edited(
         cv2.imwrite(str(folder / f"{i}.png"), image[..., ::-1])
     boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(60, 60), (63, 60)])
     interrupting(monkeypatch, after=1)
-    assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 130
+    assert track(folder, checkpoint, out, "--boxes", boxes) == 130
     for edited, named in ((boxes, "boxes_file"), (folder / "1.png", "video_file")):
         whole = edited.read_bytes()
         edited.write_bytes(whole + b"\n")
         capsys.readouterr()
-        assert track(folder, checkpoint, out, "--boxes", str(boxes)) == 1
+        assert track(folder, checkpoint, out, "--boxes", boxes) == 1
         assert named in capsys.readouterr().err
         assert (out / "work" / "scan.npz").exists()
 
@@ -122,7 +122,7 @@ def test_a_camera_is_recorded_again_and_no_recording_is_lost(
             shutil.copy(tracked.video, path)
 
     monkeypatch.setattr(source, "record_camera", recording)
-    boxes = ["--boxes", str(tracked.boxes)]
+    boxes = ["--boxes", tracked.boxes]
     assert track("77", tracked.checkpoint, out, *boxes) == 0
     before = results(out)
     assert track("77", tracked.checkpoint, out, "--overwrite") == 1
@@ -147,7 +147,7 @@ def test_existing_output_is_refused_or_replaced(tmp_path, tracked, capsys):
     assert track(tracked.video, tracked.checkpoint, out) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert os.stat(out / "track.npz").st_mtime_ns == before
-    more = ["--boxes", str(tracked.boxes), "--overwrite", "--max-frames", "3"]
+    more = ["--boxes", tracked.boxes, "--overwrite", "--max-frames", "3"]
     assert track(tracked.video, tracked.checkpoint, out, *more) == 0
     assert len(values(out)["z"]) == 3
     assert (out / "notes.txt").read_text() == "mine"
@@ -170,7 +170,7 @@ def test_other_outputs_are_made_without_tracking_again(tmp_path, tracked, monkey
     shutil.copytree(tracked.folder, out)
     for done in ("landmarks", "predict"):
         monkeypatch.setattr(networks.Networks, done, raising(AssertionError()))
-    more = "--boxes", str(tracked.boxes), "--smooth", "1", "--meshes", "obj"
+    more = "--boxes", tracked.boxes, "--smooth", "1", "--meshes", "obj"
     assert track(tracked.video, tracked.checkpoint, out, *more) == 0
     assert {path.suffix for path in (out / "meshes").iterdir()} == {".obj", ".png"}
     assert not (out / "mesh.usdz").exists()
@@ -197,7 +197,7 @@ def test_what_was_there_outlives_a_run_without_results(
     plain(wall)
     video = wall if end == "no face" else tracked.video
     if end != "no face":
-        more += ["--boxes", str(tracked.boxes)]
+        more += ["--boxes", tracked.boxes]
         stop = {
             "no networks": InputError("out of memory"),
             "Ctrl-C": KeyboardInterrupt(),
@@ -221,7 +221,7 @@ def test_a_full_disk_costs_no_faces(tmp_path, tracked, monkeypatch):
     full = InputError("cannot write (No space left on device)")
     full.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     monkeypatch.setattr(networks.Networks, "landmarks", raising(full))
-    more = "--boxes", str(tracked.boxes)
+    more = "--boxes", tracked.boxes
     assert track(tracked.video, tracked.checkpoint, tmp_path / "out", *more) == 1
     assert (tmp_path / "out" / "work" / "scan.npz").exists()
 
@@ -240,7 +240,7 @@ def test_a_part_of_a_new_run_takes_the_place_of_an_old_one(
     out = tmp_path / "out"
     shutil.copytree(tracked.folder, out)
     (out / "notes.txt").write_text("mine")
-    boxes = ["--boxes", str(tracked.boxes)]
+    boxes = ["--boxes", tracked.boxes]
     with monkeypatch.context() as patch:
         interrupting(patch, after=3)
         code = track(tracked.video, tracked.checkpoint, out, *boxes, "--overwrite")
@@ -260,7 +260,7 @@ def test_a_run_that_goes_on_replaces_what_an_older_one_left(
     tmp_path, tracked, monkeypatch
 ):
     """The new one was stopped before it had a frame: the old results are there."""
-    out, boxes = tmp_path / "out", ["--boxes", str(tracked.boxes)]
+    out, boxes = tmp_path / "out", ["--boxes", tracked.boxes]
     shutil.copytree(tracked.folder, out)
     with monkeypatch.context() as patch:
         patch.setattr(networks.Networks, "landmarks", raising(KeyboardInterrupt()))
