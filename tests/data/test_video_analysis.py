@@ -79,15 +79,7 @@ def test_a_face_that_was_not_away_for_long_has_the_boxes_of_one_track(rng):
         np.testing.assert_array_equal(ours, plain)
 
 
-def look(image):
-    """A detector of discs: the box of the bright pixels."""
-    rows, columns = np.nonzero(image.max(axis=-1) > 150)
-    if not len(rows):
-        return boxes()
-    return boxes(box(columns.mean() + 0.5, rows.mean() + 0.5, 44))
-
-
-def scanned(video, work, detect=look, **options):
+def scanned(video, work, detect=worlds.detect_disc, **options):
     frames, total = read_frames(video), frame_count(video)
     kept = RowFiles(work, "faces")
     return scan(video, frames, detect, total=total, kept=kept, **options)
@@ -136,7 +128,7 @@ def test_an_interrupted_scan_goes_on_as_in_one_go(tmp_path, monkeypatch, where):
         looks.append(image)
         if len(looks) == stops.get("in the detector"):
             raise KeyboardInterrupt
-        seen = look(image)
+        seen = worlds.detect_disc(image)
         return np.concatenate([seen, seen + 9]) if seen[:, 0].sum() > 50 else seen
 
     def stopping(self, frame):

@@ -26,7 +26,7 @@ from i2z_jax.models.parameters import Keys, parameter_table, split_trained
 from i2z_jax.models.shape_encoder import fit_shape, shape_of
 from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
-from tests.models.test_shape_encoder import bells
+from tests.models.bells import bells
 from tests.models.weights import random_module
 
 VARIANTS = get_args(I2ZVariant)
@@ -351,7 +351,6 @@ TREE_MODE = """
 import jax, jax.numpy as jnp
 from flax import nnx
 from tests.models.test_i2znet import SMALL, total
-from tests.models.test_shape_encoder import bells
 from tests.models.weights import random_module
 from i2z_jax.models.parameters import split_trained
 graph, trained, rest = split_trained(random_module("i2znet", SMALL))

@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The written capture, read by a second reader that knows Multiface's rules only.
-
-That reader shares no code with the package: plain NumPy, PIL and the conventions as
-Multiface's own `dataset.py` has them.
-"""
+"""The written capture, read by a second reader that knows Multiface's rules only."""
 
 import shutil
 from pathlib import Path
@@ -17,6 +13,15 @@ from i2z_jax.errors import InputError
 from i2z_jax.synth.capture import CaptureOptions, write_capture
 from i2z_jax.synth.rig import Rig, capture_rig
 from i2z_jax.synth.stage import lab_view
+from tests.synth.multiface_reader import (
+    dot_centre,
+    files,
+    frames,
+    head_pose,
+    krt,
+    mesh,
+    photo,
+)
 from tests.synth.pattern_head import DOTS, TEXTURE, subject, vertex
 
 OPTIONS = CaptureOptions(frames=6, cameras=3, width=224, height=256, seed=7)
@@ -31,53 +36,6 @@ def capture(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("synth") / "capture"
     render(out)
     return out
-
-
-def krt(root: Path) -> dict:
-    lines = (root / "KRT").read_text().split("\n")
-    cameras = {}
-    for start in range(0, len(lines) - 8, 9):
-        name, block = lines[start], lines[start + 1 : start + 8]
-        rows = [np.array(line.split(), float) for line in block]
-        assert lines[start + 8] == ""
-        cameras[name] = np.array(rows[:3]), np.array(rows[4:])
-    return cameras
-
-
-def frames(root: Path) -> list[tuple[str, str]]:
-    lines = (root / "frame_list.txt").read_text().splitlines()
-    return [tuple(line.split()) for line in lines]
-
-
-def head_pose(root: Path, segment: str, frame: str) -> np.ndarray:
-    return np.loadtxt(root / f"tracked_mesh/{segment}/{frame}_transform.txt")
-
-
-def mesh(root: Path, segment: str, frame: str) -> np.ndarray:
-    path = root / f"tracked_mesh/{segment}/{frame}.bin"
-    return np.fromfile(path, "f4").reshape(-1, 3).astype(float)
-
-
-def photo(root: Path, *parts: str) -> np.ndarray:
-    return np.asarray(Image.open(root.joinpath(*parts))).astype(float) / 255
-
-
-def dot_centre(image: np.ndarray, colour) -> np.ndarray | None:
-    """Centroid of what has a colour's hue; None when it is not (wholly) there."""
-    chroma = image - image.min(axis=-1, keepdims=True)
-    strength = chroma.max(axis=-1)
-    direction = chroma / np.maximum(strength, 1e-6)[..., None]
-    match = (np.abs(direction - colour).max(axis=-1) < 0.35) & (strength > 0.3)
-    if match.sum() < 12:
-        return None
-    weight = strength * match
-    rows, columns = np.nonzero(match)
-    on_edge = min(rows.min(), columns.min()) == 0 or (
-        rows.max() == image.shape[0] - 1 or columns.max() == image.shape[1] - 1
-    )
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
-    centre = np.array([(x * weight).sum(), (y * weight).sum()]) / weight.sum()
-    return None if on_edge else centre
 
 
 def test_the_mesh_projects_onto_the_photo(capture):
@@ -181,15 +139,6 @@ def test_the_lab_view_of_an_expression_is_what_a_capture_holds(capture):
         # Its own stage: other colour gains, and other texels that no camera sees.
         assert np.quantile(difference, 0.97) < 0.06
         assert difference.mean() < 0.02
-
-
-def files(root: Path) -> dict[str, bytes]:
-    # A zip holds the time it was written; the topology has tests of its own.
-    return {
-        str(path.relative_to(root)): path.read_bytes()
-        for path in sorted(root.rglob("*"))
-        if path.is_file() and path.suffix != ".npz"
-    }
 
 
 def test_an_interrupted_run_goes_on_to_the_same_files(capture, tmp_path):

@@ -34,7 +34,7 @@ from i2z_jax.synth import landmark_set
 from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
 from tests.command_line import i2z, refusal
-from tests.synth.test_capture import files, head_pose, krt
+from tests.synth.multiface_reader import files, head_pose, krt
 
 TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
 TINY += ["--vertices", "500"]

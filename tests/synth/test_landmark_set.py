@@ -20,8 +20,8 @@ from i2z_jax.synth.landmark_set import (
 )
 from i2z_jax.synth.subject import Subject
 from tests.data.landmark_folders import write_layout
+from tests.synth.multiface_reader import dot_centre, files
 from tests.synth.pattern_head import TEXTURE, PatternHead, dotted_texture, vertex
-from tests.synth.test_capture import dot_centre, files
 
 # Five landmarks far apart, painted in colours that nothing else has.
 PAINTED = {0: (1, 0, 0), 7: (0, 1, 0), 32: (0, 0, 1), 60: (1, 1, 0), 67: (0, 1, 1)}

@@ -10,8 +10,8 @@ import pytest
 from i2z_jax.data.truth import VideoTruth, read_truth, truth_path
 from i2z_jax.data.video import read_frames
 from i2z_jax.synth.video import VideoOptions, write_video
+from tests.synth.multiface_reader import dot_centre
 from tests.synth.pattern_head import DOTS, subject, vertex
-from tests.synth.test_capture import dot_centre
 
 EASY = VideoOptions(frames=6, width=240, height=320, difficulty=0.1, seed=3)
 

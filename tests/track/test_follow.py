@@ -14,7 +14,6 @@ from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.track.follow import crop_maps, follow, refined, squares
 from i2z_jax.track.networks import CropLandmarks
 from tests.data.clips import write_clip
-from tests.data.test_video_analysis import look as disc_detector
 from tests.track import worlds
 
 AVERAGE = landmark_points(worlds.topology(), worlds.average())
@@ -115,7 +114,7 @@ def test_a_face_that_leaves_and_returns_elsewhere(tmp_path):
     ]
     video, clock = write_clip(tmp_path / "clip.mp4", pictures), Stopwatch()
     kept = RowFiles(tmp_path, "faces")
-    found = scan(video, read_frames(video), disc_detector, total=110, kept=kept)
+    found = scan(video, read_frames(video), worlds.detect_disc, total=110, kept=kept)
     places = follow(video, found, DiscEye(), AVERAGE, min_confidence=0.3, clock=clock)
     there = np.isfinite(places.square[:, 0])
     # The detector's track holds on to an end for a moment; nothing is seen there.
