@@ -19,13 +19,13 @@ from i2z_jax.checkpoint import (
     ModelCard,
     Origin,
     build,
-    fill,
     load,
     named_arrays,
     read_card,
     save_model,
 )
 from i2z_jax.errors import InputError
+from tests.models.weights import random_module
 from tests.xla import simulated
 
 CHECKOUT = Path(__file__).parent.parent
@@ -44,17 +44,6 @@ SMALL = config.I2ZConfig(
 )
 
 
-def random_model(architecture: str, sizes: Any) -> nnx.Module:
-    """Random everything, running statistics included; quicker than an initialiser."""
-    rng = np.random.default_rng(7)
-    module = build(architecture, sizes)
-    arrays = {
-        name: jnp.asarray(rng.uniform(0.05, 0.1, leaf.shape), jnp.float32)
-        for name, leaf in named_arrays(module).items()
-    }
-    return fill(module, arrays)
-
-
 @jax.jit
 def outputs(state: nnx.State, image: jax.Array) -> Any:
     return nnx.merge(nnx.graphdef(build("i2znet", SMALL)), state)(image)
@@ -63,7 +52,7 @@ def outputs(state: nnx.State, image: jax.Array) -> Any:
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "i2z"
-    module = random_model("i2znet", SMALL)
+    module = random_module("i2znet", SMALL)
     extras = {"cameras": ["400013", "400015"]}
     source = Origin("net.pth", "00ff")
     card = ModelCard("i2znet", SMALL, "for tests", source=source, extras=extras)
@@ -89,7 +78,7 @@ def edit(folder: Path, target: Path, **changes) -> Path:
 
 def test_what_was_saved_comes_back_bit_for_bit(saved, rng):
     image = jnp.asarray(rng.random((2, 64, 64, 3)), jnp.float32)
-    before = outputs(nnx.state(random_model("i2znet", SMALL)), image)
+    before = outputs(nnx.state(random_module("i2znet", SMALL)), image)
     after = outputs(nnx.state(i2z_jax.load(saved)), image)
     for ours, loaded in zip(before, after, strict=True):
         np.testing.assert_array_equal(ours, loaded)
@@ -117,9 +106,10 @@ SAVE_SHARDED = """
 import sys, jax
 from flax import nnx
 from i2z_jax.checkpoint import ModelCard, save_model
-from tests.test_checkpoint import SMALL_VGG, random_model
+from tests.models.weights import random_module
+from tests.test_checkpoint import SMALL_VGG
 mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
-graph, state = nnx.split(random_model("vgg", SMALL_VGG))
+graph, state = nnx.split(random_module("vgg", SMALL_VGG))
 def place(x):
     last = "fsdp" if x.shape[-1] % 8 == 0 else None
     spec = jax.P(*[None] * (x.ndim - 1), last)
@@ -135,7 +125,7 @@ def test_saved_on_eight_devices_loads_on_one(tmp_path):
     command = [sys.executable, "-c", SAVE_SHARDED, str(folder)]
     subprocess.run(command, env=simulated(8), check=True, cwd=CHECKOUT)
     loaded = named_arrays(load(folder))
-    for name, array in named_arrays(random_model("vgg", SMALL_VGG)).items():
+    for name, array in named_arrays(random_module("vgg", SMALL_VGG)).items():
         assert len(loaded[name].devices()) == 1
         np.testing.assert_array_equal(loaded[name], array)
 
@@ -196,7 +186,7 @@ def test_not_a_model(tmp_path, saved):
 def test_damaged_weights(saved, tmp_path):
     folder = tmp_path / "damaged"
     sizes = config.HourglassConfig(stacks=1, stem=(4, 8), features=8, landmarks=5)
-    module = random_model("hourglass", sizes)
+    module = random_module("hourglass", sizes)
     save_model(folder, module, ModelCard("hourglass", sizes, "for tests"))
     for file in folder.rglob("d/*"):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -205,7 +195,7 @@ def test_damaged_weights(saved, tmp_path):
 
 
 def test_existing_folder_is_kept_unless_told(saved):
-    module = random_model("i2znet", SMALL)
+    module = random_module("i2znet", SMALL)
     before = (saved / "model.json").read_bytes()
     with pytest.raises(InputError, match="already exists"):
         save_model(saved, module, ModelCard("i2znet", SMALL, "other"))
