@@ -2,8 +2,6 @@
 """Model folders: same output after a round trip, on any devices, or one clear line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,9 @@ from i2z_jax.checkpoint import (
 )
 from i2z_jax.errors import InputError
 from tests.models.weights import random_module
+from tests.processes import finish, start
 from tests.xla import simulated
 
-CHECKOUT = Path(__file__).parent.parent
 
 SMALL_VGG = config.VGGConfig(depth=16, batch_norm=True, channels=(4, 4, 16, 16, 16))
 SMALL_HOURGLASS = config.HourglassConfig(stacks=2, stem=(4, 8), features=8, landmarks=5)
@@ -122,8 +120,7 @@ save_model(sys.argv[1], nnx.merge(graph, state), ModelCard("vgg", SMALL_VGG, "te
 
 def test_saved_on_eight_devices_loads_on_one(tmp_path):
     folder = tmp_path / "vgg"
-    command = [sys.executable, "-c", SAVE_SHARDED, str(folder)]
-    subprocess.run(command, env=simulated(8), check=True, cwd=CHECKOUT)
+    finish(start("-c", SAVE_SHARDED, folder, environment=simulated(8)))
     loaded = named_arrays(load(folder))
     for name, array in named_arrays(random_module("vgg", SMALL_VGG)).items():
         assert len(loaded[name].devices()) == 1

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """When processes meet, and what a cluster on one machine does about failure."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 
 from i2z_jax.cluster import is_one_of_several
 from launch import local_cluster
+from tests.processes import finish, finish_all, start, start_cluster
 
 
 @pytest.mark.parametrize(
@@ -69,17 +68,7 @@ except InputError as error:
 
 
 def test_processes_that_disagree_all_say_so(tmp_path):
-    cluster = local_cluster.start(
-        ["-c", DISAGREE, str(tmp_path)],
-        processes=2,
-        devices=1,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for process in cluster:
-        out, error = process.communicate(timeout=300)
-        assert process.returncode == 0, error[-2000:]
+    for out, _ in finish_all(start_cluster("-c", DISAGREE, tmp_path, devices=1)):
         disagreement, unwritable = out.splitlines()[-2:]
         assert "batch_size was 8, is 16" in disagreement
         assert "processes 0 and 1" in disagreement
@@ -111,30 +100,18 @@ commands.main(["fail"])
 
 
 def test_an_error_in_one_process_ends_it_at_once():
-    pair = local_cluster.start(
-        ["-c", FAIL], processes=2, devices=1, stderr=subprocess.PIPE, text=True
-    )
-    with pair[0], pair[1]:
+    other, failing = start_cluster("-c", FAIL, devices=1)
+    with other:
         try:
             # JAX's own way out waits for the other one, 300 s.
-            _, error = pair[1].communicate(timeout=150)
+            _, error = finish(failing, status=1, within=150)
         finally:
-            for process in pair:
-                process.kill()
-    assert pair[1].returncode == 1
+            other.kill()
     assert "Traceback" in error
     assert "RuntimeError: of one process" in error
 
 
 def test_a_command_line_for_a_cluster():
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "launch.local_cluster"),
-            *("--processes", "2", "--devices", "2", "--", "inspect", "/nowhere"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 1
-    assert "i2z inspect: /nowhere: not a model" in run.stderr
+    words = ["--processes", "2", "--devices", "2", "--", "inspect", "/nowhere"]
+    _, error = finish(start("-m", "launch.local_cluster", *words), status=1)
+    assert "i2z inspect: /nowhere: not a model" in error

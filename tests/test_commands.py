@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it, and what a process of its own shows."""
 
 import os
 import re
@@ -13,17 +13,10 @@ import pytest
 import tyro
 
 from i2z_jax import commands
-from i2z_jax.commands import COMMANDS, doctor, main
+from i2z_jax.commands import COMMANDS, doctor
 from i2z_jax.files import write_aside
-
-
-def i2z(
-    *arguments: str, module: str = "i2z_jax.commands"
-) -> subprocess.CompletedProcess:
-    program = "from i2z_jax.commands import main; main()"
-    start = ["-c", program] if module == "i2z_jax.commands" else ["-m", module]
-    command = [sys.executable, *start, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+from tests.command_line import i2z
+from tests.processes import I2Z, finish, start
 
 
 def test_help_lists_every_command_without_starting_jax():
@@ -32,13 +25,10 @@ def test_help_lists_every_command_without_starting_jax():
         "try: main(['--help'])\n"
         "finally: assert 'jax' not in sys.modules"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    out, _ = finish(start("-c", program))
     for name, summary in COMMANDS.items():
-        assert name in done.stdout
-        assert summary in done.stdout
+        assert name in out
+        assert summary in out
 
 
 @pytest.mark.parametrize("where", ["option", "folder"])
@@ -77,9 +67,7 @@ def test_every_option_is_described_and_no_group_by_another_option(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_usage_says_what_a_command_takes_and_not_of_which_type(command, capsys):
-    with pytest.raises(SystemExit) as end:
-        main([*command.split(), "--help"])
-    assert end.value.code == 0
+    assert i2z(*command.split(), "--help") == 0
     usage, _, _ = capsys.readouterr().out.partition("\n\n")
     assert usage.startswith(f"usage: i2z {command}")
     # `--out PATH` is no riddle.
@@ -87,20 +75,19 @@ def test_usage_says_what_a_command_takes_and_not_of_which_type(command, capsys):
     assert not re.findall(r"\b(?:STR|PATH|INT|FLOAT)\b", positional), usage
 
 
-def test_unknown_command():
-    done = i2z("fly")
-    assert done.returncode == 2
-    assert "no command 'fly'" in done.stderr
+def test_unknown_command(capsys):
+    assert i2z("fly") == 2
+    assert "no command 'fly'" in capsys.readouterr().err
 
 
 def test_doctor_and_its_launch_module_say_the_same(monkeypatch, tmp_path):
     # Not into the tests' own, where others keep programs meanwhile.
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
-    ours, launched = i2z("doctor"), i2z(module="launch.doctor")
-    assert ours.returncode == 0, ours.stderr
-    assert ours.stdout == launched.stdout
-    assert "backend" in ours.stdout
-    assert "jax" in ours.stdout
+    ours, _ = finish(start(*I2Z, "doctor"))
+    launched, _ = finish(start("-m", "launch.doctor"))
+    assert ours == launched
+    assert "backend" in ours
+    assert "jax" in ours
 
 
 @pytest.mark.parametrize(
@@ -133,10 +120,8 @@ def test_a_wish_for_float64_is_not_half_heard(monkeypatch):
         "try: main(['inspect', 'tiny'])\n"
         "finally: import jax.numpy as jnp; print(jnp.zeros(3).dtype)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True
-    )
-    assert run.stdout.endswith("float32\n"), run.stderr
+    out, _ = finish(start("-c", program))
+    assert out.endswith("float32\n")
 
 
 def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
@@ -147,9 +132,7 @@ def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
 
     monkeypatch.setattr(doctor, "run", run)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as end:
-        main(["doctor"])
-    assert end.value.code == 143
+    assert i2z("doctor") == 143
     assert capsys.readouterr().err == "i2z doctor: terminated\n"
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGTERM) is before
@@ -193,9 +176,7 @@ def test_debug_shows_where_a_file_was_missed(monkeypatch, capsys):
 
     monkeypatch.setattr(doctor, "run", run)
     for words, traced in ((["doctor"], False), (["doctor", "--debug"], True)):
-        with pytest.raises(SystemExit) as end:
-            main(words)
+        assert i2z(*words) == 1
         said = capsys.readouterr().err
-        assert end.value.code == 1
         assert "missing.txt" in said
         assert ("Traceback" in said) == traced

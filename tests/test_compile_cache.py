@@ -2,13 +2,12 @@
 """Programs are kept where the user can say, and never in the way."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from i2z_jax import compile_cache
+from tests.processes import finish, start
 
 # A command's start, then a program; says whether it was compiled or read.
 PROGRAM = """
@@ -24,25 +23,18 @@ print("/jax/compilation_cache/cache_hits" in heard)
 """
 
 
-def start(**environment: str) -> list[str]:
+def run(**environment: str) -> list[str]:
     kept = {
         name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ
     }
     # Everything is worth keeping: the program above compiles in no time.
     kept |= {"JAX_PLATFORMS": "cpu", compile_cache.LEAST: "0"}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=kept | environment,
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    said, _ = finish(start("-c", PROGRAM, environment=kept | environment))
+    return said.split()
 
 
 def test_second_command_compiles_nothing(tmp_path):
-    first, second = (start(XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
+    first, second = (run(XDG_CACHE_HOME=str(tmp_path)) for _ in range(2))
     assert (first[1], second[1]) == ("False", "True")
     assert first[0] == second[0] == str(64.0**3)
     assert any((tmp_path / "i2z_jax" / "programs").iterdir())
@@ -51,13 +43,13 @@ def test_second_command_compiles_nothing(tmp_path):
 @pytest.mark.parametrize("switch", [{"JAX_ENABLE_COMPILATION_CACHE": "false"},
                                     {"JAX_COMPILATION_CACHE_DIR": ""}])  # fmt: skip
 def test_off_writes_nothing(tmp_path, switch):
-    assert start(XDG_CACHE_HOME=str(tmp_path), **switch)[1] == "False"
+    assert run(XDG_CACHE_HOME=str(tmp_path), **switch)[1] == "False"
     assert not any(tmp_path.iterdir())
 
 
 def test_a_place_that_cannot_be_written_is_no_reason_to_fail(tmp_path):
     (tmp_path / "i2z_jax").write_text("a file where the folder would be")
-    assert start(XDG_CACHE_HOME=str(tmp_path))[1] == "False"
+    assert run(XDG_CACHE_HOME=str(tmp_path))[1] == "False"
 
 
 @pytest.mark.parametrize(

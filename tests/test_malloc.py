@@ -3,14 +3,12 @@
 
 import os
 import platform
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from i2z_jax import malloc
+from tests.processes import finish, start
 
 # Pages that the kernel had to clear for forty results of 64 MiB, after two first ones.
 PROGRAM = """
@@ -31,15 +29,9 @@ PAGES = 2**26 // os.sysconf("SC_PAGE_SIZE")
 
 def cleared(**environment: str) -> int:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        env=kept | {"JAX_PLATFORMS": "cpu"} | environment,
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return int(done.stdout)
+    kept |= {"JAX_PLATFORMS": "cpu"} | environment
+    said, _ = finish(start("-c", PROGRAM, environment=kept))
+    return int(said)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")

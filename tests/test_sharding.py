@@ -1,35 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Placement on devices and hosts. Each case is a process: jax starts once in it."""
 
-import socket
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
 
 from i2z_jax.errors import InputError
 from i2z_jax.sharding import create_mesh, local_rows, to_global
+from tests.processes import finish, finish_all, start, start_cluster
 from tests.xla import simulated
-
-
-def start(code: str, *arguments: str, devices: int = 1) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments],
-        env=simulated(devices),
-        cwd=Path(__file__).parent.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> None:
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
 
 
 def test_one_device_holds_everything():
@@ -46,73 +25,74 @@ def test_a_mesh_that_does_not_fit(fsdp):
 
 
 FOUR_DEVICES = """
-    import jax, jax.numpy as jnp, numpy as np, pytest
-    from i2z_jax.errors import InputError
-    from i2z_jax.sharding import create_mesh, local_rows, parameter_shardings, to_global
+import jax, jax.numpy as jnp, numpy as np, pytest
+from i2z_jax.errors import InputError
+from i2z_jax.sharding import create_mesh, local_rows, parameter_shardings, to_global
 
-    mesh = create_mesh(fsdp=2)
-    assert dict(mesh.shape) == {"data": 2, "fsdp": 2}
-    with pytest.raises(InputError, match="expected a multiple of 4, got 6"):
-        local_rows(mesh, 6)
-    np.testing.assert_array_equal(local_rows(mesh, 8), np.arange(8))
+mesh = create_mesh(fsdp=2)
+assert dict(mesh.shape) == {"data": 2, "fsdp": 2}
+with pytest.raises(InputError, match="expected a multiple of 4, got 6"):
+    local_rows(mesh, 6)
+np.testing.assert_array_equal(local_rows(mesh, 8), np.arange(8))
 
-    batch = to_global(np.arange(8.0), mesh)
-    assert [s.data.shape for s in batch.addressable_shards] == [(2,)] * 4
-    mean = jax.jit(jnp.mean)(batch)
-    assert float(mean) == 3.5
+batch = to_global(np.arange(8.0), mesh)
+assert [s.data.shape for s in batch.addressable_shards] == [(2,)] * 4
+mean = jax.jit(jnp.mean)(batch)
+assert float(mean) == 3.5
 
-    shapes = {
-        "dense": (2048, 1024), "moment": (1023, 2048), "odd": (1025, 1023),
-        "small": (512, 128), "conv": (3, 3, 512, 512), "step": (),
-    }
-    tree = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in shapes.items()}
-    specs = {k: tuple(s.spec) for k, s in parameter_shardings(tree, mesh).items()}
-    assert specs == {
-        "dense": ("fsdp",), "moment": (None, "fsdp"), "odd": (),
-        "small": (), "conv": (), "step": (),
-    }
-    alone = parameter_shardings(tree, create_mesh(fsdp=1))
-    assert all(s.is_fully_replicated for s in alone.values())
+shapes = {
+    "dense": (2048, 1024), "moment": (1023, 2048), "odd": (1025, 1023),
+    "small": (512, 128), "conv": (3, 3, 512, 512), "step": (),
+}
+tree = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in shapes.items()}
+specs = {k: tuple(s.spec) for k, s in parameter_shardings(tree, mesh).items()}
+assert specs == {
+    "dense": ("fsdp",), "moment": (None, "fsdp"), "odd": (),
+    "small": (), "conv": (), "step": (),
+}
+alone = parameter_shardings(tree, create_mesh(fsdp=1))
+assert all(s.is_fully_replicated for s in alone.values())
 
-    # A divided kernel computes what a whole one does.
-    x = np.random.default_rng(0).normal(size=(8, 2048)).astype(np.float32)
-    w = np.random.default_rng(1).normal(size=(2048, 1024)).astype(np.float32)
-    divided = jax.device_put(w, parameter_shardings({"w": w}, mesh)["w"])
-    assert divided.addressable_shards[0].data.shape == (1024, 1024)
-    y = jax.jit(jnp.matmul)(to_global(x, mesh), divided)
-    np.testing.assert_allclose(y, x @ w, rtol=1e-4, atol=1e-3)
+# A divided kernel computes what a whole one does.
+x = np.random.default_rng(0).normal(size=(8, 2048)).astype(np.float32)
+w = np.random.default_rng(1).normal(size=(2048, 1024)).astype(np.float32)
+divided = jax.device_put(w, parameter_shardings({"w": w}, mesh)["w"])
+assert divided.addressable_shards[0].data.shape == (1024, 1024)
+y = jax.jit(jnp.matmul)(to_global(x, mesh), divided)
+np.testing.assert_allclose(y, x @ w, rtol=1e-4, atol=1e-3)
 """
 
 
 def test_four_devices():
-    finish(start(FOUR_DEVICES, devices=4))
+    finish(start("-c", FOUR_DEVICES, environment=simulated(4)))
 
 
 TWO_HOSTS = """
-    import sys
-    from functools import partial
-    import jax, numpy as np
-    host, address, folder = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    jax.distributed.initialize(address, num_processes=2, process_id=host)
-    from i2z_jax.data.batches import endless
-    from i2z_jax.sharding import create_mesh, local_rows, to_global
-    from tests.data.test_batches import SEED, stream
+import sys
+from functools import partial
+import jax, numpy as np
+from i2z_jax import cluster
+cluster.join()
+host, folder = jax.process_index(), sys.argv[1]
+from i2z_jax.data.batches import endless
+from i2z_jax.sharding import create_mesh, local_rows, to_global
+from tests.data.test_batches import SEED, stream
 
-    mesh = create_mesh(fsdp=2)
-    assert mesh.size == 4 and jax.process_count() == 2
-    rows = partial(local_rows, mesh)
-    assert len(rows(8)) == 4
-    batches = endless(stream(batch_size=8), seed=SEED, rows=rows)
-    for step in (0, 1, 2, 3, 2):
-        batches.set_state({**batches.get_state(), "position": step})
-        batch = to_global(next(batches), mesh)
-        assert batch["draw"].shape == (8,)
-        # Every host sees the whole sum: the shards are one array.
-        total = float(jax.jit(lambda b: b["draw"].sum())(batch))
-        shards = {s.index[0].start: np.asarray(s.data)
-                  for s in batch["draw"].addressable_shards}
-        np.savez(f"{folder}/{host}_{step}.npz", total=total,
-                 starts=list(shards), draws=list(shards.values()))
+mesh = create_mesh(fsdp=2)
+assert mesh.size == 4 and jax.process_count() == 2
+rows = partial(local_rows, mesh)
+assert len(rows(8)) == 4
+batches = endless(stream(batch_size=8), seed=SEED, rows=rows)
+for step in (0, 1, 2, 3, 2):
+    batches.set_state({**batches.get_state(), "position": step})
+    batch = to_global(next(batches), mesh)
+    assert batch["draw"].shape == (8,)
+    # Every host sees the whole sum: the shards are one array.
+    total = float(jax.jit(lambda b: b["draw"].sum())(batch))
+    shards = {s.index[0].start: np.asarray(s.data)
+              for s in batch["draw"].addressable_shards}
+    np.savez(f"{folder}/{host}_{step}.npz", total=total,
+             starts=list(shards), draws=list(shards.values()))
 """
 
 
@@ -120,14 +100,7 @@ def test_two_hosts_see_the_batches_of_one(tmp_path):
     from i2z_jax.data.batches import endless
     from tests.data.test_batches import SEED, stream
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    hosts = [
-        start(TWO_HOSTS, str(k), address, str(tmp_path), devices=2) for k in range(2)
-    ]
-    for host in hosts:
-        finish(host)
+    finish_all(start_cluster("-c", TWO_HOSTS, tmp_path, devices=2))
     single = endless(stream(batch_size=8), seed=SEED)
     for step in range(4):
         expected = next(single)["draw"]

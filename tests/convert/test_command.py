@@ -2,10 +2,8 @@
 """`i2z convert` and `i2z inspect` as a user meets them."""
 
 import builtins
+import hashlib
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,19 +16,10 @@ from i2z_jax.convert import fan
 from i2z_jax.convert.mapping import MismatchError
 from i2z_jax.data.multiface import Layout, Statistics, write_statistics
 from i2z_jax.errors import InputError
+from tests.command_line import i2z, refusal
 from tests.convert.conftest import SMALL
 from tests.convert.dam_checkpoint import random_statistics, random_tensors, tiny
-
-CHECKOUT = Path(__file__).parents[2]
-
-
-def i2z(*arguments: str) -> subprocess.CompletedProcess:
-    program = "from i2z_jax.commands import main; main()"
-    command = [sys.executable, "-c", program, *arguments]
-    environment = {**os.environ, "COLUMNS": "120"}
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=CHECKOUT, env=environment
-    )
+from tests.processes import finish, start
 
 
 def refused(path: Path, arch: str = "auto", **options) -> str:
@@ -69,21 +58,19 @@ def write_capture(folder: Path, vertices: int) -> Path:
     return folder
 
 
-def test_convert_verify_and_inspect_end_to_end(published, tmp_path):
+def test_convert_verify_and_inspect_end_to_end(published, tmp_path, capsys):
     path = published("princeton", prefix="model.module.")
     out = tmp_path / "models" / "hourglass"
-    done = i2z("convert", "auto", str(path), "--out", str(out), "--verify")
-    assert done.returncode == 0, done.stderr
+    assert i2z("convert", "auto", path, "--out", out, "--verify") == 0
+    said = capsys.readouterr().out
     for words in ("princeton", "heatmaps 2", "max-abs", "skip convolutions", "BSD"):
-        assert words in done.stdout
-    seen = i2z("inspect", str(out))
-    assert seen.returncode == 0, seen.stderr
-    digest = subprocess.run(["sha256sum", path], capture_output=True, text=True)
-    for words in ("hourglass", "residual", "princeton.pth", digest.stdout.split()[0]):
-        assert words in seen.stdout
-    again = i2z("convert", "auto", str(path), "--out", str(out))
-    assert again.returncode == 1
-    assert "already exists" in again.stderr
+        assert words in said
+    assert i2z("inspect", out) == 0
+    said = capsys.readouterr().out
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    for words in ("hourglass", "residual", "princeton.pth", digest):
+        assert words in said
+    assert "already exists" in refusal(capsys, "convert", "auto", path, "--out", out)
     assert load(out).stacks[1].merge_features is None
 
 
@@ -240,8 +227,7 @@ def test_reading_and_converting_needs_no_pytorch(published):
         "convert(sys.argv[1])\n"
         "assert 'torch' not in sys.modules"
     )
-    command = [sys.executable, "-c", program, str(published("vgg"))]
-    subprocess.run(command, cwd=CHECKOUT, check=True)
+    finish(start("-c", program, published("vgg")))
 
 
 @pytest.mark.parametrize(("preset", "trained"), [("paper", 141e6), ("tiny", 2.4e6)])

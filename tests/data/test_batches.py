@@ -2,16 +2,14 @@
 """The same batches on any number of hosts and workers, from any point on."""
 
 import json
-import subprocess
-import sys
-import time
+import signal
 
 import numpy as np
 import pytest
 
 from i2z_jax.data.batches import Stream, endless, one_pass
 from i2z_jax.errors import InputError
-from tests.processes import is_running
+from tests.processes import finish, is_running, start, until
 
 SEED = 11
 
@@ -176,26 +174,11 @@ if __name__ == "__main__":
 def program(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
-    running = []
-
-    def start(*arguments):
-        command = [sys.executable, str(path), *arguments]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stderr.close()
+    return path
 
 
 def test_a_plain_program_needs_no_absl_and_ends_quietly(program):
-    out, err = program("0").communicate(timeout=60)
+    out, err = finish(start(program, 0))
     expected = next(endless(stream(), seed=SEED))["number"].tolist()
     assert out.startswith(str(expected))
     assert "Error" not in err
@@ -203,15 +186,13 @@ def test_a_plain_program_needs_no_absl_and_ends_quietly(program):
 
 
 def test_workers_of_a_killed_program_go_too(program):
-    process = program("60")
+    process = start(program, 60)
     process.stdout.readline()
     workers = json.loads(process.stdout.readline())
     assert len(workers) == 2
     process.kill()
-    deadline = time.monotonic() + 20
-    while any(is_running(pid) for pid in workers):
-        assert time.monotonic() < deadline, "orphaned workers"
-        time.sleep(0.1)
+    finish(process, status=-signal.SIGKILL)
+    until(lambda: not any(map(is_running, workers)), within=20)
 
 
 SHARED_MEMORY = """
@@ -230,7 +211,4 @@ if __name__ == "__main__":
 def test_no_shared_memory_is_left_to_the_end_of_the_process(tmp_path):
     program = tmp_path / "program.py"  # a file: workers import it
     program.write_text(SHARED_MEMORY)
-    run = subprocess.run(
-        [sys.executable, program], capture_output=True, text=True, timeout=120
-    )
-    assert (run.stdout, run.stderr) == ("3\n", "")
+    assert finish(start(program)) == ("3\n", "")

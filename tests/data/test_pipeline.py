@@ -3,8 +3,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -27,6 +25,7 @@ from i2z_jax.geometry.camera import project_weak
 from i2z_jax.geometry.topology import load, save
 from tests.data import tiny_datasets as tiny
 from tests.memory import most_memory
+from tests.processes import finish, start
 
 
 @pytest.fixture(scope="module")
@@ -217,4 +216,4 @@ next(endless(Stream(Views({str(capture)!r}, "train"), 2), seed=0))
 loaded = [m for m in sys.modules if m.split(".")[0] in ("tensorflow", "torch")]
 assert not loaded, loaded
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    finish(start("-c", code))

@@ -2,8 +2,6 @@
 """The four commands from a checkpoint on disk to JSON and pictures, on any devices."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import jax
@@ -13,7 +11,8 @@ from flax import nnx
 from PIL import Image
 
 from i2z_jax.checkpoint import ModelCard, save_model
-from i2z_jax.commands.evaluate_options import EvaluateOptions, finish
+from i2z_jax.commands.evaluate_options import EvaluateOptions
+from i2z_jax.commands.evaluate_options import finish as finish_report
 from i2z_jax.config import HourglassConfig
 from i2z_jax.errors import InputError
 from i2z_jax.evaluate.tables import Column, Report
@@ -25,6 +24,7 @@ from tests.data import tiny_datasets
 from tests.data.captures import egg
 from tests.evaluate import worlds
 from tests.models.weights import random_module
+from tests.processes import finish, start
 from tests.xla import simulated
 
 KINDS = ("capture", "landmarks", "video", "ablation")
@@ -95,14 +95,7 @@ def test_eight_devices_say_the_same_as_one(place, built, here, tmp_path):
         "    except SystemExit as end:\n"
         "        assert end.code == 0\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, json.dumps(lines)],
-        env=simulated(8),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    finish(start("-c", program, json.dumps(lines), environment=simulated(8)))
     for kind in KINDS:
         ours, theirs = (
             json.loads((folder / f"{kind}.json").read_text())["rows"]
@@ -209,7 +202,7 @@ def test_a_picture_that_fails_costs_no_figures(tmp_path, capsys):
 
     report = Report("evaluate video", {}, [{"predictor": "ours", "error": 1.25}])
     with pytest.raises(InputError, match="no room"):
-        finish(options, report, [Column("error", "error")], draw)
+        finish_report(options, report, [Column("error", "error")], draw)
     assert "1.250" in capsys.readouterr().out
     assert json.loads((tmp_path / "r.json").read_text())["rows"][0]["error"] == 1.25
 

@@ -5,11 +5,11 @@ import re
 import signal
 import subprocess
 import textwrap
-import time
 
 import pytest
 
 from tests.launch.programs import CHECKOUT, environment, program
+from tests.processes import until
 
 STOPPED = "mkdir -p $SHARE/runs/regress; touch $SHARE/runs/regress/stopped"
 SAVES = f"saved() {{ sleep 0.3; {STOPPED}; exit 0; }}\ntrap saved TERM"
@@ -36,10 +36,7 @@ def pod(tmp_path):
 
 def preempted(pod: subprocess.Popen, share) -> int:
     """Its status after SIGTERM, which Kubernetes sends to the shell alone."""
-    end = time.monotonic() + 30
-    while not (share / "started").exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until((share / "started").exists, pod, within=30)
     pod.send_signal(signal.SIGTERM)
     return pod.wait(30)
 

@@ -3,10 +3,7 @@
 
 import inspect
 import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import get_args
 
 import jax
@@ -28,6 +25,7 @@ from i2z_jax.models.vgg import VGG
 from i2z_jax.presets import PAPER, TINY
 from tests.models.bells import bells
 from tests.models.weights import random_module
+from tests.processes import finish, start
 
 VARIANTS = get_args(I2ZVariant)
 # Everything `tiny` has, and batch normalisation in both streams.
@@ -364,10 +362,4 @@ assert all(x.any() for x in jax.tree.leaves(gradient))
 def test_tree_mode_of_flax():
     """flax plans to drop graph mode; the same lines must work without it."""
     settings = {"NNX_GRAPH_MODE": "false", "NNX_GRAPH_UPDATES": "false"}
-    subprocess.run(
-        [sys.executable, "-c", TREE_MODE],
-        check=True,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | settings,
-        timeout=120,
-    )
+    finish(start("-c", TREE_MODE, environment=os.environ | settings))

@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `synth` commands and `data landmark-map` as a user runs them: in a process."""
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +30,7 @@ from i2z_jax.synth import landmark_set
 from i2z_jax.synth.head import ProceduralHead
 from i2z_jax.synth.identity import Identity
 from tests.command_line import i2z, refusal
+from tests.processes import I2Z, finish, start, until
 from tests.synth.multiface_reader import files, head_pose, krt
 
 TINY = ["--width", "64", "--height", "64", "--texture-size", "32"]
@@ -41,39 +38,19 @@ TINY += ["--vertices", "500"]
 CAPTURE = ["synth", "capture", "--frames", "24", "--cameras", "3", *TINY]
 VIDEO = ["synth", "video", "--frames", "4", *TINY]
 LANDMARKS = ["synth", "landmarks", "--count", "8", *TINY]
-PROGRAM = "from i2z_jax.commands import main; main()"
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """Start a command. Compiled programs are kept from one to the next."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-
-    def run(*words: object, program: str = PROGRAM) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-c", program, *map(str, words)],
-            env=cache | os.environ, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    return run
-
-
-def finish(process: subprocess.Popen) -> str:
-    """What a command that went well has printed."""
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    assert "Warning" not in err
+def printed(*words: object) -> str:
+    """By `i2z WORDS` in a process of its own, which goes well."""
+    out, error = finish(start(*I2Z, *words))
+    assert "Warning" not in error
     return out
 
 
 @pytest.fixture(scope="module")
-def capture(start, tmp_path_factory) -> Path:
+def capture(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("commands") / "capture"
-    said = finish(start(*CAPTURE, "--out", out))
+    said = printed(*CAPTURE, "--out", out)
     assert "24 frames x 3 cameras, 64 x 64 px, texture 32; 24 frames rendered" in said
     return out
 
@@ -107,17 +84,15 @@ def test_every_file_of_a_capture_is_there(capture):
     assert not list(capture.rglob(".*"))
 
 
-def test_a_killed_capture_goes_on_to_the_same_files(start, capture, tmp_path):
+def test_a_killed_capture_goes_on_to_the_same_files(capture, tmp_path):
     out = tmp_path / "capture"
-    killed = start(*CAPTURE, "--out", out)
-    while killed.poll() is None and not list(out.glob("tracked_mesh/*/*.txt")):
-        time.sleep(0.005)
-    killed.send_signal(signal.SIGKILL)
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    killed = start(*I2Z, *CAPTURE, "--out", out)
+    until(lambda: any(out.glob("tracked_mesh/*/*.txt")), killed)
+    killed.kill()
+    finish(killed, status=-signal.SIGKILL)
     assert not (out / "frame_list.txt").exists()
     done = len(list(out.glob("tracked_mesh/*/*_transform.txt")))
-    assert f"{24 - done} frames rendered" in finish(start(*CAPTURE, "--out", out))
+    assert f"{24 - done} frames rendered" in printed(*CAPTURE, "--out", out)
 
     def whole(root):
         return {k: v for k, v in files(root).items() if not _aside(k)}
@@ -134,9 +109,9 @@ def _aside(path: str) -> bool:
     return any(part.startswith(".") for part in Path(path).parts)
 
 
-def test_a_video_brings_the_z_of_its_meshes(start, capture, dam, tmp_path):
+def test_a_video_brings_the_z_of_its_meshes(capture, dam, tmp_path):
     clip = tmp_path / "clip.mp4"
-    said = finish(start(*VIDEO, "--out", clip, "--dam", dam))
+    said = printed(*VIDEO, "--out", clip, "--dam", dam)
     assert "4 frames, 64 x 64 px, difficulty 0.5" in said
     assert len(list(read_frames(clip))) == 4
     truth, model = read_truth(truth_path(clip)), checkpoint.load(dam)
@@ -153,9 +128,9 @@ def test_a_video_brings_the_z_of_its_meshes(start, capture, dam, tmp_path):
         assert np.linalg.norm(z - near) < 0.25 * np.linalg.norm(z - far)
 
 
-def test_landmark_pictures_come_in_pairs(start, tmp_path):
-    assert "8 pictures, 64 x 64 px; 8 rendered" in finish(
-        start(*LANDMARKS, "--out", tmp_path / "set")
+def test_landmark_pictures_come_in_pairs(tmp_path):
+    assert "8 pictures, 64 x 64 px; 8 rendered" in printed(
+        *LANDMARKS, "--out", tmp_path / "set"
     )
     pictures = sorted((tmp_path / "set").rglob("*.png"))
     assert len(pictures) == 8
@@ -164,7 +139,7 @@ def test_landmark_pictures_come_in_pairs(start, tmp_path):
         assert np.isfinite(ibug.read_pts(path.with_suffix(".pts"))).all()
 
 
-def test_the_landmark_map_of_a_capture_comes_back(start, capture, tmp_path):
+def test_the_landmark_map_of_a_capture_comes_back(capture, tmp_path):
     """Points are projected here by the KRT's own rules, K [R | t] [Rf | tf]."""
     capture = shutil.copytree(capture, tmp_path / "capture")
     known, found = topology.load(capture / "topology.npz"), Capture(capture)
@@ -179,10 +154,8 @@ def test_the_landmark_map_of_a_capture_comes_back(start, capture, tmp_path):
             ibug.write_pts(path, np.stack([x / z, y / z], axis=1))
     found.paths.transform(found.frames[0]).unlink()
     out = tmp_path / "topology.npz"
-    said = finish(
-        start("data", "landmark-map", "--capture", capture,
-            "--landmarks", tmp_path / "pts", "--out", out)
-    )  # fmt: skip
+    words = "--capture", capture, "--landmarks", tmp_path / "pts", "--out", out
+    said = printed("data", "landmark-map", *words)
     assert "68 landmarks from 5 frames" in said
     neutral = found.statistics.vertex_mean.astype(float)
     before, after = (landmark_points(t, neutral) for t in (known, topology.load(out)))
@@ -240,15 +213,14 @@ for name, words in commands.items():
 """
 
 
-def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(start, tmp_path):
+def test_no_room_is_one_line_and_leaves_nothing_that_looks_whole(tmp_path):
     (tmp_path / "file").write_text("")
     # The pictures of this capture are its longest files.
     large = ["--width", "320", "--height", "320"]
     commands = {
         "capture": [*CAPTURE, *large], "clip.mp4": VIDEO, "set": LANDMARKS
     }  # fmt: skip
-    process = start(tmp_path, 1000, repr(commands), program=NO_ROOM)
-    _, err = process.communicate(timeout=300)
+    _, err = finish(start("-c", NO_ROOM, tmp_path, 1000, repr(commands)))
     lines = [line for line in err.splitlines() if line.startswith(("i2z", "exit"))]
     assert lines[1::2] == ["exit 1"] * 6, err
     for line, name in zip(lines[:6:2], commands, strict=True):

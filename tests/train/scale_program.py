@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every process of a simulated cluster runs: `python scale_program.py JOB ...`.
+"""What every process of a simulated cluster runs: `scale_program JOB ...`.
 
 steps OUT FSDP     a few steps of every stage (of those that FSDP divides, if it is not
                    1); what was found as JSON

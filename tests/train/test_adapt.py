@@ -4,12 +4,9 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -38,9 +35,9 @@ from i2z_jax.train.rehearsal import rehearse
 from i2z_jax.train.run import RunConfig, create_state
 from i2z_jax.train.workdir import CHECKPOINTS
 from tests.data.tiny_datasets import video
+from tests.processes import finish, finish_all, start, start_cluster
 from tests.train import adapt_devices
 from tests.train import adapt_world as world
-from tests.train.scale_processes import finish, start
 from tests.xla import simulated
 
 RUN = RunConfig(
@@ -279,19 +276,11 @@ def test_a_network_without_landmarks_is_refused(system, tmp_path):
 
 @pytest.fixture(scope="module")
 def on_devices(tmp_path_factory, mesh):
-    program = Path(__file__).with_name("adapt_devices.py")
-    done = subprocess.run(
-        [sys.executable, str(program)],
-        env={**simulated(4), "PYTHONPATH": str(program.parents[2])},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    program = "-m", "tests.train.adapt_devices"
+    said, _ = finish(start(*program, environment=simulated(4)), within=400)
     out = tmp_path_factory.mktemp("cluster") / "found.json"
-    finish(start(out, program=str(program), processes=2, devices=2))
-    found = json.loads(done.stdout.splitlines()[-1]) | json.loads(out.read_text())
+    finish_all(start_cluster(*program, out, devices=2))
+    found = json.loads(said.splitlines()[-1]) | json.loads(out.read_text())
     return found | {"one": adapt_devices.steps(mesh)}
 
 

@@ -13,8 +13,8 @@ from i2z_jax.data.capture_source import capture_nearness
 from i2z_jax.data.records import folder, open_frames
 from i2z_jax.train.labels import encode_frames
 from tests.models.weights import random_module
+from tests.processes import finish_all, start_cluster
 from tests.toy import TEXTURE
-from tests.train.scale_processes import finish, start
 
 
 def test_the_capture_s_cameras_are_as_near_as_their_matrices_say(toy_data):
@@ -34,8 +34,8 @@ def encoded(data, **options):
 
 
 def test_processes_share_the_frames_and_know_all_labels(toy_data, tmp_path):
-    arguments = {"processes": 2, "devices": 2, "program": __file__}
-    finish(start(toy_data, tmp_path, **arguments))
+    program = "-m", "tests.train.test_labels"
+    finish_all(start_cluster(*program, toy_data, tmp_path, devices=2))
     alone = encoded(toy_data)
     assert alone.shape == (10, 8)
     scale = np.abs(alone).max()

@@ -3,14 +3,10 @@
 
 import gzip
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,24 +20,18 @@ from i2z_jax.train.loop import Hooks, LoopConfig, run_loop
 from i2z_jax.train.run import RunConfig
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.workdir import remember_config
+from tests.processes import finish, start, until
 
-PROGRAM = Path(__file__).with_name("toy_run.py")
 STEPS = 60
 
 
-def start(workdir, *options):
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(workdir), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},
-    )
+def begin(workdir, *options):
+    return start("-m", "tests.train.toy_run", workdir, *options)
 
 
-def finish(process):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
+def run(workdir, *options):
+    """What a run that ends well says of its result."""
+    out, _ = finish(begin(workdir, *options))
     return json.loads(out.splitlines()[-1])
 
 
@@ -55,7 +45,7 @@ def metrics(workdir):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
-    return finish(start(workdir)), metrics(workdir)
+    return run(workdir), metrics(workdir)
 
 
 @pytest.mark.parametrize(
@@ -70,21 +60,19 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
     kills = 0
     while kills < times:
         (tmp_path / "drawn").unlink(missing_ok=True)
-        process = start(tmp_path, "--slow")
-        while process.poll() is None and not (tmp_path / "drawn").exists():
-            time.sleep(0.02)
+        process = begin(tmp_path, "--slow")
+        until(lambda p=process: (tmp_path / "drawn").exists() or p.poll() is not None)
         time.sleep(pause.uniform(0.05, 0.6))
         if process.poll() is not None:
             break
         process.send_signal(how)
-        _, said = process.communicate(timeout=60)
+        _, said = finish(process, status={signal.SIGTERM: 0}.get(how, -how))
         if how != signal.SIGKILL:
-            assert process.returncode == {signal.SIGTERM: 0}.get(how, -how)
             assert "the same command goes on" in said
             assert (tmp_path / "stopped").exists()  # for what started it: it exits 0
         kills += 1
     assert kills >= 3  # the run was not over before it could be interrupted
-    final, logged = finish(start(tmp_path)), metrics(tmp_path)
+    final, logged = run(tmp_path), metrics(tmp_path)
     assert final == uninterrupted[0]
     assert logged == uninterrupted[1]
     assert not (tmp_path / "stopped").exists()
@@ -93,23 +81,19 @@ def test_an_interrupted_run_repeats_the_uninterrupted_one(
 def test_killed_while_it_saves(tmp_path, uninterrupted):
     """In its first save, then in the second, ...: each starts from another one."""
     for number in (1, 2, 3, 4, 2):
-        process = start(tmp_path, "--die-in-save", str(number))
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-    assert finish(start(tmp_path)) == uninterrupted[0]
+        finish(begin(tmp_path, "--die-in-save", number), status=-signal.SIGKILL)
+    assert run(tmp_path) == uninterrupted[0]
     assert metrics(tmp_path) == uninterrupted[1]
 
 
 def test_killed_while_it_evaluates(tmp_path, uninterrupted):
     """It has saved before, and the evaluation is done when it goes on."""
     for step in (8, 60):
-        process = start(tmp_path, "--die-in-evaluation", str(step))
-        process.communicate(timeout=60)
-        assert process.returncode == -signal.SIGKILL
-        again = start(tmp_path, "--die-in-evaluation", str(step))
-        _, err = again.communicate(timeout=60)
+        dying = tmp_path, "--die-in-evaluation", step
+        finish(begin(*dying), status=-signal.SIGKILL)
+        _, err = finish(begin(*dying), status=-signal.SIGKILL)
         assert f"going on from step {step}" in err
-    final = finish(start(tmp_path))
+    final = run(tmp_path)
     # Older checkpoints are removed after a newer one is there: it may not come to it.
     assert set(final.pop("on disk")) >= set(uninterrupted[0]["on disk"])
     assert final.items() < uninterrupted[0].items()
@@ -127,20 +111,17 @@ def test_the_best_of_all_evaluations_stays_on_disk(uninterrupted):
 
 
 def test_a_full_disk_ends_the_run_and_costs_the_interval(tmp_path, uninterrupted):
-    process = start(tmp_path, "--die-in-save", "3")
-    process.communicate(timeout=60)
-    process = start(tmp_path, "--largest-file", "8000")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1, err
+    finish(begin(tmp_path, "--die-in-save", 3), status=-signal.SIGKILL)
+    _, err = finish(begin(tmp_path, "--largest-file", 8000), status=1)
     assert "checkpoint cannot be written" in err
     assert "free disk space" in err
     assert "Traceback" not in err
-    assert finish(start(tmp_path)) == uninterrupted[0]
+    assert run(tmp_path) == uninterrupted[0]
     assert metrics(tmp_path) == uninterrupted[1]
 
 
 def test_a_trace_of_the_steps_that_were_asked_for(tmp_path):
-    finish(start(tmp_path, "--profile", "3"))
+    run(tmp_path, "--profile", 3)
     (trace,) = (tmp_path / "profile").rglob("*.trace.json.gz")
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
     steps = {int(e["args"]["step_num"]) for e in events if e.get("name") == "train"}
@@ -157,7 +138,7 @@ def test_other_processes_write_no_trace_over_the_first_ones(tmp_path, monkeypatc
 
 
 def test_what_the_machine_did_is_on_record(tmp_path):
-    finish(start(tmp_path))
+    run(tmp_path)
     found = json.loads((tmp_path / "machine.json").read_text())
     needs = found["needed_bytes_per_device"]
     # 3 + 64² float32; Adam keeps two of each and a counter; a batch is 4 x 3.
@@ -174,15 +155,12 @@ def test_what_the_machine_did_is_on_record(tmp_path):
 
 
 def test_an_endless_nan_stops_with_the_step_range(tmp_path):
-    process = start(tmp_path, "--nan-from", "17")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    _, err = finish(begin(tmp_path, "--nan-from", 17), status=1)
     assert "not finite in steps 18 to 30" in err
 
 
 def test_a_passing_nan_is_skipped_and_counted(tmp_path):
-    process = start(tmp_path, "--nan-from", "17", "--nan-steps", "3")
-    final = finish(process)
+    final = run(tmp_path, "--nan-from", 17, "--nan-steps", 3)
     assert final["skipped"] == 3
     assert np.isfinite(final["params"]).all()
 

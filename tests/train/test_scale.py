@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from i2z_jax.collectives import bytes_by_kind, collectives
+from tests.processes import finish, finish_all, start, start_cluster
 from tests.train import scale_program
-from tests.train.scale_processes import alone, finish, start
 from tests.train.tiny_stages import LARGE
+from tests.xla import simulated
 
+PROGRAM = "-m", "tests.train.scale_program"
 STAGES = ("landmarks", "dam", "regress")
 # Those with kernels that `fsdp` divides.
 DIVIDED = ("dam", "regress")
@@ -20,8 +22,9 @@ DIVIDED = ("dam", "regress")
 def found(tmp_path_factory):
     """Folders of what a few steps gave: on 8 devices, on 2 x 4 with `fsdp` 2."""
     folders = {name: tmp_path_factory.mktemp(name) for name in ("eight", "two")}
-    alone("steps", folders["eight"], 1, devices=8)
-    finish(start("steps", folders["two"], 2, processes=2, devices=4))
+    eight = start(*PROGRAM, "steps", folders["eight"], 1, environment=simulated(8))
+    finish(eight, within=400)
+    finish_all(start_cluster(*PROGRAM, "steps", folders["two"], 2, devices=4))
     return folders
 
 
@@ -49,7 +52,7 @@ def test_steps_are_those_of_one_device(found, here):
 
 def test_networks_divided_over_processes_begin_like_whole_ones(tmp_path):
     """A process that holds half of each large kernel: `fsdp` across hosts."""
-    finish(start("begin", tmp_path, 2, processes=2, devices=1))
+    finish_all(start_cluster(*PROGRAM, "begin", tmp_path, 2, devices=1))
     whole = scale_program.begin(fsdp=1)
     assert len(whole) > 20
     with np.load(tmp_path / "begin.npz") as divided:

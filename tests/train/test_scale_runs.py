@@ -4,19 +4,20 @@
 import json
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
 
-from tests.train.scale_processes import finish, start
+from tests.processes import finish_all, start_cluster, until
+
+PROGRAM = "-m", "tests.train.scale_program"
 
 
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory):
     """A run of two processes with two devices each and fsdp, and its result."""
     workdir = tmp_path_factory.mktemp("run")
-    finish(start("train", workdir, 2, processes=2, devices=2))
+    finish_all(start_cluster(*PROGRAM, "train", workdir, 2, devices=2))
     return workdir
 
 
@@ -44,7 +45,8 @@ def losses(workdir):
 )
 def test_a_checkpoint_goes_on_elsewhere(tmp_path, whole_run, processes, devices, fsdp):
     workdir = without_end(whole_run, tmp_path)
-    finish(start("train", workdir, fsdp, processes=processes, devices=devices))
+    words = "train", workdir, fsdp
+    finish_all(start_cluster(*PROGRAM, *words, processes=processes, devices=devices))
     np.testing.assert_allclose(losses(workdir), losses(whole_run), rtol=1e-3)
     expected, ours = final(whole_run), final(workdir)
     assert expected.keys() == ours.keys()
@@ -64,15 +66,14 @@ def test_frozen_weights_are_in_no_checkpoint_and_have_their_hash(whole_run):
 
 def test_sigterm_saves_on_every_process_and_resuming_repeats(tmp_path, whole_run):
     stopped = tmp_path / "stopped"
-    cluster = start("slow", stopped, 2, processes=2, devices=2)
+    cluster = start_cluster(*PROGRAM, "slow", stopped, 2, devices=2)
     log = stopped / "metrics.jsonl"
-    while cluster[0].poll() is None and not (log.exists() and log.stat().st_size):
-        time.sleep(0.1)
+    until(lambda: log.exists() and log.stat().st_size > 0, cluster[0], within=400)
     for process in cluster:
         process.send_signal(signal.SIGTERM)
-    finish(cluster)
+    finish_all(cluster)
     assert not (stopped / "final.npz").exists()
-    finish(start("train", stopped, 2, processes=2, devices=2))
+    finish_all(start_cluster(*PROGRAM, "train", stopped, 2, devices=2))
     assert losses(stopped) == losses(whole_run)
     for name, expected in final(whole_run).items():
         np.testing.assert_array_equal(final(stopped)[name], expected, err_msg=name)

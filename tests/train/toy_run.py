@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run small enough to be killed often: `python toy_run.py WORKDIR [options]`."""
+"""A run small enough to be killed often: `toy_run WORKDIR [options]`."""
 
 import argparse
 import json
