@@ -5,8 +5,10 @@ import jax
 import numpy as np
 import pytest
 
+from i2z_jax.data.batches import endless
 from i2z_jax.errors import InputError
 from i2z_jax.sharding import create_mesh, local_rows, to_global
+from tests.data.numbers import SEED, stream
 from tests.processes import finish, finish_all, start, start_cluster
 from tests.xla import simulated
 
@@ -76,7 +78,7 @@ cluster.join()
 host, folder = jax.process_index(), sys.argv[1]
 from i2z_jax.data.batches import endless
 from i2z_jax.sharding import create_mesh, local_rows, to_global
-from tests.data.test_batches import SEED, stream
+from tests.data.numbers import SEED, stream
 
 mesh = create_mesh(fsdp=2)
 assert mesh.size == 4 and jax.process_count() == 2
@@ -97,9 +99,6 @@ for step in (0, 1, 2, 3, 2):
 
 
 def test_two_hosts_see_the_batches_of_one(tmp_path):
-    from i2z_jax.data.batches import endless
-    from tests.data.test_batches import SEED, stream
-
     finish_all(start_cluster("-c", TWO_HOSTS, tmp_path, devices=2))
     single = endless(stream(batch_size=8), seed=SEED)
     for step in range(4):

@@ -7,34 +7,10 @@ import signal
 import numpy as np
 import pytest
 
-from i2z_jax.data.batches import Stream, endless, one_pass
+from i2z_jax.data.batches import endless, one_pass
 from i2z_jax.errors import InputError
+from tests.data.numbers import SEED, stream
 from tests.processes import finish, is_running, start, until
-
-SEED = 11
-
-
-class Numbers:
-    """Example i is the number i."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, index):
-        if index == 66:
-            raise InputError("bad record", where="record 66")
-        return {"number": np.int32(index), "draw": np.float64(0)}
-
-
-def draw(example, rng):
-    return {**example, "draw": rng.random()}
-
-
-def stream(count=10, batch_size=4):
-    return Stream(Numbers(count), batch_size, draw)
 
 
 def take(batches, count):
@@ -159,7 +135,8 @@ if __name__ == "__mp_main__":  # a worker that starts
     os.kill(os.getpid(), signal.SIGTERM)
 
 import numpy as np
-from tests.data.test_batches import endless, stream, SEED
+from i2z_jax.data.batches import endless
+from tests.data.numbers import SEED, stream
 
 if __name__ == "__main__":
     batches = endless(stream(), seed=SEED, workers=2)
