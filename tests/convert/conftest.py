@@ -10,6 +10,7 @@ import torch
 from i2z_jax.config import HourglassConfig, VGGConfig
 from i2z_jax.convert.torch_reference.hourglass import TorchFAN, TorchPrinceton
 from i2z_jax.convert.torch_reference.vgg import TorchVGG
+from tests.models.weights import random_tensors
 
 NETWORKS: dict[str, Callable] = {
     "vgg": TorchVGG,
@@ -25,28 +26,17 @@ SMALL = {
 }
 
 
-def random_state(network: torch.nn.Module, seed: int = 0) -> dict[str, torch.Tensor]:
-    """The network's state with random biases and BN statistics too, not 0 and 1."""
-    generator = torch.Generator().manual_seed(seed)
-    state = network.state_dict()
-    for name, tensor in state.items():
-        if name.endswith("running_var"):
-            tensor.uniform_(0.3, 3.0, generator=generator)
-        elif tensor.ndim == 1:
-            shift = 1.0 if name.endswith("weight") else 0.0
-            tensor.normal_(shift, 0.3, generator=generator)
-        elif tensor.ndim > 1:
-            deviation = (2 / tensor[0].numel()) ** 0.5
-            tensor.normal_(0.0, deviation, generator=generator)
-    return state
-
-
 @pytest.fixture
 def published(tmp_path) -> Callable[..., Path]:
     """`published("fan", config, prefix="module.", **keywords of torch.save)`."""
 
     def write(family, config=None, *, prefix="", seed=0, change=None, **save) -> Path:
-        state = random_state(NETWORKS[family](config or SMALL[family]), seed)
+        network = NETWORKS[family](config or SMALL[family])
+        tensors = random_tensors(network, seed, gain=2)
+        # Batch counters too, which nothing reads.
+        state = network.state_dict() | {
+            name: torch.from_numpy(array) for name, array in tensors.items()
+        }
         state = {prefix + name: tensor for name, tensor in state.items()}
         if change is not None:
             change(state)
