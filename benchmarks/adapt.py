@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Row, program, race, row, training
 from benchmarks.networks import random_batch, random_system
@@ -86,21 +85,12 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
             )
         }
         case = options.case(pairs)
-        found = list(
-            race(
-                "adapt", f"pairs {case}", contenders,
-                rounds=options.rounds, rates=rates, items=pairs,
-            )
-        )  # fmt: skip
+        found = [*race("adapt", f"pairs {case}", contenders, options, rates, pairs)]
         yield from found
         streams = {"streams": program(look, weights, images)}
-        (alone,) = race(
-            "adapt", f"frames {case}", streams,
-            rounds=options.rounds, rates=rates, items=2 * pairs,
-        )  # fmt: skip
+        frames = 2 * pairs
+        (alone,) = race("adapt", f"frames {case}", streams, options, rates, frames)
         yield alone
-        if options.profile:
-            profile.show(case, contenders | streams)
         yield from _clip(found, alone, options, pairs, rates)
 
 

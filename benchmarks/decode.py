@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.forward import TOLERANCE, check_close
 from benchmarks.measure import Contender, Row, program, race
@@ -33,12 +32,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         contenders = {"i2z_jax": ours}
         if options.peer:
             contenders |= _peers(options, networks, (z, view), ours.call())
-        yield from race(
-            "decode", options.case(size), contenders,
-            rounds=options.rounds, rates=rates, items=size,
-        )  # fmt: skip
-        if options.profile:
-            profile.show(options.case(size), contenders)
+        yield from race("decode", options.case(size), contenders, options, rates, size)
 
 
 def _peers(options: Options, networks, inputs, ours) -> dict[str, Contender]:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, program, race
 from benchmarks.networks import random_batch, random_networks
@@ -45,12 +44,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
                 result = contenders["i2z_jax"].call()
                 contenders |= _peers(options, networks, host, theirs, result)
             case = f"{name}, {options.case(size)}"
-            yield from race(
-                "forward", case, contenders,
-                rounds=options.rounds, rates=rates, items=size,
-            )  # fmt: skip
-            if options.profile:
-                profile.show(case, contenders)
+            yield from race("forward", case, contenders, options, rates, size)
 
 
 def _peers(options: Options, networks, host, part: str, ours) -> dict[str, Contender]:

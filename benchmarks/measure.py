@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.device import Rates
 from benchmarks.flops import flops
+from benchmarks.suite import Options
 from i2z_jax.train.compiled_step import CompiledStep
 from i2z_jax.train.state import TrainState
 from i2z_jax.train.step import Objective, train_step
@@ -142,8 +143,7 @@ def race(
     subject: str,
     case: str,
     contenders: Mapping[str, Contender],
-    *,
-    rounds: int,
+    options: Options,
     rates: Rates,
     items: float,
 ) -> Iterator[Row]:
@@ -152,14 +152,14 @@ def race(
     Those without a `cost` are peers: ratios are to the fastest of them.
 
     Args:
-        rounds: calls of each, after the first and one more to warm up.
+        options: the rounds are calls of each, after the first and one more to warm up.
         items: images of one call.
     """
     first = {name: _seconds(each.call)[0] for name, each in contenders.items()}
     for each in contenders.values():
         _seconds(each.call)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    for turn in range(rounds):
+    for turn in range(options.rounds):
         # Every other round backwards: nobody always runs behind the same neighbour.
         for name in list(contenders)[:: 1 if turn % 2 else -1]:
             seconds[name].append(_seconds(contenders[name].call))
@@ -176,6 +176,10 @@ def race(
     for each in rows:
         ratio = each.busy_s / min(peers) if peers else None
         yield Row(**{**vars(each), "ratio": ratio})
+    if options.profile:
+        from benchmarks import profile  # which knows contenders
+
+        profile.show(case, contenders)
 
 
 def row(

@@ -33,19 +33,13 @@ def rasterise(options: Options, rates: Rates) -> Iterator[Row]:
         )
         for name, each in {"i2z_jax": rasterize, "depth alone": depth_buffer}.items()
     }
-    yield from race(
-        "rasterise", "256 x 256", contenders,
-        rounds=options.rounds, rates=rates, items=BATCH,
-    )  # fmt: skip
+    yield from race("rasterise", "256 x 256", contenders, options, rates, BATCH)
 
     def photo(points, texture):
         return render(points, texture, topology, 2048, 1334)
 
-    large = program(photo, _centred(vertices, 600, 2048, 1334), _texture())
-    yield from race(
-        "rasterise", "render 1334 x 2048", {"i2z_jax": large},
-        rounds=options.rounds, rates=rates, items=1,
-    )  # fmt: skip
+    large = {"i2z_jax": program(photo, _centred(vertices, 600, 2048, 1334), _texture())}
+    yield from race("rasterise", "render 1334 x 2048", large, options, rates, 1)
 
 
 def unwrapping(options: Options, rates: Rates) -> Iterator[Row]:
@@ -53,15 +47,13 @@ def unwrapping(options: Options, rates: Rates) -> Iterator[Row]:
     vertices, topology = _globe(76, 76)
     faces = jnp.asarray(topology.faces)
     pose = jnp.array([0.008, 0.1, 0.3, 0.0, 0.0, 0.0], jnp.float32)
-    image, batch = _texture()[:256, :256], BATCH
-    frames = [jnp.stack([x] * batch) for x in (image, vertices * 100, pose)]
+    image = _texture()[:256, :256]
+    frames = [jnp.stack([x] * BATCH) for x in (image, vertices * 100, pose)]
     for size in (256, 1024):
         texels = jax.tree.map(jnp.asarray, texel_map(topology, size))
-        run = program(unwrap_frames, *frames, texels, faces)
-        yield from race(
-            "unwrap", f"256 x 256 to {size} x {size}", {"i2z_jax": run},
-            rounds=options.rounds, rates=rates, items=batch,
-        )  # fmt: skip
+        ours = {"i2z_jax": program(unwrap_frames, *frames, texels, faces)}
+        case = f"256 x 256 to {size} x {size}"
+        yield from race("unwrap", case, ours, options, rates, BATCH)
 
 
 def _texture() -> jax.Array:

@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import profile
 from benchmarks.device import Rates
 from benchmarks.measure import Contender, Row, race, training
 from benchmarks.networks import random_batch, random_networks
@@ -49,16 +48,7 @@ def measure(options: Options, rates: Rates) -> Iterator[Row]:
         contenders = {"i2z_jax": ours}
         if options.peer:
             contenders |= _peers(options, networks, host, ours.call)
-        yield from race(
-            "regress",
-            options.case(size),
-            contenders,
-            rounds=options.rounds,
-            rates=rates,
-            items=size,
-        )
-        if options.profile:
-            profile.show(options.case(size), contenders)
+        yield from race("regress", options.case(size), contenders, options, rates, size)
 
 
 def _peers(options: Options, networks, host, ours) -> dict[str, Contender]:

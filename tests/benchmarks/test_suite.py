@@ -57,7 +57,7 @@ def test_floor_is_the_larger_of_two():
         "product": program(lambda x: x @ x, square),
         "sum": program(lambda x: x + 1, square),
     }
-    product, total = race("t", "", contenders, rounds=2, rates=RATES, items=1)
+    product, total = race("t", "", contenders, suite.Options(rounds=2), RATES, 1)
     assert product.flops == pytest.approx(2 * n**3, rel=0.01)
     assert product.floor_s == pytest.approx(2 * n**3 / RATES.flops, rel=0.01)
     assert total.bytes == 2 * 4 * n**2
@@ -76,7 +76,7 @@ def test_ratio_is_to_the_fastest_peer():
         "slow": Contender(work(16)),
         "fast": Contender(work(4)),
     }
-    rows = race("t", "", contenders, rounds=5, rates=RATES, items=1)
+    rows = race("t", "", contenders, suite.Options(rounds=5), RATES, 1)
     ratios = {row.name: row.ratio for row in rows}
     assert ratios["fast"] == 1
     assert ratios["ours"] < 0.9
