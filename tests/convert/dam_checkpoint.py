@@ -10,12 +10,12 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from i2z_jax.checkpoint import build, fill, named_arrays
 from i2z_jax.config import DAMConfig
 from i2z_jax.convert import multiface_dam
-from i2z_jax.convert.mapping import Tensors, fit
+from i2z_jax.convert.mapping import Tensors
 from i2z_jax.convert.torch_reference.dam import TorchDAM
 from i2z_jax.models.dam import DAM, texture_plan
+from tests.models import weights
 
 VARIANTS = ("base", "res", "warp", "non", "bilinear")
 
@@ -67,14 +67,7 @@ def converted(
     config: DAMConfig, tensors: Tensors, dtype: DTypeLike = jnp.float32
 ) -> DAM:
     """Our model of a checkpoint's tensors and statistics."""
-    module = build("dam", config, dtype=dtype)
-    shapes = {name: tuple(leaf.shape) for name, leaf in named_arrays(module).items()}
-    ignored = multiface_dam.PUBLISHED.ignored
-    fitted = fit(tensors, multiface_dam.entries(config), shapes, ignored)
-    assert not fitted.mismatches
-    filled = fill(module, {name: jnp.asarray(x) for name, x in fitted.arrays.items()})
-    assert isinstance(filled, DAM)
-    return filled
+    return weights.converted(multiface_dam.PUBLISHED, config, tensors, dtype=dtype)
 
 
 def run(model: DAM, method: str, *arguments: Any, **named: Any) -> Any:
