@@ -142,17 +142,10 @@ def test_sigterm_ends_a_command_like_ctrl_c(monkeypatch, tmp_path, capsys):
 def test_a_reader_that_has_gone_is_no_traceback(words):
     """`| true`: nothing reads what is printed, at once or when the program ends."""
     for unbuffered in ("", "1"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "i2z_jax", *words],
-            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        process = start("-m", "i2z_jax", *words, environment=environment)
         process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait() == 1
-        process.stderr.close()
+        assert finish(process, status=1) == ("", "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -162,11 +155,12 @@ def test_output_that_cannot_be_written_is_one_line(words, buffering, monkeypatch
     """A full disk, and an output that is closed from the beginning."""
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     i2z = f"{shlex.quote(sys.executable)} {buffering}-m i2z_jax {words}"
-    full = subprocess.run(f"{i2z} > /dev/full", shell=True, capture_output=True)
+    options = {"shell": True, "capture_output": True, "timeout": 300}
+    full = subprocess.run(f"{i2z} > /dev/full", **options)
     assert full.returncode == 1
     assert len(full.stderr.splitlines()) == 1
     assert b"No space left" in full.stderr
-    closed = subprocess.run(f"{i2z} >&-", shell=True, capture_output=True)
+    closed = subprocess.run(f"{i2z} >&-", **options)
     assert (closed.returncode, closed.stderr) == (0, b"")
 
 

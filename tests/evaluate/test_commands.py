@@ -95,7 +95,8 @@ def test_eight_devices_say_the_same_as_one(place, built, here, tmp_path):
         "    except SystemExit as end:\n"
         "        assert end.code == 0\n"
     )
-    finish(start("-c", program, json.dumps(lines), environment=simulated(8)))
+    process = start("-c", program, json.dumps(lines), environment=simulated(8))
+    finish(process, within=600)
     for kind in KINDS:
         ours, theirs = (
             json.loads((folder / f"{kind}.json").read_text())["rows"]

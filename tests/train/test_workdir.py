@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+"""The folder of a run: whose it is, what it remembers, what it logs."""
+
 import json
-import subprocess
-import sys
+import signal
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from i2z_jax.stopwatch import Stopwatch
 from i2z_jax.train.log import RunLog
 from i2z_jax.train.metrics_log import MetricsLog
 from i2z_jax.train.workdir import hold, remember_config, remember_data
+from tests.processes import finish, start
 
 
 @dataclass(frozen=True)
@@ -30,21 +32,16 @@ class Run:
 
 def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path):
     program = (
-        "import pathlib, sys; from i2z_jax.train.workdir import hold\n"
+        "import pathlib, time; from i2z_jax.train.workdir import hold\n"
         f"with hold(pathlib.Path({str(tmp_path)!r})):\n"
-        "    print('held', flush=True); sys.stdin.read()"
+        "    print('held', flush=True); time.sleep(60)"
     )
-    other = subprocess.Popen(
-        [sys.executable, "-c", program],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another run"), hold(tmp_path):
-            pass
-        other.kill()
+    other = start("-c", program)
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(InputError, match="another run"), hold(tmp_path):
+        pass
+    other.kill()
+    finish(other, status=-signal.SIGKILL)
     with hold(tmp_path):
         pass
 
