@@ -160,7 +160,9 @@ STAGES: dict[str, Callable[..., tuple[Stage, PyTree]]] = {
 }
 
 
-def abstract_step(name: str, sizes: Preset, mesh: Mesh, *, batch: int) -> AbstractStep:
+def abstract_step(
+    name: str, sizes: Preset, mesh: Mesh, *, batch: int, microbatches: int = 1
+) -> AbstractStep:
     """The training step of a stage as `train.run` compiles it, of shapes alone, in
     bfloat16."""
     stage, examples = STAGES[name](sizes, batch, jnp.bfloat16, mesh)
@@ -168,7 +170,7 @@ def abstract_step(name: str, sizes: Preset, mesh: Mesh, *, batch: int) -> Abstra
     create = partial(TrainState.create, optimizer=optimizer)
     state = jax.eval_shape(create, stage.params, stage.stats)
     shardings = parameter_shardings(state, mesh)
-    step = stage.step(optimizer, mesh, seed=0)
+    step = stage.step(optimizer, mesh, seed=0, microbatches=microbatches)
     arguments = (
         jax.tree.map(_on, state, shardings),
         jax.tree.map(lambda x: _on(x, replicated(mesh)), stage.frozen),
