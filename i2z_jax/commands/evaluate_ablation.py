@@ -39,7 +39,7 @@ def run(config: Config) -> None:
     """Systems, scenarios, table."""
     from i2z_jax.commands.evaluate_options import finish, start
     from i2z_jax.data.perturb import STRENGTHS
-    from i2z_jax.errors import InputError
+    from i2z_jax.errors import InputError, require_at_least
     from i2z_jax.evaluate import ablation
     from i2z_jax.evaluate.ablation_pictures import scenario_picture
     from i2z_jax.evaluate.capture import held_out_splits
@@ -47,6 +47,7 @@ def run(config: Config) -> None:
     from i2z_jax.evaluate.tables import Report
     from i2z_jax.system import load_system
 
+    require_at_least(config, {"views": 0})
     runner = start(config.options)
     if not config.checkpoints:
         raise InputError("no checkpoint", fix="give WORKDIR/system of a training run")

@@ -188,6 +188,7 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys):
         (["capture", "no", "--data", "no", f"--json={tmp_path}"], "is a folder"),
         (["video", "no", "--data", "no", "--held-out=-0.5"], "--held-out: out of"),
         (["video", "no", "--data", "no", "--held-out=3"], "--held-out: out of range"),
+        (["ablation", "no", "--data", "no", "--views=-3"], "--views: too small"),
     ]
     for line, message in cases:
         said = refusal(capsys, "evaluate", *line)
