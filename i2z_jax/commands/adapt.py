@@ -71,7 +71,7 @@ def run(config: Config) -> None:
     from i2z_jax.sharding import is_first_process
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
-    from i2z_jax.train.adapt_data import check_system, prepare
+    from i2z_jax.train.adapt_data import check_capture, check_system, prepare
     from i2z_jax.train.adapt_video import built_video
     from i2z_jax.train.guard import check_share
     from i2z_jax.train.run import run_mesh
@@ -80,11 +80,13 @@ def run(config: Config) -> None:
     check_share(config.held_out)
     require_at_least(config, {"pairs": 1, "replay": 0, "rehearse": 0})
     nearness = nearness_of(config.distance_mm)
+    system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
+    check_system(system, config.checkpoint)
+    if config.data is not None:
+        check_capture(system, config.data)
+    mesh = run_mesh(config.run)
     with hold(config.workdir):
         remember_config(config.workdir, config)
-        system = load_system(config.checkpoint, dtype=config.run.compute_dtype)
-        check_system(system, config.checkpoint)
-        mesh = run_mesh(config.run)
         video = built_video(
             config.video,
             config.workdir,

@@ -39,6 +39,7 @@ class Config:
 def run(config: Config) -> None:
     """Labels, splits, table."""
     from i2z_jax.commands.evaluate_options import finish, start
+    from i2z_jax.data.records import MULTIVIEW, open_split
     from i2z_jax.evaluate import capture
     from i2z_jax.evaluate.capture_pictures import capture_pictures, seen_picture
     from i2z_jax.evaluate.tables import Report
@@ -54,6 +55,8 @@ def run(config: Config) -> None:
     splits = config.split or capture.held_out_splits(config.data)
     if not config.split and splits == ["train"]:
         console.err.print(f"{config.data}: nothing was held out; this is of `train`")
+    for split in splits:  # before the labels, which take long
+        open_split(config.data, MULTIVIEW, split, config="views")
     z = capture.capture_labels(system, config.data)
     scores = {
         split: capture.evaluate_capture(system, config.data, split, z, runner, mask)

@@ -90,18 +90,19 @@ def run(config: Config) -> None:
 
     _check_options(config)
     dtype, batch_size = config.run.compute_dtype, config.run.batch_size
+    dam_card = checkpoint.read_card(config.dam, architecture="dam")
+    sizes = _sizes(config, dam_card.config.z_size)
+    topology = only_source(config.data).topology
     with hold(config.workdir):
         remember_config(config.workdir, config)
         remember_data(config.workdir, {MULTIVIEW: config.data})
         mesh = run_mesh(config.run)
-        dam_card = checkpoint.read_card(config.dam, architecture="dam")
         dam = checkpoint.load(config.dam, dtype=dtype)
-        topology = only_source(config.data).topology
         texel_weight = labels.texel_weights(topology, dam_card.config.texture_size)
         z = labels.encode_frames(dam, config.data)
         views = partial(Views, config.data, tables={"z": z})
         train = views("train")
-        net, sizes = _fresh_network(config, dam_card.config.z_size, train, mesh)
+        net = _fresh_network(config, sizes, train, mesh)
 
         def stream(source, change):
             return Stream(source, batch_size, partial(change, size=sizes.image_size))
@@ -166,13 +167,31 @@ def _check_options(config: Config) -> None:
         )
 
 
+def _sizes(config: Config, z_size: int) -> I2ZConfig:
+    """Of the network: the preset's, the decoder's z, the streams' own.
+
+    Raises:
+        InputError: a stream that is missing, or is a model of another kind.
+    """
+    from i2z_jax.presets import preset
+    from i2z_jax.train.streams import with_streams
+
+    sizes = replace(preset(config.preset).i2z, variant=config.variant, z_size=z_size)
+    if config.shape_size is not None:
+        sizes = replace(sizes, shape_size=config.shape_size)
+    return with_streams(sizes, _streams(config))
+
+
+def _streams(config: Config) -> dict[str, Path | None]:
+    return {"vgg": config.vgg, "hourglass": config.hourglass}
+
+
 def _fresh_network(
-    config: Config, z_size: int, train: "Views", mesh: "Mesh"
-) -> "tuple[I2ZNet, I2ZConfig]":
-    """The network before its first step, and its sizes.
+    config: Config, sizes: I2ZConfig, train: "Views", mesh: "Mesh"
+) -> "I2ZNet":
+    """The network before its first step.
 
     Args:
-        z_size: the decoder's.
         train: what the spread of H is measured on.
         mesh: where the network lives.
 
@@ -181,18 +200,12 @@ def _fresh_network(
     """
     from i2z_jax.models.i2znet import I2ZNet
     from i2z_jax.models.parameters import Keys
-    from i2z_jax.presets import preset
     from i2z_jax.sharding import replicate
     from i2z_jax.train import labels
     from i2z_jax.train.run import fresh_module
-    from i2z_jax.train.streams import attach_streams, with_streams, without_streams
+    from i2z_jax.train.streams import attach_streams, without_streams
 
     dtype = config.run.compute_dtype
-    folders = {"vgg": config.vgg, "hourglass": config.hourglass}
-    sizes = replace(preset(config.preset).i2z, variant=config.variant, z_size=z_size)
-    if config.shape_size is not None:
-        sizes = replace(sizes, shape_size=config.shape_size)
-    sizes = with_streams(sizes, folders)
 
     def build() -> I2ZNet:
         net = I2ZNet(sizes, dtype=dtype, rngs=Keys(config.run.seed))
@@ -200,8 +213,13 @@ def _fresh_network(
 
     net = fresh_module(build, mesh)
     attach_streams(
-        net, sizes, folders, dtype=dtype, mesh=mesh, train=config.train_streams
+        net,
+        sizes,
+        _streams(config),
+        dtype=dtype,
+        mesh=mesh,
+        train=config.train_streams,
     )
     mean, std = labels.pose_statistics(train)
     net.pose_mean[...], net.pose_std[...] = replicate((mean, std), mesh)
-    return net, sizes
+    return net

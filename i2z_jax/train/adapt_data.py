@@ -22,7 +22,7 @@ from i2z_jax.data.augment import resized_view
 from i2z_jax.data.capture_source import capture_nearness, only_source
 from i2z_jax.data.landmarks68 import COUNT, ON_CONTOUR
 from i2z_jax.data.pipeline import VideoFrames, Views, pair_starts
-from i2z_jax.data.records import has_views
+from i2z_jax.data.records import has_views, open_frames
 from i2z_jax.errors import InputError
 from i2z_jax.geometry.camera import project_near
 from i2z_jax.geometry.crop import pixels_from_unit
@@ -171,6 +171,16 @@ def check_system(system: System, where: str | Path) -> None:
         )
 
 
+def check_capture(system: System, directory: str | Path) -> None:
+    """Refuse a capture that is not the system's.
+
+    Raises:
+        InputError: not built, of several people, or of another mesh.
+    """
+    only_source(directory)  # of several people, the decoder would be of none
+    check_topology(system.dam, open_frames(directory)[0]["vertices"], directory)
+
+
 def prepare_video(
     system: System,
     directory: str | Path,
@@ -253,7 +263,7 @@ def prepare_capture(
         return LabData(
             None, None, None, replicate(unit, mesh), LandmarkBias.none(COUNT)
         )
-    only_source(directory)  # of several people, the decoder would be of none
+    check_capture(system, directory)
     z = encode_frames(system.dam, directory)
     label = partial(label_views, system.net, dtype=dtype, mesh=mesh)
     views = partial(Views, directory, tables={"z": z})
@@ -261,7 +271,6 @@ def prepare_capture(
     # Some are looked at in any case, for the detector's bias.
     count = min(replayed or WATCHED, len(train))
     examples = draw_views(train, count, size=system.image_size, seed=seed)
-    check_topology(system.dam, examples[0]["vertices"], directory)
     replay, cache = label(examples)
     watched = None
     if has_views(directory, "test"):

@@ -30,7 +30,7 @@ from i2z_jax.train.preemption import Preemption
 from i2z_jax.train.run import run_mesh
 from i2z_jax.train.workdir import hold
 from tests import toy
-from tests.command_line import i2z
+from tests.command_line import i2z, refusal
 from tests.data.tiny_datasets import video
 from tests.train import event_file
 
@@ -343,6 +343,15 @@ def test_a_tracker_learns_a_video_by_one_command(toy_models, tmp_path, capsys):
     assert json.loads((work / "adaptation.json").read_text()) == found
 
 
+def test_a_wrong_capture_is_refused_before_any_face_is_detected(
+    toy_models, tmp_path, capsys
+):
+    line = f"adapt --video clip.mp4 --checkpoint {toy_models['system']}"
+    words = f"{line} --workdir {tmp_path}/run --data {tmp_path}".split()
+    assert "no built multiview_capture" in refusal(capsys, *words)
+    assert not (tmp_path / "run").exists()
+
+
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
     """Those that are drawn into the video stay, if they are asked for."""
     video(tmp_path, cut=[0], duplicate=[], frames=30)
@@ -387,6 +396,7 @@ def test_missing_streams_are_named(toy_models, tmp_path):
             vgg=toy_models["hourglass"],
             hourglass=toy_models["hourglass"],
         )
+    assert not any(tmp_path.iterdir())  # before any work
 
 
 def test_presets_bring_their_recipe():
