@@ -67,11 +67,17 @@ class Config:
 
 def run(config: Config) -> None:
     """Data, run, table, system."""
+    from i2z_jax.data.pipeline import VideoFrames
     from i2z_jax.data.records import MULTIVIEW, VIDEO
     from i2z_jax.sharding import is_first_process
     from i2z_jax.system import load_system, save_system
     from i2z_jax.train.adapt import adapt
-    from i2z_jax.train.adapt_data import check_capture, check_system, prepare
+    from i2z_jax.train.adapt_data import (
+        check_capture,
+        check_length,
+        check_system,
+        prepare,
+    )
     from i2z_jax.train.adapt_video import built_video
     from i2z_jax.train.guard import check_share
     from i2z_jax.train.run import run_mesh
@@ -93,6 +99,7 @@ def run(config: Config) -> None:
             boxes=config.boxes,
             crop_size=system.image_size,
         )
+        check_length(VideoFrames(video), config.video)
         remember_data(config.workdir, {VIDEO: video, MULTIVIEW: config.data})
         data = prepare(
             system,

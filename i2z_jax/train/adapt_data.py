@@ -181,6 +181,21 @@ def check_capture(system: System, directory: str | Path) -> None:
     check_topology(system.dam, open_frames(directory)[0]["vertices"], directory)
 
 
+def check_length(video: VideoFrames, where: str | Path) -> None:
+    """Refuse a video that is too short.
+
+    Raises:
+        InputError: it is.
+    """
+    if len(video) < FEWEST_FRAMES:
+        raise InputError(
+            "the video is too short to learn from it and to judge the result",
+            where=where,
+            got=counted(len(video), "frame"),
+            expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
+        )
+
+
 def prepare_video(
     system: System,
     directory: str | Path,
@@ -196,13 +211,7 @@ def prepare_video(
         InputError: the video is too short to learn from and to judge.
     """
     source = VideoFrames(directory)
-    if len(source) < FEWEST_FRAMES:
-        raise InputError(
-            "the video is too short to learn from it and to judge the result",
-            where=directory,
-            got=counted(len(source), "frame"),
-            expected=f"{FEWEST_FRAMES} or more; a few hundred are good",
-        )
+    check_length(source, directory)
     kept_out = judged_frames(len(source), share_held_out)
     starts = pair_starts(source)
     # A pair belongs to a side when both of its frames do.

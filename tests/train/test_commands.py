@@ -352,6 +352,16 @@ def test_a_wrong_capture_is_refused_before_any_face_is_detected(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_short_video_is_called_what_the_user_called_it(toy_models, tmp_path, capsys):
+    (tmp_path / "clip").mkdir()
+    for number in range(3):
+        cv2.imwrite(str(tmp_path / f"clip/{number}.png"), np.zeros((64, 64, 3)))
+    np.savez(tmp_path / "b.npz", boxes=[[10.0, 10, 50, 50]] * 3)
+    line = f"adapt --video {tmp_path}/clip --checkpoint {toy_models['system']}"
+    words = f"{line} --workdir {tmp_path}/run --boxes {tmp_path}/b.npz".split()
+    assert f"{tmp_path}/clip: the video is too short" in refusal(capsys, *words)
+
+
 def test_adaptation_without_lab_views_to_replay(toy_models, tmp_path):
     """Those that are drawn into the video stay, if they are asked for."""
     video(tmp_path, cut=[0], duplicate=[], frames=30)
