@@ -92,6 +92,7 @@ def run(config: Config) -> None:
         raise InputError("nothing to build from", fix="give --source DIR")
     for source in chosen.source:
         require_no_archive(source)
+        _require_outside(source, chosen.out)
     once = {os.path.realpath(source): source for source in chosen.source}
     if len(once) < len(chosen.source):
         raise InputError(
@@ -126,6 +127,22 @@ def run(config: Config) -> None:
     console.out.print(
         f"{folder}: built in {seconds:.1f} s, {counted(len(built.gaps), 'gap')}"
     )
+
+
+def _require_outside(source: Path, out: Path) -> None:
+    """Keep the dataset out of the folder it is made of, which would be taken for it.
+
+    Raises:
+        InputError: it would lie there.
+    """
+    whole, place = (Path(os.path.realpath(path)) for path in (source, out))
+    if whole.is_dir() and place.is_relative_to(whole):
+        raise InputError(
+            "is the source" if place == whole else "is inside the source",
+            where=out,
+            expected="another folder for the dataset",
+            fix="choose an --out beside it",
+        )
 
 
 def _say_what_is_held_out(views: Mapping[str, int], options: MultiviewOptions) -> None:

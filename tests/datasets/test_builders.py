@@ -14,6 +14,7 @@ from i2z_jax.commands import main
 from i2z_jax.data import tfds_builder
 from i2z_jax.data.build_options import BuildOptions
 from i2z_jax.data.finish import work_folder
+from tests.command_line import refusal
 from tests.data.captures import write_capture
 from tests.data.clips import gradient, write_clip
 from tests.data.landmark_folders import write_layout
@@ -127,6 +128,15 @@ def test_a_source_twice_is_refused(tmp_path, capsys):
     assert exit_.value.code == 1
     assert "the same --source twice" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("out", ["capture", "capture/built"])
+def test_a_dataset_is_not_put_into_its_source(tmp_path, capsys, out):
+    source = write_capture(tmp_path / "capture")
+    build = "data", "build", "multiview_capture", "--source", source
+    said = refusal(capsys, *build, "--out", tmp_path / out)
+    assert "the source (expected another folder for the dataset)" in said
+    assert not (tmp_path / out / "multiview_capture").exists()
 
 
 @pytest.mark.parametrize("name", ["multiview_capture", "ibug_300w", "monocular_video"])
