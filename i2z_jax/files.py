@@ -87,14 +87,37 @@ def open_npz(path: str | Path) -> np.lib.npyio.NpzFile:
     return np.load(path, allow_pickle=False)
 
 
+def require_folder(path: Path, expected: str = "a folder") -> None:
+    """Refuse what is no folder.
+
+    Raises:
+        InputError: a file is there, or nothing.
+    """
+    if not path.is_dir():
+        what = "is a file" if path.exists() else "no such folder"
+        raise InputError(what, where=path, expected=expected)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there, and those that it is in.
+
+    Raises:
+        InputError: a file is there, or it cannot be made.
+    """
+    with writing(folder):
+        if folder.exists():
+            require_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def make_writable(folder: Path) -> None:
     """Make a folder, and see whether a file can be made in it.
 
     Raises:
         InputError: it cannot.
     """
+    make_folder(folder)
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import writing
+from i2z_jax.files import make_folder, writing
 
 LOCK = ".lock"
 
@@ -29,8 +29,8 @@ def locked(folder: Path, *, busy: str, option: str) -> Iterator[None]:
     Raises:
         InputError: another run is here, or the folder cannot be written or locked.
     """
+    make_folder(folder)
     with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / LOCK).open("w")
     with lock:
         try:

@@ -62,9 +62,9 @@ def test_a_folder_that_can_be_written_is_left_empty(tmp_path):
     make_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "b"):
-        with pytest.raises(InputError, match="cannot write here"):
-            make_writable(folder)
+    for folder, says in (("file", "is a file"), ("file/b", "cannot write here")):
+        with pytest.raises(InputError, match=says):
+            make_writable(tmp_path / folder)
 
 
 @pytest.mark.parametrize("folder", [False, True])

@@ -23,6 +23,12 @@ def test_a_second_run_is_kept_out_until_the_first_ends(tmp_path):
         pass
 
 
+def test_a_file_in_the_folder_s_place(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: is a file \(expected a folder\)"):
+        hold(tmp_path / "file").__enter__()
+
+
 @pytest.mark.parametrize("made_again", [False, True])
 def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path, monkeypatch, made_again):
     """Between opening and locking, the last run removes its lock and ends; a third

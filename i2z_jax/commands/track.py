@@ -11,7 +11,7 @@ import tyro
 from i2z_jax import console
 from i2z_jax.data.workers import core_count
 from i2z_jax.errors import InputError, require, require_at_least
-from i2z_jax.files import FULL, named
+from i2z_jax.files import FULL, named, require_folder
 from i2z_jax.geometry.camera import ARM_LENGTH_MM, nearness_of
 from i2z_jax.lock import LOCK
 from i2z_jax.wording import counted
@@ -160,8 +160,8 @@ def _check_options(config: Config) -> None:
         require(0 < smooth < math.inf, "smooth", "above 0, Hz", smooth)
     require(0 <= confidence <= 1, "min_confidence", "0 to 1", confidence)
     nearness_of(config.distance_mm)  # says so if a camera cannot be so near
-    if config.out.exists() and not config.out.is_dir():
-        raise InputError("is a file", where=config.out, expected="a folder")
+    if config.blendshapes is not None:
+        require_folder(config.blendshapes, "a folder of blend shapes, *.obj")
     if config.usd:
         try:
             import pxr  # noqa: F401

@@ -185,8 +185,8 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys, monkeypatch):
             for size in (0, -64, 100)
         ),
         # Before the work, whatever else is wrong.
-        (["capture", "no", "--data", "no", f"--pictures={file}"], "file: cannot write"),
-        (["capture", "no", "--data", "no", f"--json={file}/a"], "file: cannot write"),
+        (["capture", "no", "--data", "no", f"--pictures={file}"], "file: is a file"),
+        (["capture", "no", "--data", "no", f"--json={file}/a"], "file: is a file"),
         (["capture", "no", "--data", "no", f"--json={tmp_path}"], "is a folder"),
         (["video", "no", "--data", "no", "--held-out=-0.5"], "--held-out: out of"),
         (["video", "no", "--data", "no", "--held-out=3"], "--held-out: out of range"),

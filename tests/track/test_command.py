@@ -32,9 +32,10 @@ def complaint(capsys, out) -> str:
 def test_blend_shapes_are_looked_at_before_the_video(tmp_path, checkpoint, capsys):
     video, boxes = clip(tmp_path, 1)
     out = tmp_path / "out"
-    more = "--boxes", boxes, "--blendshapes", tmp_path
-    assert track(video, checkpoint, out, *more) == 1
-    assert "not a set of blend shapes" in complaint(capsys, out)
+    for given, says in ((tmp_path, "not a set of blend shapes"), (video, "is a file")):
+        more = "--boxes", boxes, "--blendshapes", given
+        assert track(video, checkpoint, out, *more) == 1
+        assert says in complaint(capsys, out)
 
 
 def test_frames_without_a_face_have_empty_cells(tmp_path, checkpoint):
