@@ -7,6 +7,7 @@ result with PyTorch.
 """
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def _recognise(tensors: Tensors, family: str, path: Path) -> Published:
         f"is not a {family} checkpoint",
         where=path,
         got=found[0].name,
-        fix=f"i2z convert {found[0].name} {path}",
+        fix=f"i2z convert {found[0].name} {shlex.quote(str(path))}",
     )
 
 

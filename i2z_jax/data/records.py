@@ -81,16 +81,19 @@ of a capture's bytes, and who trains on crops and meshes does not read them:
 """
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from i2z_jax.errors import InputError
-from i2z_jax.files import read_text
+from i2z_jax.files import read_text, require_folder
 
 # The datasets, by the names of their folders.
 NAMES = MULTIVIEW, IBUG, VIDEO = "multiview_capture", "ibug_300w", "monocular_video"
+# Of a folder of a capture, before it is built.
+CAPTURE = "KRT", "frame_list.txt"
 # Says what is true of the whole dataset; one without it is not built.
 DESCRIPTION = "dataset.json"
 # Of the fields; what was built with others is built again.
@@ -177,15 +180,22 @@ def name_of(place: Path) -> str | None:
 
 
 def folder(directory: str | Path, name: str) -> Path:
-    """The folder of dataset `name`: `directory` itself or the one inside it."""
-    for candidate in (Path(directory), Path(directory) / name):
+    """The folder of dataset `name`: `directory` itself or the one inside it.
+
+    Raises:
+        InputError: it is in neither.
+    """
+    directory = Path(directory)
+    for candidate in (directory, directory / name):
         if name_of(candidate) == name:
             return candidate
-    raise InputError(
-        f"no built {name} here",
-        where=directory,
-        fix=f"i2z data build {name} --source DIR --out {directory}",
-    )
+    require_folder(directory, f"a built {name}")
+    given = shlex.quote(str(directory))
+    what, places = f"no built {name} here", f"DIR --out {given}"
+    if name == MULTIVIEW and any((directory / file).exists() for file in CAPTURE):
+        what, places = "a capture that is not built yet", f"{given} --out data"
+    fix = f"i2z data build {name} --source {places}"
+    raise InputError(what, where=directory, fix=fix)
 
 
 def description(directory: str | Path, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from i2z_jax.data import ibug, images
+from i2z_jax.data import ibug, images, records
 from i2z_jax.data.build_multiview import build
 from i2z_jax.data.build_options import BuildOptions, MultiviewOptions
 from i2z_jax.data.capture_topology import topology_of
@@ -367,6 +367,22 @@ def test_a_built_dataset_is_known_in_a_folder_of_another_name(tmp_path):
     (renamed / "dataset.json").write_text("{}")
     with pytest.raises(InputError, match="no layout that is known"):
         check(renamed)
+
+
+def test_what_is_not_built_says_how_to(tmp_path):
+    taken, empty = tmp_path / "cap B", tmp_path / "new"
+    for folder in (taken, empty):
+        folder.mkdir()
+    (taken / "KRT").touch()
+    build = "i2z data build multiview_capture --source"
+    for folder, says in (
+        (taken, f"a capture that is not built yet; {build} '{taken}' --out data"),
+        (empty, f"no built multiview_capture here; {build} DIR --out {empty}"),
+        (tmp_path / "gone", "no such folder"),
+        (taken / "KRT", "is a file"),
+    ):
+        with pytest.raises(InputError, match=f"{folder}: {says}"):
+            records.folder(folder, records.MULTIVIEW)
 
 
 def test_a_dataset_with_the_fields_of_another_version(tmp_path):
