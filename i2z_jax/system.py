@@ -17,6 +17,7 @@ from jax.typing import DTypeLike
 from i2z_jax import checkpoint
 from i2z_jax.checkpoint import ModelCard
 from i2z_jax.errors import InputError
+from i2z_jax.files import require_folder
 from i2z_jax.geometry import topology as topologies
 from i2z_jax.geometry.topology import Topology
 from i2z_jax.models.dam import DAM
@@ -53,6 +54,10 @@ def save_system(
             topologies.save(aside / "topology.npz", system.topology)
 
 
+def _has_networks(directory: Path) -> bool:
+    return all((directory / part).is_dir() for part in ("i2znet", "dam"))
+
+
 def load_system(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> System:
     """Read a system onto this process's first device.
 
@@ -60,11 +65,14 @@ def load_system(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> Sys
         InputError: not a system, or its parts do not fit each other.
     """
     directory = Path(directory)
-    if not (directory / "i2znet").is_dir() or not (directory / "dam").is_dir():
+    require_folder(directory, "the folder of a tracker")
+    if not _has_networks(directory):
+        left = "what `i2z train regress` or `i2z adapt` left in WORKDIR/system"
+        result = directory / "system"
         raise InputError(
             "not a tracker: no folders i2znet and dam",
             where=directory,
-            fix="give what `i2z train regress` or `i2z adapt` left in WORKDIR/system",
+            fix=f"give {result if _has_networks(result) else left}",
         )
     net_card = checkpoint.read_card(directory / "i2znet")
     dam_card = checkpoint.read_card(directory / "dam")

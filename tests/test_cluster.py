@@ -114,4 +114,4 @@ def test_an_error_in_one_process_ends_it_at_once():
 def test_a_command_line_for_a_cluster():
     words = ["--processes", "2", "--devices", "2", "--", "inspect", "/nowhere"]
     _, error = finish(start("-m", "launch.local_cluster", *words), status=1)
-    assert "i2z inspect: /nowhere: not a model" in error
+    assert "i2z inspect: /nowhere: no such folder" in error

@@ -52,11 +52,13 @@ def run(config: Config) -> None:
     from i2z_jax.evaluate.landmark_pictures import landmark_pictures
     from i2z_jax.evaluate.predict import face_model
     from i2z_jax.evaluate.tables import Report
+    from i2z_jax.files import require_folder
     from i2z_jax.system import load_system
 
     runner = start(config.options)
     if not config.normaliser:
         raise InputError("no normaliser", fix="give --normaliser inter-ocular")
+    require_folder(config.checkpoint, "the folder of a hourglass or of a tracker")
     if (config.checkpoint / "i2znet").is_dir():
         system = load_system(config.checkpoint)
         models = face_model(system)

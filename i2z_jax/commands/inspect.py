@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Config:
     """Show architecture, origin, licence, and the number of parameters per part."""
 
-    # A model folder, a tracker, or the name of a preset: paper, tiny.
+    # A model folder, a tracker, the WORKDIR of a run, or the name of a preset: paper,
+    # tiny.
     checkpoint: Annotated[
         tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")
     ]
@@ -33,15 +34,18 @@ def run(config: Config) -> None:
     """Print it; weights are not read."""
     from i2z_jax.checkpoint import read_card
     from i2z_jax.checkpoint.models import CARD
+    from i2z_jax.files import require_folder
 
     preset = PRESETS.get(config.checkpoint)
     if preset is not None:
         for architecture, sizes in (("i2znet", preset.i2z), ("dam", preset.dam)):
             _describe(architecture, sizes)
         return
-    # Of a tracker, both of its networks.
-    parts = sorted(Path(config.checkpoint).glob(f"*/{CARD}"))
-    for folder in [part.parent for part in parts] or [config.checkpoint]:
+    place = Path(config.checkpoint)
+    require_folder(place, "the folder of a model or of a tracker")
+    # Of a tracker, or the run that left it, both of its networks.
+    parts = sorted(place.glob(f"*/{CARD}")) or sorted(place.glob(f"system/*/{CARD}"))
+    for folder in [part.parent for part in parts] or [place]:
         _show(read_card(folder))
 
 

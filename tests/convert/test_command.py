@@ -239,6 +239,16 @@ def test_inspect_a_preset(capsys, preset, trained):
     assert count == pytest.approx(trained, rel=0.02)
 
 
+def test_inspect_the_folder_of_a_run(published, tmp_path, capsys):
+    result = tmp_path / "system" / "i2znet"
+    convert.run(convert.Config("fan", published("fan"), result))
+    inspect.run(inspect.Config(str(tmp_path)))
+    assert "hourglass" in capsys.readouterr().out
+    for given, says in (("no", "no such folder"), ("model.json", "is a file")):
+        with pytest.raises(InputError, match=says):
+            inspect.run(inspect.Config(str(result / given)))
+
+
 def test_card_is_plain_json(published, tmp_path):
     convert.run(convert.Config("fan", published("fan"), tmp_path / "out"))
     content = json.loads((tmp_path / "out" / "model.json").read_text())

@@ -155,7 +155,12 @@ def test_bad_input_is_one_line(place, built, tmp_path, capsys, monkeypatch):
     save_model(hourglass, network, ModelCard("hourglass", sizes, "for tests"))
     cases = [
         (["capture", str(tmp_path / "other"), "--data", str(built)], "triangles"),
-        (["capture", str(place), "--data", str(built)], "not a tracker"),
+        (
+            ["capture", str(place), "--data", str(built)],
+            f"not a tracker: no folders i2znet and dam; give {place / 'system'}",
+        ),
+        (["capture", str(file), "--data", str(built)], "file: is a file (expected the"),
+        (["landmarks", "no", "--data", str(built)], "no: no such folder"),
         (
             ["capture", str(place / "system"), "--data", str(built), "--split", "no"],
             "no such split",

@@ -217,7 +217,7 @@ def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
     out = tmp_path / "out"
     assert track(tracked.video, folder, out) == 1
     line = complaint(capsys, out)
-    assert ("z_size" if kind == "of another preset" else "not a tracker") in line
+    assert ("z_size" if kind == "of another preset" else "no such folder") in line
 
 
 def test_usd_without_its_library_is_refused_before_any_work(
