@@ -9,11 +9,13 @@ from i2z_jax.errors import InputError, first_line
 from i2z_jax.files import write_text
 
 
-def remember(path: Path, settings: Mapping[str, object]) -> list[str]:
+def remember(
+    path: Path, settings: Mapping[str, object]
+) -> dict[str, tuple[object, object]]:
     """Write settings as JSON, or compare them with those that are there.
 
     Returns:
-        The names of those that differ.
+        Those that differ: name -> before and now.
 
     Raises:
         InputError: the file cannot be written, or is damaged.
@@ -21,7 +23,7 @@ def remember(path: Path, settings: Mapping[str, object]) -> list[str]:
     text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
     if not path.exists():
         write_text(path, text)
-        return []
+        return {}
     now = json.loads(text)  # as it is read: a tuple is a list
     try:
         before = dict(json.loads(path.read_bytes()))
@@ -34,4 +36,5 @@ def remember(path: Path, settings: Mapping[str, object]) -> list[str]:
             fix="choose another folder, or remove this one",
         ) from error
     names = sorted(before.keys() | now.keys())
-    return [name for name in names if before.get(name) != now.get(name)]
+    pairs = {name: (before.get(name), now.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

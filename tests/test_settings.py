@@ -9,13 +9,13 @@ from i2z_jax.settings import remember
 
 def test_what_differs_is_named(tmp_path):
     path = tmp_path / "new" / "settings.json"
-    assert remember(path, {"seed": 1, "size": (2, 3), "name": None}) == []
-    assert remember(path, {"seed": 1, "size": [2, 3]}) == []
-    assert remember(path, {"seed": 2, "size": (2, 4), "way": "x"}) == [
-        "seed",
-        "size",
-        "way",
-    ]
+    assert remember(path, {"seed": 1, "size": (2, 3), "name": None}) == {}
+    assert remember(path, {"seed": 1, "size": [2, 3]}) == {}
+    assert remember(path, {"seed": 2, "size": (2, 4), "way": "x"}) == {
+        "seed": (1, 2),
+        "size": ([2, 3], [2, 4]),
+        "way": (None, "x"),
+    }
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"7", b"\xff\xfe"])

@@ -27,6 +27,12 @@ from i2z_jax.settings import remember
 SETTINGS, SCAN, PLACES = "settings.json", "scan.npz", "places.npz"
 # Names of what the first and the last pass have done (`RowFiles`).
 FACES, ROWS = "faces", "rows"
+# Settings that are of what lies under the name in another.
+STATES = {
+    "video_file": "video",
+    "boxes_file": "boxes",
+    "checkpoint_changed": "checkpoint",
+}
 
 
 @contextmanager
@@ -73,8 +79,15 @@ def begin(work: Path, settings: dict[str, Any]) -> None:
             _clear(work)
         raise
     if differ:
+        # Once of each file: by its name or, where that is the same, by what is in it.
+        edited = [
+            f"{name} edited since"
+            for state, name in STATES.items()
+            if differ.pop(state, None) and name not in differ
+        ]
+        others = [f"{n} was {old!r}, is {new!r}" for n, (old, new) in differ.items()]
         raise InputError(
-            "a run is here that was started with another " + ", ".join(differ),
+            f"a run is here that was started differently: {'; '.join(others + edited)}",
             where=work.parent,
             fix="give what it had, or --overwrite to start anew",
         )

@@ -49,7 +49,7 @@ def test_an_interrupted_run_keeps_its_frames_and_goes_on(
     # Other options do not go on from it; the same ones do, and do not start anew.
     code = track(tracked.video, tracked.checkpoint, out, *more, "--face", "2")
     assert code == 1
-    assert "with another face; give" in capsys.readouterr().err
+    assert "differently: face was 1, is 2; give" in capsys.readouterr().err
     done = []
     predict = networks.Networks.predict
     monkeypatch.setattr(
@@ -76,12 +76,12 @@ def test_a_run_does_not_go_on_with_files_that_were_edited(
     boxes = worlds.write_boxes(tmp_path / "boxes.csv", [(60, 60), (63, 60)])
     interrupting(monkeypatch, after=1)
     assert track(folder, checkpoint, out, "--boxes", boxes) == 130
-    for edited, named in ((boxes, "boxes_file"), (folder / "1.png", "video_file")):
+    for edited, named in ((boxes, "boxes"), (folder / "1.png", "video")):
         whole = edited.read_bytes()
         edited.write_bytes(whole + b"\n")
         capsys.readouterr()
         assert track(folder, checkpoint, out, "--boxes", boxes) == 1
-        assert named in capsys.readouterr().err
+        assert f"differently: {named} edited" in capsys.readouterr().err
         assert (out / "work" / "scan.npz").exists()
 
 

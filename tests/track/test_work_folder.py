@@ -123,5 +123,15 @@ def test_a_kill_while_the_settings_are_written_leaves_none(tmp_path, monkeypatch
     assert not (work / "settings.json").exists()
     work_folder.begin(work, {"video": "clip.mp4"})
     assert (work / "settings.json").exists()
-    with pytest.raises(InputError, match="another face"):
+    with pytest.raises(InputError, match="differently: face was None, is 2; give"):
         work_folder.begin(work, {"video": "clip.mp4", "face": 2})
+
+
+def test_a_video_that_differs_is_said_once(tmp_path):
+    work_folder.begin(tmp_path / "work", {"video": "a.mp4", "video_file": "1"})
+    for video, says in (
+        ("b.mp4", r"differently: video was 'a\.mp4', is 'b\.mp4'; give"),
+        ("a.mp4", "differently: video edited since; give"),
+    ):
+        with pytest.raises(InputError, match=says):
+            work_folder.begin(tmp_path / "work", {"video": video, "video_file": "2"})
