@@ -7,7 +7,7 @@ import numpy as np
 
 from i2z_jax.data.framing import BoxSource
 from i2z_jax.errors import InputError
-from i2z_jax.files import open_npz, read_text
+from i2z_jax.files import open_npz, read_bytes
 from i2z_jax.geometry.crop import box_of_points
 from i2z_jax.types import Float, NDArray
 
@@ -26,7 +26,7 @@ def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
     Raises:
         InputError: something else, or not one box, or one that is turned inside out.
     """
-    expected = "npz with boxes or landmarks, or csv frame,left,top,right,bottom"
+    expected = f".npz with boxes or landmarks, or .csv with {','.join(COLUMNS)}"
     source: BoxSource = "detector"
     try:
         if path.suffix == ".npz":
@@ -61,7 +61,7 @@ def read_boxes(path: Path) -> tuple[Float[NDArray, "f 4"], BoxSource]:
 
 def _table(path: Path) -> Float[NDArray, "f 4"]:
     """Boxes of a csv with the columns frame, left, top, right, bottom."""
-    lines = read_text(path).splitlines()
+    lines = read_bytes(path).decode().splitlines()
     header = [word.strip().lower() for word in lines[0].split(",")[:5]] if lines else []
     if len(header) == 5 and all(map(str.isidentifier, header)) and header != COLUMNS:
         raise InputError(

@@ -243,6 +243,13 @@ def test_boxes_that_are_none_are_refused(tmp_path, text, says):
     assert "boxes.csv" in str(error.value)
 
 
+def test_a_picture_in_the_place_of_boxes(tmp_path):
+    (tmp_path / "face.png").write_bytes(b"\x89PNG\r\n")
+    expected = r"expected \.npz with boxes or landmarks, or \.csv with frame,left,"
+    with pytest.raises(InputError, match=f"face.png: not a box file .*{expected}"):
+        read_boxes(tmp_path / "face.png")
+
+
 def test_arrays_that_are_no_boxes_are_refused(tmp_path):
     path = tmp_path / "boxes.npz"
     for arrays, says in (
