@@ -7,6 +7,7 @@ slow, and the run can be repeated.
 
 import hashlib
 import itertools
+import logging
 import signal
 import threading
 import time
@@ -93,16 +94,31 @@ def record_camera(index: int, path: Path, limit: int | None = None) -> Path:
     Raises:
         InputError: no such camera, or it gives no picture.
     """
-    camera = cv2.VideoCapture(index)
+    camera = _opened(index)
     try:
         if not camera.isOpened():
-            raise InputError("no such camera, or it is in use", where=f"camera {index}")
+            raise InputError(
+                "cannot be opened: there is none, or it is in use",
+                where=f"camera {index}",
+                fix="try another index, close what uses it, or give a video file",
+            )
         with _ctrl_c() as asked, write_aside(path) as aside:
             if not write_video(aside, _live(camera, limit, asked), crf=16.0):
                 raise InputError("the camera gives no picture", where=f"camera {index}")
     finally:
         camera.release()
     return path
+
+
+def _opened(index: int) -> cv2.VideoCapture:
+    """The camera; what OpenCV says of it is shown where that of other libraries is."""
+    before = cv2.utils.logging.getLogLevel()
+    if not logging.getLogger("absl").isEnabledFor(logging.WARNING):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(index)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
 
 
 @contextmanager

@@ -209,6 +209,12 @@ def test_bad_input_is_one_clear_line(tmp_path, tracked, capsys, name, make, says
     assert says in complaint(capsys, out)
 
 
+def test_no_library_speaks_of_a_missing_camera(tmp_path, tracked, capfd):
+    assert track("77", tracked.checkpoint, tmp_path / "out") == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "camera 77: cannot be opened" in line
+
+
 @pytest.mark.parametrize("kind", ["no checkpoint", "of another preset"])
 def test_a_wrong_checkpoint_is_one_clear_line(tmp_path, tracked, capsys, kind):
     folder = tmp_path / "system"
