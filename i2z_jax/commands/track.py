@@ -182,10 +182,11 @@ def _refuse_foreign(out: Path, ours: bool) -> None:
 
 def _video(config: Config) -> Path:
     """What is tracked; a camera is recorded for it, unless there is a recording."""
-    from i2z_jax.data.video import passed_over
+    from i2z_jax.data.video import passed_over, refuse_address
     from i2z_jax.track import source
 
     video = named(Path(config.video))
+    refuse_address(video)
     if source.is_camera(config.video):
         recorded = source.last_recording(config.out)
         if recorded is not None and not config.overwrite:

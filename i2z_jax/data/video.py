@@ -64,12 +64,29 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def refuse_address(source: Path) -> None:
+    """Nothing is downloaded here.
+
+    Raises:
+        InputError: it is an address, of which a path keeps one of the two slashes.
+    """
+    scheme, _, rest = str(source).partition(":/")
+    if scheme in ("http", "https"):
+        raise InputError(
+            "is an address",
+            where=f"{scheme}://{rest}",
+            expected="a file",
+            fix="download it first",
+        )
+
+
 def videos(source: Path) -> list[Path]:
     """The videos of a source: itself, or what lies in the folder.
 
     Raises:
         InputError: neither a video nor a folder with one.
     """
+    refuse_address(source)
     with reading(source):
         if source.is_dir() and not is_video(source):
             inside = [p for p in visible(source) if is_video(p)]

@@ -4,12 +4,15 @@
 import re
 import sys
 from collections import Counter
+from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+from i2z_jax.data.video import videos
+from i2z_jax.errors import InputError
 from i2z_jax.geometry.blendshapes import write_blend_shapes
 from i2z_jax.track import result
 from tests.data.clips import turn_clockwise, write_clip
@@ -207,6 +210,14 @@ def test_bad_input_is_one_clear_line(tmp_path, tracked, capsys, name, make, says
     out = tmp_path / "out"
     assert track(path, tracked.checkpoint, out) == 1
     assert says in complaint(capsys, out)
+
+
+def test_an_address_is_called_one(tmp_path, tracked, capsys):
+    address, out = "https://example.com/v.mp4", tmp_path / "out"
+    assert track(address, tracked.checkpoint, out) == 1
+    assert f"{address}: is an address (expected a file); dow" in complaint(capsys, out)
+    with pytest.raises(InputError, match=f"{address}: is an address"):
+        videos(Path(address))
 
 
 def test_no_library_speaks_of_a_missing_camera(tmp_path, tracked, capfd):
