@@ -74,7 +74,9 @@ def look(path: Path) -> Report:
     if not good:
         report.error("nothing usable", f"{path}: no picture with sound landmarks")
     for index in evenly_spaced(len(good), MOST_CELLS):
-        report.cells.append(_cell(*good[index]))
+        picture, points = good[index]
+        name = picture.relative_to(path).as_posix()
+        report.cells.append((name, _cell(picture, points)))
     return report
 
 
@@ -104,7 +106,7 @@ def _pair(
     return points, size
 
 
-def _cell(path: Path, points: Float[NDArray, "68 2"]) -> tuple[str, np.ndarray]:
+def _cell(path: Path, points: Float[NDArray, "68 2"]) -> np.ndarray:
     crop_from_image = framing.crop_for_box(
         np.asarray(box_of_points(points)), "landmarks", CELL
     )
@@ -113,4 +115,4 @@ def _cell(path: Path, points: Float[NDArray, "68 2"]) -> tuple[str, np.ndarray]:
     draw_dots(cell, drawn, _YELLOW, DOT)
     # The viewer's left eye in red: a mirrored or shuffled markup shows.
     draw_dots(cell, drawn[36:42], _RED, DOT)
-    return f"{path.parent.name}/{path.name}", cell
+    return cell

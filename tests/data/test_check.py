@@ -183,6 +183,8 @@ def test_landmark_folders(tmp_path, rng):
     assert report.layout == "300-W"
     assert report.usable()
     assert set(report.gaps) == {"fewer than published"}
+    assert len({caption for caption, _ in report.cells}) == len(report.cells)
+    assert any(caption.startswith("helen/t") for caption, _ in report.cells)
     afw = root / "afw"
     (afw / "image_000.pts").unlink()
     (afw / "image_001.pts").write_text("{\n" + "1 1\n" * 67 + "}")
