@@ -38,9 +38,17 @@ err = _Remarks(stderr=True, soft_wrap=True, **_as_it_is)
 def show_table(table: Table) -> None:
     """Print a table of results as wide as it is, whatever the screen's width: a figure
     that was cut off is worse than a broken line."""
+    _console(file=out.file, width=_width(table)).print(table)
+
+
+def fits(table: Table) -> bool:
+    """Whether the screen is wide enough; a file or a pipe always is."""
+    return not out.is_terminal or _width(table) <= out.width
+
+
+def _width(table: Table) -> int:
     roomy = out.options.update(width=1000)
-    width = out.measure(table, options=roomy).maximum
-    _console(file=out.file, width=width).print(table)
+    return out.measure(table, options=roomy).maximum
 
 
 def bar() -> Progress:

@@ -2,7 +2,8 @@
 """Results as a table on screen and as JSON."""
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,24 +45,69 @@ class Report:
 
 
 def show(report: Report, columns: Sequence[Column]) -> None:
-    """Print the table; columns for which no row has a value are left out."""
+    """Print the table; columns for which no row has a value are left out. On a screen
+    that is too narrow for it, it is turned."""
     columns = [
         column
         for column in columns
         if any(row.get(column.name) is not None for row in report.rows)
     ]
-    table = Table(
-        title=f"i2z {report.command}", title_justify="left", box=box.SIMPLE_HEAD
-    )
-    for column in columns:
-        words = any(isinstance(row.get(column.name), str) for row in report.rows)
-        justify = "left" if words else "right"
-        table.add_column(column.heading, justify=justify, no_wrap=True)
-    for row in report.rows:
-        table.add_row(*(cell(row.get(c.name), c.decimals) for c in columns))
-    console.show_table(table)
+    values = [[row.get(column.name) for row in report.rows] for column in columns]
+    words = [any(isinstance(value, str) for value in each) for each in values]
+    lines = [
+        [cell(value, column.decimals) for value in each]
+        for column, each in zip(columns, values, strict=True)
+    ]
+    lines[0] = _short(lines[0])
+    lines = [[c.heading, *each] for c, each in zip(columns, lines, strict=True)]
+    title = f"i2z {report.command}"
+    table = _table(title, list(zip(*lines, strict=True)), words)
+    for part in [table] if console.fits(table) else _turned(title, lines):
+        console.show_table(part)
     for note in report.notes:
         console.out.print(note)
+
+
+def _table(title: str, lines: Sequence[Sequence[str]], words: Sequence[bool]) -> Table:
+    """Lines, the first of which is the head; columns of words begin at the left."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading, is_words in zip(lines[0], words, strict=True):
+        justify = "left" if is_words else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for line in lines[1:]:
+        table.add_row(*line)
+    return table
+
+
+def _turned(title: str, lines: Sequence[Sequence[str]]) -> Iterator[Table]:
+    """A figure in each line, and as many of what is compared side by side as the screen
+    has room for."""
+    names = [heading.replace("\n", " ") for heading, *_ in lines]
+    first, end = 1, len(lines[0])
+    while first < end:
+        for last in range(end, first, -1):
+            some = [
+                [name, *each[first:last]]
+                for name, each in zip(names, lines, strict=True)
+            ]
+            table = _table(title, some, [True] + [False] * (last - first))
+            if console.fits(table):
+                break
+        yield table
+        first, title = last, ""
+
+
+def _short(names: list[str]) -> list[str]:
+    """Paths without the folders that all of them begin with; the last two stay."""
+    paths = [name for name in names if "/" in name]
+    try:
+        shared = os.path.commonpath([Path(path).parent.parent for path in paths])
+    except ValueError:  # there are none, or only some begin at the root
+        return names
+    return [
+        os.path.relpath(name, shared or ".") if name in paths else name
+        for name in names
+    ]
 
 
 def cell(value: Any, decimals: int = 3) -> str:
