@@ -40,18 +40,16 @@ def seen_from(distance_mm: float, points: np.ndarray, mesh: np.ndarray) -> np.nd
     """Points in camera axes as a near camera sees them, but for what H says already.
 
     To first order perspective moves a point by -depth xy / distance; of that, scale,
-    tilt by depth and shift, by least squares over the mesh, are a weak camera's own.
+    roll, tilt by depth and shift, by least squares over the mesh, are a weak camera's
+    own. As complex numbers x + iy, scale and roll are one factor.
     """
-    flat, depth = mesh[:, :2], mesh[:, 2:]
-    nothing = np.zeros((len(mesh), 2))
-    along, still = np.hstack([depth, nothing]), np.hstack([depth**0, nothing])
-    columns = [along[:, :2], along[:, [1, 0]], still[:, :2], still[:, [1, 0]]]
-    design = np.stack([flat, *columns], axis=-1).reshape(-1, 5)
-    scale, *rest = np.linalg.lstsq(design, (-depth * flat).reshape(-1), rcond=None)[0]
-    tilt, shift = np.array(rest[:2]), np.array(rest[2:])
-    flat, depth = points[:, :2], points[:, 2:]
-    near = flat * (1 - scale / distance_mm) / (1 + depth / distance_mm)
-    return near - (tilt * depth + shift) / distance_mm
+    flat, depth = mesh[:, 0] + 1j * mesh[:, 1], mesh[:, 2]
+    design = np.stack([flat, depth, np.ones_like(depth)], axis=-1)
+    turn, tilt, shift = np.linalg.lstsq(design, -depth * flat, rcond=None)[0]
+    flat, depth = points[:, 0] + 1j * points[:, 1], points[:, 2]
+    near = flat * (1 - turn / distance_mm) / (1 + depth / distance_mm)
+    near = near - (tilt * depth + shift) / distance_mm
+    return np.stack([near.real, near.imag], axis=-1)
 
 
 def projected(values, distance_mm: float, points=None) -> np.ndarray:
