@@ -44,8 +44,8 @@ def test_what_a_collection_of_garbage_drops_is_raised_again(number, kind):
 
     def callback(phase, info):
         if phase == "start":
-            signal.raise_signal(number)
             gc.callbacks.remove(callback)
+            signal.raise_signal(number)
 
     def run():
         gc.callbacks.append(callback)
