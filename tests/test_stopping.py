@@ -17,6 +17,14 @@ from tests.models.weights import random_module
 KINDS = pytest.mark.parametrize(("number", "kind"), stopping.RAISED.items())
 
 
+@pytest.fixture(autouse=True)
+def foreground():
+    """A shell's background job, as these tests may be, has Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def heard(run):
     with stopping.heard():
         run()
@@ -73,12 +81,9 @@ def test_a_signal_waits_for_the_end_of_what_it_would_break(number, kind):
 
 
 def test_what_a_shell_had_ignored_stays_ignored():
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with stopping.heard():
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stopping.heard():
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_another_exception_that_is_dropped_is_told_as_ever(capsys):
