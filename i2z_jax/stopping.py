@@ -53,10 +53,10 @@ def later() -> Iterator[None]:
     outer, _waiting = _waiting, [] if _waiting is None else _waiting
     try:
         yield
-    finally:
+    finally:  # also where the block fails: who catches that has not been told to stop
         waited, _waiting = _waiting, outer
-    if outer is None and waited:
-        raise RAISED[signal.Signals(waited[0])]
+        if outer is None and waited:
+            raise RAISED[signal.Signals(waited[0])]
 
 
 def _raise(number: int, _frame: object) -> None:

@@ -80,6 +80,16 @@ def test_a_signal_waits_for_the_end_of_what_it_would_break(number, kind):
     assert done == ["inner and outer"]
 
 
+def test_a_signal_that_waits_is_not_lost_where_the_block_fails():
+    def run():
+        with suppress(ValueError), stopping.later():
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError("a damaged file")
+
+    with pytest.raises(stopping.Terminated):
+        heard(run)
+
+
 def test_what_a_shell_had_ignored_stays_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stopping.heard():

@@ -186,16 +186,15 @@ def load(directory: str | Path, *, dtype: DTypeLike = jnp.float32) -> Any:
     try:
         with stopping.later():
             stored = ocp.metadata(weights).metadata
-        if stored is None:
-            raise ValueError("its index is damaged")
-        what = "the weights are another model's"
-        refuse_other_arrays(stored, wanted, where=weights, what=what)
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        abstract = {
-            path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
-            for path, leaf in wanted.items()
-        }
-        with stopping.later():
+            if stored is None:
+                raise ValueError("its index is damaged")
+            what = "the weights are another model's"
+            refuse_other_arrays(stored, wanted, where=weights, what=what)
+            device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+            abstract = {
+                path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device)
+                for path, leaf in wanted.items()
+            }
             return fill(module, ocp.load(weights, abstract))
     except InputError:
         raise

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints of a run: donation, retention, damage, other devices and processes."""
 
-import subprocess
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 
 from i2z_jax.checkpoint import RunCheckpoints
 from i2z_jax.errors import InputError
-from launch import local_cluster
+from tests.processes import finish_all, start_cluster
 
 
 def tree(value):
@@ -164,17 +162,7 @@ checkpoints.close()
 
 def test_processes_go_on_from_the_same_checkpoint(tmp_path):
     saved(tmp_path, [1, 5, 9], keep=4)
-    cluster = local_cluster.start(
-        ["-c", PROGRAM, str(tmp_path)],
-        processes=2,
-        devices=1,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for process in cluster:
-        out, error = process.communicate(timeout=100)
-        assert process.returncode == 0, error[-2000:]
+    for out, _ in finish_all(start_cluster("-c", PROGRAM, tmp_path, devices=1)):
         assert out.splitlines()[-1] == "5"
     assert on_disk(tmp_path) == [1, 5, 6]
 
@@ -228,17 +216,7 @@ checkpoints.close()
 
 @pytest.mark.parametrize("fsdp", [1, 2])
 def test_processes_divide_the_reading_and_agree_on_damage(tmp_path, fsdp):
-    cluster = local_cluster.start(
-        ["-c", SHARED, str(tmp_path), str(fsdp)],
-        processes=2,
-        devices=2,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for process in cluster:
-        out, error = process.communicate(timeout=100)
-        assert process.returncode == 0, error[-2000:]
+    for out, _ in finish_all(start_cluster("-c", SHARED, tmp_path, fsdp, devices=2)):
         # Half of them, and all of `d`, which does not divide.
         assert 0.4 < float(out.split()[-1]) < 0.6
 
