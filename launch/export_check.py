@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
             *(_compiled(step) if options.chips else _lowered(step, options.platform)),
             f"{time.perf_counter() - start:.1f}",
         )
-    console.out.print(table)
+    console.show_table(table)
 
 
 def _chips(topology: str) -> Sequence[jax.Device]:
